@@ -1,0 +1,108 @@
+"""How many weights to keep: sparsities and minimums as exact integers, and the error when they cannot be met."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+
+from gpmt.errors import BudgetError
+
+Ratio = float | str | Fraction | Decimal
+
+
+def exact_fraction(value: Ratio, *, what: str = "sparsity") -> Fraction:
+    """Read a ratio by its decimal meaning: the float 0.9 is nine tenths, not its binary neighbour.
+
+    Accepts int, float, ``Fraction``, ``Decimal`` and strings such as ``"0.9"`` and ``"90%"``.
+    Raises `BudgetError` for anything that is not a finite number; `what` names it there.
+
+    >>> exact_fraction(0.9), exact_fraction("98.05%")
+    (Fraction(9, 10), Fraction(1961, 2000))
+    """
+    if isinstance(value, Fraction):
+        return value
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        text = str(value).strip() if isinstance(value, str | Decimal) else repr(float(value))
+        if text.endswith("%"):
+            return Fraction(text[:-1].strip()) / 100
+        return Fraction(text)
+    except (ValueError, TypeError, OverflowError, ZeroDivisionError):
+        raise BudgetError(
+            f'{what} is {value!r}, but must be a number such as 0.9 or a string such as "90%"'
+        ) from None
+
+
+def parse_sparsity(value: Ratio) -> Fraction:
+    """Read a sparsity, the fraction of the prunable weights to prune: at least 0 and below 1.
+
+    >>> parse_sparsity("80%")
+    Fraction(4, 5)
+    """
+    sparsity = exact_fraction(value)
+    if not 0 <= sparsity < 1:
+        hint = f'; for {value} % give {float(sparsity / 100):g} or "{value}%"' if 1 < sparsity < 100 else ""
+        raise BudgetError(f"sparsity is {value}, but must be at least 0 and below 1{hint}")
+    return sparsity
+
+
+def parse_min_kept(value: int | str, numel: int) -> int:
+    """Read the minimum threshold σ: the number of weights that every tensor keeps.
+
+    An int (or a string of digits) is that number; a string with a percent sign is a share of all `numel`
+    prunable weights of the network, rounded down (not of one tensor; the papers' convention).
+
+    >>> parse_min_kept("0.05%", 25_502_912)
+    12751
+    """
+    remedy = (
+        'must be a whole number of weights such as 1000, or a share of all prunable weights such as "0.05%"'
+    )
+    if isinstance(value, str) and value.strip().endswith("%"):
+        share = exact_fraction(value, what="min_kept")
+        if not 0 <= share <= 1:
+            raise BudgetError(f"min_kept is {value!r}, but a share must lie between 0% and 100%")
+        return math.floor(share * numel)
+    try:
+        count = int(value) if isinstance(value, str) else value.__index__()
+    except (ValueError, AttributeError):
+        raise BudgetError(f"min_kept is {value!r}, but {remedy}") from None
+    if isinstance(value, bool) or count < 0:
+        raise BudgetError(f"min_kept is {value!r}, but {remedy}")
+    return count
+
+
+def pruned_count(sparsity: Fraction, numel: int) -> int:
+    """Return floor(sparsity · numel), the exact number of weights to prune."""
+    return math.floor(sparsity * numel)
+
+
+def check_feasible(sizes: Mapping[str, int], *, sparsity: Fraction, min_kept: int) -> None:
+    """Raise `BudgetError` unless every tensor can keep min(n, min_kept) weights within the kept budget."""
+    numel = sum(sizes.values())
+    kept = numel - pruned_count(sparsity, numel)
+    floors = {name: min(size, min_kept) for name, size in sizes.items()}
+    needed = sum(floors.values())
+    if needed <= kept:
+        return
+    most = sorted(floors, key=floors.__getitem__, reverse=True)[:3]
+    named = ", ".join(f"{name} {floors[name]:,}" for name in most)
+    raise BudgetError(
+        f"sparsity {float(sparsity):g} keeps {kept:,} of {numel:,} weights, but the minimum of {min_kept:,} in each "
+        f"of {len(sizes)} tensors needs {needed:,} (most: {named}); ask for a sparsity of at most "
+        f"{_largest_sparsity(numel, needed)} or a smaller min_kept"
+    )
+
+
+def _largest_sparsity(numel: int, needed: int) -> str:
+    """Format (numel − needed) / numel, rounded down so that the number printed is itself feasible."""
+    digits = 4
+    while True:
+        scale = 10**digits
+        text = f"{Decimal((numel - needed) * scale // numel) / scale}"
+        if Decimal(text) > 0 or needed == numel or digits > 12:
+            return text
+        digits += 2

@@ -1,0 +1,106 @@
+"""Magnitudes as integers: a weight's key is its float bits without the sign, and keys order as |w| does.
+
+The bits of a non-negative IEEE float, read as an unsigned integer, increase with its value. Ranking these
+integers is therefore exact, needs no arithmetic, and treats −0.0 and +0.0 alike. float16 and bfloat16
+weights are widened to float32 (exactly) while they are read, one chunk at a time; if any tensor of the
+network is float64, all are widened to float64 so that their keys share one scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gpmt.errors import WeightsError
+
+CHUNK = 1 << 18
+"""Weights read at a time: 1 to 2 MiB of keys, which stay in the second-level cache between passes."""
+
+
+@dataclass(frozen=True)
+class KeyFormat:
+    """How keys are laid out: `dtype` of the float whose bits they are, and their length in `bits`.
+
+    A key is read in digits from the top: the first of 15 bits, the others of 16.
+    """
+
+    dtype: torch.dtype
+    integer: torch.dtype
+    bits: int
+    infinity: int
+    """The key of infinity; larger keys are NaNs."""
+
+    @property
+    def shifts(self) -> tuple[int, ...]:
+        """Distance of each digit from the lowest bit, top digit first."""
+        return tuple(range(self.bits - 15, -1, -16))
+
+
+KEY32 = KeyFormat(torch.float32, torch.int32, 31, 0x7F80_0000)
+KEY64 = KeyFormat(torch.float64, torch.int64, 63, 0x7FF0_0000_0000_0000)
+
+
+class KeySource(Protocol):
+    """Something that ranks the positions of one tensor: chunks of non-negative integers in flat (C) order."""
+
+    name: str
+    numel: int
+
+    def chunks(self) -> Iterator[Tensor]:
+        """Yield 1-D int32 or int64 tensors whose low `KeyFormat.bits` bits are the keys."""
+        ...
+
+
+def key_format(tensors: Iterable[Tensor]) -> KeyFormat:
+    """Return the narrowest format that holds the magnitudes of all `tensors` exactly."""
+    return KEY64 if any(tensor.dtype == torch.float64 for tensor in tensors) else KEY32
+
+
+def key_value(key: int, form: KeyFormat) -> float:
+    """Return the magnitude whose key is `key`.
+
+    >>> key_value(0x3F80_0000, KEY32)
+    1.0
+    """
+    return torch.tensor(key, dtype=form.integer).view(form.dtype).item()
+
+
+class MagnitudeKeys:
+    """Read the keys of one tensor's magnitudes, chunk by chunk, on the device where the tensor lives."""
+
+    def __init__(self, name: str, tensor: Tensor, form: KeyFormat, *, chunk: int = CHUNK) -> None:
+        if tensor.is_meta:
+            raise WeightsError(f"{name} has no data (it is on the meta device); load its weights first")
+        self.name = name
+        self.numel = tensor.numel()
+        self._tensor = tensor.detach()
+        self._form = form
+        self._chunk = chunk
+
+    def chunks(self) -> Iterator[Tensor]:
+        """Yield the float bits, sign included, of consecutive weights in flat order."""
+        for piece in flat_pieces(self._tensor, self._chunk):
+            yield piece.to(self._form.dtype).view(self._form.integer)
+
+
+def flat_pieces(tensor: Tensor, chunk: int) -> Iterator[Tensor]:
+    """Yield 1-D pieces of at most `chunk` elements, in flat (C) order whatever the memory format.
+
+    Pieces of a contiguous tensor are views; others are copied one piece at a time.
+
+    >>> list(flat_pieces(torch.arange(6).reshape(2, 3).T, 4))
+    [tensor([0, 3, 1, 4]), tensor([2, 5])]
+    """
+    if tensor.is_contiguous():
+        yield from torch.split(tensor.view(-1), chunk)
+    elif tensor.numel() <= chunk:
+        yield tensor.reshape(-1)
+    else:
+        axis = next(i for i, size in enumerate(tensor.shape) if size > 1)
+        rows = max(1, tensor.shape[axis] * chunk // tensor.numel())
+        for part in torch.split(tensor, rows, dim=axis):
+            yield from flat_pieces(part, chunk)

@@ -1,0 +1,235 @@
+"""When to prune and to which sparsity: one-shot, gradual, and alternating compressed/decompressed training.
+
+A schedule is a pure function of time, counted in whole steps of the optimiser or whole epochs (its `unit`).
+Time 0 is before the first step; time t is right after step (epoch) t.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, dataclass, fields
+from fractions import Fraction
+from typing import Literal, get_args
+
+from gpmt.core.budget import Ratio, exact_fraction, parse_sparsity
+from gpmt.errors import BudgetError
+
+Unit = Literal["step", "epoch"]
+Shape = Literal["cubic", "linear"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happens at a time: the network is pruned to `sparsity`, or made dense again where that is None."""
+
+    time: int
+    sparsity: Fraction | None
+
+
+class Schedule(ABC):
+    """The events of a training run; `sparsity` is the one it ends with, as an exact fraction."""
+
+    sparsity: Ratio
+    unit: Unit
+
+    @property
+    @abstractmethod
+    def last(self) -> int:
+        """The time of the last event; from then on the masks stay as they are."""
+
+    @abstractmethod
+    def event(self, time: int) -> Event | None:
+        """Return what happens at `time`, or None where nothing does."""
+
+    def events(self) -> list[Event]:
+        """Return all events in order."""
+        return [event for time in range(self.last + 1) if (event := self.event(time))]
+
+    def to_dict(self) -> dict[str, str | int]:
+        """Return the kind and the settings as strings and ints, ready for JSON; sparsities as exact ratios.
+
+        >>> OneShot(0.9).to_dict()
+        {'kind': 'OneShot', 'sparsity': '9/10', 'at': 0, 'unit': 'step'}
+        """
+        settings: dict[str, str | int] = {"kind": type(self).__name__}
+        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value = getattr(self, field.name)
+            settings[field.name] = str(value) if isinstance(value, Fraction) else value
+        return settings
+
+    def _check(self, *times: str) -> None:
+        """Make the sparsity exact; refuse a wrong unit and times that are not whole numbers of at least 0."""
+        object.__setattr__(self, "sparsity", parse_sparsity(self.sparsity))
+        if self.unit not in get_args(Unit):
+            raise BudgetError(f"unit is {self.unit!r}, but a schedule counts in 'step' or 'epoch'")
+        for name in times:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                remedy = f"must be a whole number of {self.unit}s, at least 0"
+                raise BudgetError(f"{name} is {value!r}, but {remedy}")
+
+
+@dataclass(frozen=True)
+class OneShot(Schedule):
+    """Prune once to `sparsity` at time `at`: by default before the first step, to fine-tune what was trained.
+
+    Raises `BudgetError` for values out of range.
+
+    >>> OneShot(0.9).events()
+    [Event(time=0, sparsity=Fraction(9, 10))]
+    """
+
+    sparsity: Ratio
+    at: int = 0
+    unit: Unit = "step"
+
+    def __post_init__(self) -> None:
+        self._check("at")
+
+    @property
+    def last(self) -> int:
+        """The time of the only event."""
+        return self.at
+
+    def event(self, time: int) -> Event | None:
+        """Return the pruning at `at`, None at any other time."""
+        return Event(time, parse_sparsity(self.sparsity)) if time == self.at else None
+
+
+@dataclass(frozen=True)
+class Gradual(Schedule):
+    """Raise the sparsity from `initial` at time `start` to `sparsity` at time `end`, every `interval`.
+
+    At time t it is s_f + (s_i − s_f) · (1 − (t − start) / (end − start))³ (Zhu & Gupta 2017, eq. 1), or with
+    the exponent 1 for ``shape="linear"``. Cubic prunes most while the network still has weights to spare. The
+    final sparsity comes exactly at `end`, also where `interval` does not divide the way to it; nothing is
+    pruned at `start` where `initial` is 0.
+
+    Raises `BudgetError` for values out of range, `end` before `start`, or `initial` above `sparsity`.
+
+    >>> [str(event.sparsity) for event in Gradual(0.8, end=4, interval=2).events()]
+    ['7/10', '4/5']
+    """
+
+    sparsity: Ratio
+    _: KW_ONLY
+    start: int = 0
+    end: int
+    interval: int = 1
+    initial: Ratio = 0.0
+    shape: Shape = "cubic"
+    unit: Unit = "step"
+
+    def __post_init__(self) -> None:
+        self._check("start", "end", "interval")
+        object.__setattr__(self, "initial", exact_fraction(self.initial, what="initial"))
+        if self.interval == 0:
+            raise BudgetError(f"interval is 0, but must be at least 1 {self.unit}")
+        if self.end <= self.start:
+            raise BudgetError(f"end is {self.end}, but must come after start, which is {self.start}")
+        initial, final = exact_fraction(self.initial), exact_fraction(self.sparsity)
+        if not 0 <= initial <= final:
+            limits = f"at least 0 and at most sparsity, {float(final):g}"
+            raise BudgetError(f"initial is {float(initial):g}, but must be {limits}")
+        if self.shape not in get_args(Shape):
+            raise BudgetError(f"shape is {self.shape!r}, but must be 'cubic' or 'linear'")
+
+    @property
+    def last(self) -> int:
+        """The time of the last event, `end`."""
+        return self.end
+
+    def event(self, time: int) -> Event | None:
+        """Return the pruning at `time` if it is one of start, start + interval, ..., end."""
+        on_grid = self.start <= time <= self.end and (time - self.start) % self.interval == 0
+        if not on_grid and time != self.end:
+            return None
+        final, initial = exact_fraction(self.sparsity), exact_fraction(self.initial)
+        if time == self.start and initial == 0:
+            return None
+        way_left = 1 - Fraction(time - self.start, self.end - self.start)
+        exponent = 3 if self.shape == "cubic" else 1
+        return Event(time, final + (initial - final) * way_left**exponent)
+
+
+@dataclass(frozen=True)
+class ACDC(Schedule):
+    """Alternate sparse and dense phases, then stay sparse (AC/DC, Peste et al. 2021).
+
+    Prunes to `sparsity` at `start` and every `period` after it; `sparse` later the masks are lifted, and the
+    pruned weights train again, from zero. `last_restore` is the last lifting, and `end` the final pruning.
+    The defaults are the paper's 100 epochs on ImageNet; `over` gives the same for another length.
+
+    Raises `BudgetError` for values out of range, or a `last_restore` that ends no sparse phase.
+
+    >>> [event.time for event in ACDC(0.9).events()]
+    [10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 85]
+    """
+
+    sparsity: Ratio
+    _: KW_ONLY
+    start: int = 10
+    period: int = 10
+    sparse: int = 5
+    last_restore: int = 75
+    end: int = 85
+    unit: Unit = "epoch"
+
+    def __post_init__(self) -> None:
+        self._check("start", "period", "sparse", "last_restore", "end")
+        if not 0 < self.sparse < self.period:
+            raise BudgetError(
+                f"sparse is {self.sparse}, but must be at least 1 and below period, {self.period}"
+            )
+        first_restore = self.start + self.sparse
+        cycles, rest = divmod(self.last_restore - first_restore, self.period)
+        if cycles < 0 or rest:
+            raise BudgetError(
+                f"last_restore is {self.last_restore}, but must be start + sparse + a multiple of period, "
+                f"such as {first_restore + max(cycles, 0) * self.period}"
+            )
+        if self.end <= self.last_restore:
+            raise BudgetError(
+                f"end is {self.end}, but must come after last_restore, which is {self.last_restore}"
+            )
+
+    @classmethod
+    def over(cls, sparsity: Ratio, total: int, *, unit: Unit = "epoch") -> ACDC:
+        """Scale the paper's schedule from 100 epochs to `total` epochs (or steps), rounded to whole ones.
+
+        Phases last total / 20, the last lifting comes at 75 % or before, the final pruning at 85 %.
+        Raises `BudgetError` for a total below 5, which has no room for the phases.
+
+        >>> [event.time for event in ACDC.over(0.9, 20).events()]
+        [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17]
+        """
+        if total < 5:
+            raise BudgetError(f"total is {total} {unit}s, but AC/DC needs at least 5 for its phases")
+        phase = max(1, round(total / 20))
+        last_restore = 3 * phase + (total * 3 // 4 - 3 * phase) // (2 * phase) * 2 * phase
+        return cls(
+            sparsity,
+            start=2 * phase,
+            period=2 * phase,
+            sparse=phase,
+            last_restore=last_restore,
+            end=max(total * 17 // 20, last_restore + 1),
+            unit=unit,
+        )
+
+    @property
+    def last(self) -> int:
+        """The time of the final pruning, `end`."""
+        return self.end
+
+    def event(self, time: int) -> Event | None:
+        """Return the pruning or restoring at `time`, None inside a phase."""
+        pruned = Event(time, exact_fraction(self.sparsity))
+        if time == self.end:
+            return pruned
+        if not self.start <= time <= self.last_restore:
+            return None
+        phase = (time - self.start) % self.period
+        if phase == 0:
+            return pruned
+        return Event(time, None) if phase == self.sparse else None

@@ -1,0 +1,395 @@
+"""Which tensors of a network can be pruned, and the patterns that choose among them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
+
+from gpmt.errors import ScopeError
+
+Pattern = str | type[nn.Module]
+Patterns = Pattern | Sequence[Pattern]
+
+_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
+_RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
+# How norms and embeddings are named in a state_dict: word_embeddings, token_emb, pos_embed, embed_tokens, wte, relative_attention_bias, ...; not
+# patch_embedding or embed_out, which are layers.
+_NORM_NAME = r".*norm.*|ln(_.*|\d*)"
+_EMBEDDING_NAME = r"(?!.*patch)(.*(emb|embed|embedding|embedder)s?_?\d*|embed_(?!out|proj).*|w[tp]e|.*_bias)"
+_LAYERS: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
+    ((nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear), "weight"),
+    ((nn.MultiheadAttention,), _ATTENTION),
+    ((nn.RNNBase, nn.RNNCellBase), _RECURRENT),
+)
+_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The prunable tensors of a network, in the order of its parameters.
+
+    Attributes:
+        tensors: name -> the network's own tensor (not a copy).
+        aliases: first name -> the further names of a tied tensor; only tied tensors have an entry.
+        kinds: name -> class of the owning layer (`"Conv2d"`); for a state_dict, where no class is known,
+            `"matrix"`, `"convolution"`, `"attention"` or `"recurrent"`, judged by name and dimensions.
+    """
+
+    tensors: dict[str, Tensor]
+    aliases: dict[str, tuple[str, ...]]
+    kinds: dict[str, str]
+
+    @property
+    def numel(self) -> int:
+        """Number of prunable weights; tied tensors count once."""
+        return sum(tensor.numel() for tensor in self.tensors.values())
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The plain model inside `DistributedDataParallel`, `DataParallel` and `torch.compile` wrappers."""
+    while True:
+        compiled_from = getattr(model, "_orig_mod", None)
+        if isinstance(compiled_from, nn.Module):
+            model = compiled_from
+        elif isinstance(model, (DataParallel, DistributedDataParallel)):
+            model = model.module
+        else:
+            return model
+
+
+def find_scope(
+    target: nn.Module | Mapping[str, Tensor],
+    *,
+    scope: Patterns | None = None,
+    exclude: Patterns = (),
+) -> Scope:
+    """The tensors of a model or state_dict that pruning may touch.
+
+    From a module: the weights of convolutions, transposed convolutions, `Linear`, `Bilinear`, transformers'
+    `Conv1D`, attention projections and recurrent layers, trainable or frozen; never biases, norms, integers.
+    Embeddings, and layers tied to one, only where `scope` asks for them: by the name of the tensor, by the
+    name of the embedding itself, or by their type.
+
+    From a state_dict, where only names and shapes are known: floating tensors of two or more dimensions whose
+    last name is `weight` or one of the weight names of attention and recurrent layers, unless the layer (the
+    last name before it that is not a number) is named like a norm (`norm1`, `ln_f`) or, with two dimensions, like
+    an embedding (`embed_tokens`, `word_embeddings`, `wte`). Entries that are not tensors are ignored.
+
+    A tensor under several names counts once, under the first; a pattern may use any of its names.
+
+    Args:
+        target: the model (wrappers are taken off, see `unwrap`) or the mapping of names to tensors.
+        scope: one or more patterns to choose by; `None` takes everything prunable. A pattern is the name of a
+            tensor or of a module (with all inside it), a glob for the name of a tensor or of its layer
+            (`"layer1.*"`), `"re:REGEX"` searched in the names of tensors, `"type:Conv2d"` for the class of
+            the layer or a base class of it, or that class itself. The exact name of a tensor may also
+            choose a parameter of any other module, if it has two or more dimensions.
+        exclude: patterns of what to take away again.
+
+    Raises:
+        ScopeError: nothing is in scope, a pattern is malformed or matches nothing, or a chosen tensor cannot
+            be pruned as it is (reparametrised, not yet initialised, complex, sparse, 8-bit floating).
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 2))
+    >>> list(find_scope(net).tensors)
+    ['0.weight', '3.weight']
+    >>> find_scope(net, exclude="type:Linear").numel
+    216
+    """
+    candidates = _candidates_of(target)
+    if not candidates:
+        raise ScopeError(_why_nothing(target))
+    typed = isinstance(target, nn.Module)
+    chosen = {i for i, c in enumerate(candidates) if c.needs == _Reach.BROAD}
+    if scope is not None:
+        if not scope:
+            raise ScopeError("scope is empty; leave it out to take every prunable tensor")
+        chosen = {i for pattern in _listed(scope) for i in _select(candidates, pattern, typed)}
+    dropped = {i for pattern in _listed(exclude) for i in _match(candidates, pattern, "exclude", typed)}
+    remaining = [candidates[i] for i in sorted(chosen - dropped)]
+    if not remaining:
+        if chosen:
+            raise ScopeError("exclude takes away every tensor in scope; exclude less")
+        raise ScopeError(_why_nothing(target))
+    for candidate in remaining:
+        if candidate.problem is not None:
+            raise ScopeError(f"{candidate.problem}, or exclude it")
+    return Scope(
+        tensors={c.names[0]: c.tensor for c in remaining},
+        aliases={c.names[0]: tuple(c.names[1:]) for c in remaining if len(c.names) > 1},
+        kinds={c.names[0]: c.kind for c in remaining},
+    )
+
+
+class _Reach(IntEnum):
+    """How directly a pattern points at a tensor, or how directly one must be asked for."""
+
+    NONE = 0
+    BROAD = 1  # a glob, a regex, a containing module, a type
+    LAYER = 2  # the name of the owning layer, or the type of an embedding
+    TENSOR = 3  # the exact name of the tensor
+    NEVER = 4  # no pattern reaches this far
+
+
+@dataclass
+class _Candidate:
+    """One tensor, under all its names, whether it turns out to be prunable or not."""
+
+    tensor: Tensor
+    kind: str
+    problem: str | None  # why it cannot be pruned as it is, should it be chosen
+    needs: _Reach = _Reach.NEVER
+    names: list[str] = field(default_factory=list)
+    owners: list[nn.Module | None] = field(default_factory=list)
+
+
+def _candidates_of(target: object) -> list[_Candidate]:
+    """All parameters of a module, or all tensors of a mapping; tied ones joined."""
+    modules: dict[str, nn.Module] = {}
+    if isinstance(target, nn.Module):
+        model = unwrap(target)
+        modules = dict(model.named_modules(remove_duplicate=False))
+        tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+        stored_names = {*tensors, *dict(model.named_buffers(remove_duplicate=False))}
+    elif isinstance(target, Mapping):
+        tensors = {k: v for k, v in target.items() if isinstance(k, str) and isinstance(v, Tensor)}
+        stored_names = set(tensors)
+    else:
+        raise ScopeError(
+            f"cannot prune an object of type {type(target).__name__}; give an nn.Module or a state_dict"
+        )
+    found: dict[Hashable, _Candidate] = {}
+    for stored_name, tensor in tensors.items():
+        name, problem = _reparametrised(stored_name, stored_names)
+        key: Hashable = name if problem else _identity(tensor)
+        parent, _, attribute = name.rpartition(".")
+        owner = modules.get(parent)
+        needs = _Reach.NEVER
+        if _holds_weights(tensor):
+            needs = _needs_by_name(parent, attribute, tensor) if owner is None else _needs(owner, attribute)
+        kind = _kind_by_name(attribute, tensor) if owner is None else type(owner).__name__
+        candidate = found.setdefault(key, _Candidate(tensor, kind, problem or _unusable(name, tensor)))
+        if name not in candidate.names:  # it is there for the second part of a reparametrised weight
+            candidate.names.append(name)
+            candidate.owners.append(owner)
+        # A layer tied to an embedding is an embedding; otherwise its most prunable name counts.
+        if _Reach.LAYER in (needs, candidate.needs):
+            candidate.needs = _Reach.LAYER
+        else:
+            candidate.needs = min(needs, candidate.needs)
+    return list(found.values())
+
+
+def _identity(tensor: Tensor) -> Hashable:
+    """Equal for tensors that are the same memory seen the same way."""
+    if is_lazy(tensor) or tensor.layout != torch.strided:
+        return id(tensor)
+    # The storage's own identity, as torch.save uses it: unlike an address it also tells meta tensors apart.
+    storage = tensor.untyped_storage()._cdata
+    return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+
+
+def _reparametrised(stored: str, names: set[str]) -> tuple[str, str | None]:
+    """The name of the weight that a stored tensor stands for, and the problem if it is only a part of it."""
+    functions = "torch.nn.utils"
+    if match := re.fullmatch(r"(|.*\.)parametrizations\.([^.]+)\.original\d*", stored):
+        layer, attribute = match[1], match[2]
+        remedy = f"{functions}.parametrize.remove_parametrizations(layer, {attribute!r})"
+    elif match := re.fullmatch(r"(|.*\.)([^.]+)_orig", stored):
+        layer, attribute = match[1], match[2]
+        spectral = f"{layer}{attribute}_u" in names
+        remedy = f"{functions}.{'remove_spectral_norm' if spectral else 'prune.remove'}(layer, {attribute!r})"
+    elif (match := re.fullmatch(r"(|.*\.)([^.]+)_[gv]", stored)) and (
+        {f"{match[1]}{match[2]}_g", f"{match[1]}{match[2]}_v"} <= names
+    ):
+        layer, attribute = match[1], match[2]
+        remedy = f"{functions}.remove_weight_norm(layer, {attribute!r})"
+    else:
+        return stored, None
+    where = f"layer {layer[:-1]!r}" if layer else "the model"
+    return layer + attribute, (
+        f"{attribute!r} of {where} is reparametrised (stored as {stored!r}); make it plain with {remedy}"
+    )
+
+
+def _holds_weights(tensor: Tensor) -> bool:
+    if is_lazy(tensor):
+        return True
+    return (tensor.is_floating_point() or tensor.is_complex()) and tensor.ndim >= 2 and tensor.numel() > 0
+
+
+def _unusable(name: str, tensor: Tensor) -> str | None:
+    """The problem of a tensor of weights that cannot be ranked in the form it has."""
+    if is_lazy(tensor):
+        return f"{name} is not initialised yet; call the model once on an input to give it its shape"
+    if tensor.layout != torch.strided:
+        return f"{name} has layout {tensor.layout}, but must be dense; convert it with to_dense()"
+    if tensor.dtype not in _DTYPES:
+        return (
+            f"{name} has dtype {tensor.dtype}, but must be float64, float32, float16 or bfloat16; convert it"
+        )
+    return None
+
+
+def _needs(owner: nn.Module, attribute: str) -> _Reach:
+    """How directly the parameter of a module must be asked for, by the module's class."""
+    for classes, attributes in _LAYERS:
+        if isinstance(owner, classes) and re.fullmatch(attributes, attribute):
+            return _Reach.BROAD
+    ancestors = type(owner).__mro__
+    if attribute == "weight":
+        if any((a.__module__, a.__name__) == ("transformers.pytorch_utils", "Conv1D") for a in ancestors):
+            return _Reach.BROAD
+        if isinstance(owner, _EMBEDDINGS):
+            return _Reach.LAYER
+    if "bias" in attribute or any("norm" in a.__name__.lower() for a in ancestors):
+        return _Reach.NEVER
+    return _Reach.TENSOR
+
+
+def _needs_by_name(parent: str, attribute: str, tensor: Tensor) -> _Reach:
+    """The same for an entry of a state_dict, by its name and shape."""
+    if "bias" in attribute:
+        return _Reach.NEVER
+    if not re.fullmatch(f"weight|{_ATTENTION}|{_RECURRENT}", attribute):
+        return _Reach.TENSOR
+    # The layer's own name: the last that is not an index into a list of layers.
+    layer = next((part for part in reversed(parent.split(".")) if not part.isdigit()), "").lower()
+    if re.fullmatch(_NORM_NAME, layer):
+        return _Reach.TENSOR
+    if not is_lazy(tensor) and tensor.ndim == 2 and re.fullmatch(_EMBEDDING_NAME, layer):
+        return _Reach.LAYER
+    return _Reach.BROAD
+
+
+def _kind_by_name(attribute: str, tensor: Tensor) -> str:
+    if re.fullmatch(_ATTENTION, attribute):
+        return "attention"
+    if re.fullmatch(_RECURRENT, attribute):
+        return "recurrent"
+    return "convolution" if not is_lazy(tensor) and tensor.ndim > 2 else "matrix"
+
+
+def _listed(patterns: Patterns) -> Iterable[Pattern]:
+    if isinstance(patterns, (str, type)) or not isinstance(patterns, Iterable):
+        return [patterns]
+    return patterns
+
+
+def _select(candidates: list[_Candidate], pattern: Pattern, typed: bool) -> set[int]:
+    """Indices of the candidates that a pattern of `scope` asks for directly enough."""
+    matched = _match(candidates, pattern, "scope", typed)
+    selected = {i for i, reach in matched.items() if reach >= candidates[i].needs}
+    if selected:
+        return selected
+    # Tell what would be needed to have the most nearly prunable of the tensors that it does match.
+    nearest = min((candidates[i] for i in matched), key=lambda c: c.needs)
+    name = nearest.names[0]
+    why = {
+        _Reach.LAYER: f"embeddings such as {name!r}; give an embedding's own name or its type",
+        _Reach.TENSOR: f"tensors such as {name!r} that are pruned only when named exactly",
+        _Reach.NEVER: f"tensors such as {name!r}; biases, norms, vectors and integers are never pruned",
+    }[nearest.needs]
+    raise ScopeError(f"scope pattern {_shown(pattern)} matches only {why}")
+
+
+def _match(candidates: list[_Candidate], pattern: Pattern, role: str, typed: bool) -> dict[int, _Reach]:
+    """Index of each candidate that a pattern matches under any of its names -> how directly; never empty."""
+    reach_of = _matcher(pattern, role, typed)
+    reaches = {
+        i: max(reach_of(name, owner) for name, owner in zip(c.names, c.owners, strict=True))
+        for i, c in enumerate(candidates)
+    }
+    if matched := {i: reach for i, reach in reaches.items() if reach > _Reach.NONE}:
+        return matched
+    raise ScopeError(f"{role} pattern {_shown(pattern)} matches nothing; {_close_names(candidates, pattern)}")
+
+
+def _matcher(pattern: Pattern, role: str, typed: bool) -> Callable[[str, nn.Module | None], _Reach]:
+    """How directly a pattern points at a tensor, given one of its names and the owner of that name."""
+    if _names_type(pattern):
+        if not typed:
+            raise ScopeError(
+                f"{role} pattern {_shown(pattern)} needs a model: a state_dict knows no types; use names"
+            )
+        return lambda _, owner: _reach_by_type(pattern, owner)
+    if not isinstance(pattern, str) or not pattern:
+        raise ScopeError(
+            f"{role} pattern {pattern!r} is not valid; give the name of a tensor or module, a glob, "
+            "'re:REGEX', 'type:CLASS' or a subclass of nn.Module"
+        )
+    if pattern.startswith("re:"):
+        try:
+            regex = re.compile(pattern.removeprefix("re:"))
+        except re.error as error:
+            raise ScopeError(
+                f"{role} pattern {pattern!r} is not a valid regular expression: {error}"
+            ) from None
+        return lambda name, _: _Reach.BROAD if regex.search(name) else _Reach.NONE
+    return lambda name, _: _reach_by_name(pattern, name)
+
+
+def _reach_by_type(pattern: Pattern, owner: nn.Module | None) -> _Reach:
+    ancestors = [a for a in type(owner).__mro__ if pattern in (a, f"type:{a.__name__}")]
+    if any(issubclass(a, _EMBEDDINGS) for a in ancestors):
+        return _Reach.LAYER
+    return _Reach.BROAD if ancestors else _Reach.NONE
+
+
+def _reach_by_name(pattern: str, name: str) -> _Reach:
+    layer = name.rpartition(".")[0]
+    if pattern == name:
+        return _Reach.TENSOR
+    if pattern == layer:
+        return _Reach.LAYER
+    if name.startswith(f"{pattern}.") or fnmatchcase(name, pattern) or fnmatchcase(layer, pattern):
+        return _Reach.BROAD
+    return _Reach.NONE
+
+
+def _names_type(pattern: object) -> bool:
+    if isinstance(pattern, str):
+        return pattern.startswith("type:")
+    return isinstance(pattern, type) and issubclass(pattern, nn.Module)
+
+
+def _shown(pattern: Pattern) -> str:
+    return pattern.__name__ if isinstance(pattern, type) else repr(pattern)
+
+
+def _close_names(candidates: list[_Candidate], pattern: Pattern) -> str:
+    """What a pattern that matches nothing may have meant."""
+    if _names_type(pattern):
+        wanted = pattern.__name__ if isinstance(pattern, type) else pattern.removeprefix("type:")
+        known = [type(owner).__name__ for c in candidates for owner in c.owners]
+    else:
+        wanted = str(pattern).removeprefix("re:")
+        names = [name for c in candidates for name in c.names]
+        modules = [
+            ".".join(parts[:i]) for parts in (n.split(".") for n in names) for i in range(1, len(parts))
+        ]
+        known = names + modules
+    known = list(dict.fromkeys(known))
+    if close := difflib.get_close_matches(wanted, known, n=3):
+        return "close names are " + ", ".join(close)
+    return "names here are " + ", ".join(known[:3]) + (", ..." if len(known) > 3 else "")
+
+
+def _why_nothing(target: nn.Module | Mapping[str, object]) -> str:
+    """Why a target has no prunable tensor of its own."""
+    if isinstance(target, nn.Module):
+        return f"{type(target).__name__} has no prunable tensor, such as the weight of a convolution"
+    inner = [key for key, value in target.items() if isinstance(value, Mapping)]
+    if inner:
+        return f"the mapping has no prunable tensor at its top level; give what is under one of {inner}"
+    return "the state_dict has no prunable tensor: a floating weight of two or more dimensions"

@@ -1,0 +1,33 @@
+"""The errors that a user can meet; the text of each is one sentence with the name, the value and the remedy."""
+
+
+class GpmtError(ValueError):
+    """A request that cannot be met as it stands; the command line prints it and exits with code 2."""
+
+
+class ScopeError(GpmtError):
+    """No prunable tensor, or a pattern, name or layer that cannot be resolved."""
+
+
+class BudgetError(GpmtError):
+    """A sparsity or minimum that is not a valid number, or that no mask can satisfy."""
+
+
+class WeightsError(GpmtError):
+    """Weights that cannot be ranked: NaN, infinity, no data, or changed since they were planned."""
+
+
+class MaskError(GpmtError):
+    """Masks that do not fit the network or file they are used with."""
+
+
+class CheckpointError(GpmtError):
+    """A file that cannot be read safely, or an output that cannot be written."""
+
+
+class RecipeError(GpmtError):
+    """A recipe or an override that is not valid."""
+
+
+class DataError(GpmtError):
+    """A data set that is missing or not what the recipe says."""

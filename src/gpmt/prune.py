@@ -1,0 +1,307 @@
+"""Plan a pruning, and apply it: the front door for a trained network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gpmt.core import kernels
+from gpmt.core.allocate import Allocation, allocate
+from gpmt.core.budget import Ratio, parse_min_kept, parse_sparsity
+from gpmt.core.keys import KeyFormat, KeySource, key_value
+from gpmt.core.masks import Masks
+from gpmt.core.scope import Patterns, Scope, find_scope
+from gpmt.core.select import Selection, map_shares, thread_count
+from gpmt.errors import WeightsError
+
+Target = nn.Module | Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """What a plan means for one tensor.
+
+    `floor` is the minimum it keeps, min(numel, min_kept); `binds` tells that the floor decided how many it
+    keeps. `kind` is the class of its layer.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    numel: int
+    kept: int
+    floor: int
+    binds: bool
+
+    @property
+    def pruned(self) -> int:
+        """Number of weights pruned."""
+        return self.numel - self.kept
+
+    @property
+    def density(self) -> float:
+        """Fraction of the weights kept."""
+        return self.kept / self.numel if self.numel else 1.0
+
+
+class Plan:
+    """Which weights to prune, decided but not done: counts per tensor, and `masks` on request.
+
+    Attributes:
+        tensors: a `TensorPlan` for every tensor of the scope, in the order of the network.
+        sparsity: the sparsity asked for, exact.
+        numel, kept, pruned: weights in the scope, kept and pruned; pruned is floor(sparsity · numel).
+        threshold: the magnitude of the smallest weight that the global ranking keeps; None where there is no
+            global threshold.
+        min_kept: the minimum threshold σ as a number of weights.
+        allocation: how the total was shared among the tensors.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        sources: Sequence[KeySource],
+        form: KeyFormat,
+        selection: Selection,
+        *,
+        sparsity: Fraction,
+        min_kept: int,
+        allocation: Allocation,
+    ) -> None:
+        self.sparsity, self.min_kept, self.allocation = sparsity, min_kept, allocation
+        self.tensors = tuple(
+            TensorPlan(
+                name=name,
+                kind=scope.kinds[name],
+                shape=tuple(tensor.shape),
+                numel=tensor.numel(),
+                kept=cut.kept,
+                floor=(floor := min(min_kept, tensor.numel())),
+                binds=cut.binds if allocation in ("exact", "random") else 0 < floor == cut.kept,
+            )
+            for (name, tensor), cut in zip(scope.tensors.items(), selection.cuts, strict=True)
+        )
+        self.numel = sum(row.numel for row in self.tensors)
+        self.kept = sum(row.kept for row in self.tensors)
+        self.pruned = self.numel - self.kept
+        ranked = selection.key is not None and allocation != "random"
+        self.threshold = key_value(selection.key or 0, form) if ranked else None
+        self.aliases = scope.aliases
+        self._weights = scope.tensors
+        self._versions = [tensor._version for tensor in scope.tensors.values()]
+        self._sources, self._form, self._cuts = sources, form, selection.cuts
+
+    def masks(self) -> Masks:
+        """Compute the masks, with one pass over the weights.
+
+        Raises `WeightsError` where the weights have changed since they were planned.
+        """
+        names = [source.name for source in self._sources]
+        for name, tensor, version in zip(names, self._weights.values(), self._versions, strict=True):
+            if tensor._version != version:
+                raise WeightsError(_changed(name))
+        packed: dict[int, Tensor] = {}
+
+        def work(share: list[int]) -> None:
+            for index in share:
+                packed[index] = self._pack(index)
+
+        map_shares(self._sources, work, thread_count(self._sources))
+        shapes = {row.name: row.shape for row in self.tensors}
+        return Masks({name: packed[index] for index, name in enumerate(names)}, shapes)
+
+    def _pack(self, index: int) -> Tensor:
+        source, cut = self._sources[index], self._cuts[index]
+        bits = np.zeros((source.numel + 7) // 8, np.uint8)
+        start, ties, above = 0, cut.ties, 0
+        for keys in source.chunks():
+            larger, tied = kernels.pack_kept(
+                keys, bits=self._form.bits, threshold=cut.key, ties=ties, packed=bits, start=start
+            )
+            start += len(keys)
+            above += larger
+            ties -= tied
+        if above + cut.ties != cut.kept or ties:
+            raise WeightsError(_changed(source.name))
+        return torch.from_numpy(bits)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain values, ready for JSON."""
+        return {
+            "sparsity": float(self.sparsity),
+            "achieved_sparsity": self.pruned / self.numel,
+            "weights": self.numel,
+            "kept": self.kept,
+            "pruned": self.pruned,
+            "threshold": self.threshold,
+            "min_kept": self.min_kept,
+            "allocation": self.allocation,
+            "tensors": [
+                {
+                    "name": row.name,
+                    "kind": row.kind,
+                    "shape": list(row.shape),
+                    "weights": row.numel,
+                    "kept": row.kept,
+                    "density": row.density,
+                    "floor": row.floor,
+                    "binds": row.binds,
+                    "aliases": list(self.aliases.get(row.name, ())),
+                }
+                for row in self.tensors
+            ],
+        }
+
+    def __str__(self) -> str:
+        """Draw a table with one line a tensor; a floor that binds is marked with an asterisk."""
+        rows = [("tensor", "shape", "weights", "kept", "density")]
+        for row in self.tensors:
+            shape = "×".join(map(str, row.shape))
+            mark = "*" if row.binds else " "
+            rows.append((row.name, shape, f"{row.numel:,}", f"{row.kept:,}{mark}", f"{row.density:8.3%}"))
+        rows.append(("total", "", f"{self.numel:,}", f"{self.kept:,} ", f"{self.kept / self.numel:8.3%}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                [
+                    *(c.ljust(w) for c, w in zip(cells[:2], widths[:2], strict=True)),
+                    *(c.rjust(w) for c, w in zip(cells[2:], widths[2:], strict=True)),
+                ]
+            )
+            for cells in rows
+        ]
+        lines.append(self.summary())
+        return "\n".join(lines)
+
+    def summary(self) -> str:
+        """Return the totals as one sentence."""
+        text = f"{self.pruned:,} of {self.numel:,} weights pruned ({self.pruned / self.numel:.4%})"
+        if self.threshold is not None:
+            text += f", global threshold {self.threshold:.6g}"
+        if self.min_kept:
+            binding = sum(row.binds for row in self.tensors)
+            text += (
+                f"; minimum {self.min_kept:,} a tensor, which binds in {binding} of {len(self.tensors)} (*)"
+            )
+        return text
+
+    def __repr__(self) -> str:
+        return f"<Plan: {self.summary()}>"
+
+
+@overload
+def plan(
+    target: Target,
+    *,
+    sparsity: Ratio,
+    min_kept: int | str = ...,
+    scope: Patterns | None = ...,
+    exclude: Patterns = ...,
+    allocation: Allocation = ...,
+    seed: int = ...,
+) -> Plan: ...
+@overload
+def plan(
+    target: Target,
+    *,
+    sparsity: list[Any] | tuple[Any, ...],
+    min_kept: int | str = ...,
+    scope: Patterns | None = ...,
+    exclude: Patterns = ...,
+    allocation: Allocation = ...,
+    seed: int = ...,
+) -> list[Plan]: ...
+def plan(
+    target: Target,
+    *,
+    sparsity: Ratio | list[Any] | tuple[Any, ...],
+    min_kept: int | str = 0,
+    scope: Patterns | None = None,
+    exclude: Patterns = (),
+    allocation: Allocation = "exact",
+    seed: int = 0,
+) -> Plan | list[Plan]:
+    """Decide which weights to prune, without changing anything.
+
+    Args:
+        target: a module, or a state_dict (name -> tensor).
+        sparsity: fraction of the prunable weights to prune, at least 0 and below 1, as a number or as a string
+            such as "90%"; exactly floor(sparsity · N) weights are pruned. Weights that are zero already
+            come first. A list of sparsities gives a list of plans for the price of about one.
+        min_kept: weights that every tensor keeps at least (a tensor with fewer keeps them all): an int, or a
+            string such as "0.05%", percent of all prunable weights. The default 0 is plain global pruning.
+        scope: patterns that choose the tensors to prune; by default all weights of convolution, linear,
+            attention and recurrent layers, see `gpmt.find_scope`.
+        exclude: patterns of tensors to leave alone; they do not count in the sparsity.
+        allocation: "exact" (one global threshold with floors), "reference" (the authors' scripts), or a
+            baseline: "uniform", "erk", "lamp", "random".
+        seed: for the allocation "random" only.
+
+    Raises:
+        BudgetError: a sparsity or minimum that is no valid number, or that no mask can satisfy.
+        ScopeError: a pattern that matches nothing, or nothing to prune.
+        WeightsError: NaN or infinite weights, or weights without data.
+
+    >>> import torch, gpmt
+    >>> weights = {"a.weight": torch.tensor([[4.0, -3.0, 2.0, 1.0]]), "b.weight": torch.tensor([[0.1, 0.2]])}
+    >>> print(gpmt.plan(weights, sparsity=0.5, min_kept=1))
+    tensor    shape  weights  kept   density
+    a.weight  1×4          4    2    50.000%
+    b.weight  1×2          2    1*   50.000%
+    total                  6    3    50.000%
+    3 of 6 weights pruned (50.0000%), global threshold 3; minimum 1 a tensor, which binds in 1 of 2 (*)
+    """
+    several = sparsity if isinstance(sparsity, list | tuple) else [sparsity]
+    wanted = [parse_sparsity(value) for value in several]
+    found = find_scope(target, scope=scope, exclude=exclude)
+    floor = parse_min_kept(min_kept, found.numel)
+    sources, form, selections = allocate(
+        found.tensors, sparsities=wanted, min_kept=floor, allocation=allocation, seed=seed
+    )
+    plans = [
+        Plan(found, sources, form, selection, sparsity=value, min_kept=floor, allocation=allocation)
+        for value, selection in zip(wanted, selections, strict=True)
+    ]
+    return plans if several is sparsity else plans[0]
+
+
+def prune_(
+    target: Target,
+    *,
+    sparsity: Ratio,
+    min_kept: int | str = 0,
+    scope: Patterns | None = None,
+    exclude: Patterns = (),
+    allocation: Allocation = "exact",
+    seed: int = 0,
+) -> Plan:
+    """Set the pruned weights of a module or state_dict to zero, in place, and return the plan.
+
+    Takes the arguments of `plan` and raises the same errors, before anything is changed.
+
+    >>> import torch, gpmt
+    >>> layer = torch.nn.Linear(10, 10)
+    >>> gpmt.prune_(layer, sparsity=0.9).pruned, int((layer.weight == 0).sum())
+    (90, 90)
+    """
+    decided = plan(
+        target,
+        sparsity=sparsity,
+        min_kept=min_kept,
+        scope=scope,
+        exclude=exclude,
+        allocation=allocation,
+        seed=seed,
+    )
+    decided.masks().apply_(target)
+    return decided
+
+
+def _changed(name: str) -> str:
+    return f"the weights of {name} have changed since they were planned; plan again"

@@ -1,0 +1,702 @@
+"""Which tensors can be pruned, and how patterns choose among them."""
+
+import fnmatch
+import subprocess
+import sys
+from collections import OrderedDict
+
+import pytest
+import torch
+import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.parallel import DataParallel
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+
+from gpmt.core.scope import find_scope, unwrap
+from gpmt.errors import ScopeError
+
+
+class Net(nn.Module):
+    """Two convolutions with norms, an embedding, and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(10, 6)
+        self.body = nn.Sequential(
+            OrderedDict(
+                conv1=nn.Conv2d(3, 4, 3),
+                bn1=nn.BatchNorm2d(4),
+                conv2=nn.Conv2d(4, 6, 3),
+                ln=nn.LayerNorm([6, 5]),
+            )
+        )
+        self.head = nn.Linear(6, 2)
+        self.mixing = nn.Parameter(torch.ones(3, 3))
+        self.gain = nn.Parameter(torch.ones(3))
+
+
+DEFAULT = ["body.conv1.weight", "body.conv2.weight", "head.weight"]
+
+
+def names(target, **keywords):
+    return list(find_scope(target, **keywords).tensors)
+
+
+class TestModule:
+    def test_default_takes_layers_but_no_norm_bias_embedding_or_own_parameter(self):
+        net = Net()
+        scope = find_scope(net)
+        assert list(scope.tensors) == DEFAULT
+        assert scope.tensors["head.weight"] is net.head.weight
+        assert scope.kinds == dict(zip(DEFAULT, ["Conv2d", "Conv2d", "Linear"], strict=True))
+        assert scope.aliases == {}
+        assert scope.numel == 108 + 216 + 12
+
+    def test_resnet50(self):
+        with torch.device("meta"):
+            model = torchvision.models.resnet50()
+        scope = find_scope(model)
+        assert len(scope.tensors) == 54
+        assert scope.numel == 25_502_912
+        assert next(iter(scope.tensors)) == "conv1.weight"
+        assert list(scope.tensors)[-1] == "fc.weight"
+        from_names = find_scope(model.state_dict())
+        assert list(from_names.tensors) == list(scope.tensors)
+        assert from_names.numel == scope.numel
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            nn.Conv1d(2, 3, 2),
+            nn.Conv2d(2, 3, 2),
+            nn.Conv3d(2, 3, 2),
+            nn.ConvTranspose1d(2, 3, 2),
+            nn.ConvTranspose2d(2, 3, 2),
+            nn.ConvTranspose3d(2, 3, 2),
+            nn.Linear(2, 3),
+            nn.Bilinear(2, 3, 4),
+            nn.modules.linear.NonDynamicallyQuantizableLinear(2, 3),
+        ],
+        ids=lambda layer: type(layer).__name__,
+    )
+    def test_layers_with_one_weight(self, layer):
+        assert names(layer) == ["weight"]
+        assert find_scope(layer).kinds == {"weight": type(layer).__name__}
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            nn.BatchNorm2d(3),
+            nn.LayerNorm([3, 4]),
+            nn.GroupNorm(1, 3),
+            nn.PReLU(3),
+            nn.Embedding(3, 4),
+            nn.EmbeddingBag(3, 4),
+            nn.ReLU(),
+        ],
+        ids=lambda layer: type(layer).__name__,
+    )
+    def test_layers_without_prunable_weights(self, layer):
+        with pytest.raises(ScopeError, match=f"^{type(layer).__name__} has no prunable tensor"):
+            find_scope(layer)
+
+    def test_attention(self):
+        assert names(nn.MultiheadAttention(4, 2, add_bias_kv=True)) == ["in_proj_weight", "out_proj.weight"]
+        assert names(nn.MultiheadAttention(4, 2, kdim=3, vdim=5)) == [
+            "q_proj_weight",
+            "k_proj_weight",
+            "v_proj_weight",
+            "out_proj.weight",
+        ]
+
+    def test_transformer_encoder_layer(self):
+        assert names(nn.TransformerEncoderLayer(4, 2, 8)) == [
+            "self_attn.in_proj_weight",
+            "self_attn.out_proj.weight",
+            "linear1.weight",
+            "linear2.weight",
+        ]
+
+    def test_transformer(self):
+        model = nn.Transformer(4, 2, 1, 2, 8, batch_first=True)
+        # Per encoder layer 4 tensors; per decoder layer, which has a second attention, 6.
+        assert len(names(model)) == 1 * 4 + 2 * 6
+        assert names(model.state_dict()) == names(model)
+
+    def test_recurrent(self):
+        expected = [
+            f"weight_{part}_l{level}{direction}"
+            for level in (0, 1)
+            for direction in ("", "_reverse")
+            for part in ("ih", "hh", "hr")
+        ]
+        lstm = nn.LSTM(3, 4, num_layers=2, proj_size=2, bidirectional=True)
+        assert names(lstm) == expected
+        assert names(lstm.state_dict()) == expected
+        assert set(find_scope(lstm.state_dict()).kinds.values()) == {"recurrent"}
+        assert names(nn.GRU(3, 4)) == names(nn.RNN(3, 4)) == ["weight_ih_l0", "weight_hh_l0"]
+        for cell in (nn.LSTMCell(3, 4), nn.GRUCell(3, 4), nn.RNNCell(3, 4)):
+            assert names(cell) == ["weight_ih", "weight_hh"]
+
+    def test_frozen_parameters_are_in_scope(self):
+        assert names(Net().requires_grad_(False)) == DEFAULT
+
+    def test_integer_weights_are_left_out_silently(self):
+        net = Net()
+        net.head.weight = nn.Parameter(torch.ones(2, 6, dtype=torch.int8), requires_grad=False)
+        assert names(net) == DEFAULT[:-1]
+        with pytest.raises(
+            ScopeError, match=r"'head' matches only tensors such as 'head\.weight'; .*integers"
+        ):
+            find_scope(net, scope="head")
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+    def test_floating_dtypes(self, dtype):
+        assert names(Net().to(dtype)) == DEFAULT
+
+    @pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn])
+    def test_other_dtypes_are_refused(self, dtype):
+        state = {"fc.weight": torch.zeros(2, 3, dtype=dtype), "conv.weight": torch.zeros(2, 3)}
+        with pytest.raises(
+            ScopeError, match=f"fc.weight has dtype {dtype}, but must be float64, .* or exclude it"
+        ):
+            find_scope(state)
+        assert names(state, exclude="fc") == ["conv.weight"]
+        assert names(state, scope="conv") == ["conv.weight"]
+
+    def test_complex_module_is_refused(self):
+        with pytest.raises(ScopeError, match=r"weight has dtype torch\.complex64"):
+            find_scope(nn.Linear(2, 3, dtype=torch.complex64))
+
+    def test_sparse_layout_is_refused(self):
+        with pytest.raises(
+            ScopeError, match=r"weight has layout torch.sparse_coo, but must be dense; .*to_dense"
+        ):
+            find_scope({"weight": torch.eye(3).to_sparse()})
+
+    def test_empty_tensors_are_left_out(self):
+        assert names({"a.weight": torch.zeros(0, 3), "b.weight": torch.zeros(2, 3)}) == ["b.weight"]
+
+    def test_uninitialised_layers(self):
+        model = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Conv2d(4, 4, 1))
+        for target in (model, model.state_dict()):
+            with pytest.raises(ScopeError, match=r"0\.weight is not initialised yet; call the model once"):
+                find_scope(target)
+        assert names(model, exclude="0") == ["2.weight"]
+        model(torch.zeros(2, 3, 5, 5))
+        assert names(model) == ["0.weight", "2.weight"]
+
+    def test_modules_with_a_length_of_zero_own_their_parameters(self):
+        class Bag(nn.Sequential):
+            def __init__(self) -> None:
+                super().__init__()
+                self.norm_weight = nn.Parameter(torch.ones(2, 2))
+
+        # By class this is a parameter of the user's own; only by name could it be taken for something else.
+        assert find_scope(Bag(), scope="norm_weight").kinds == {"norm_weight": "Bag"}
+
+    @pytest.mark.parametrize("target", [3, "model.pt", [torch.zeros(2, 2)], None, nn.Linear])
+    def test_other_objects_are_refused(self, target):
+        with pytest.raises(ScopeError, match=f"cannot prune an object of type {type(target).__name__}; give"):
+            find_scope(target)
+
+
+class TestReparametrised:
+    @pytest.mark.parametrize(
+        ("reparametrise", "remedy"),
+        [
+            (lambda layer: prune.l1_unstructured(layer, "weight", 0.3), r"prune\.remove\(layer, 'weight'\)"),
+            (parametrizations.weight_norm, r"parametrize\.remove_parametrizations\(layer, 'weight'\)"),
+            (parametrizations.orthogonal, r"parametrize\.remove_parametrizations\(layer, 'weight'\)"),
+            (spectral_norm, r"remove_spectral_norm\(layer, 'weight'\)"),
+            pytest.param(
+                weight_norm,
+                r"remove_weight_norm\(layer, 'weight'\)",
+                marks=pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning"),
+            ),
+        ],
+        ids=["prune", "weight_norm", "orthogonal", "old spectral_norm", "old weight_norm"],
+    )
+    def test_names_layer_and_remedy_unless_excluded(self, reparametrise, remedy):
+        net = Net()
+        reparametrise(net.head)
+        for target in (net, net.state_dict()):
+            with pytest.raises(
+                ScopeError, match=f"'weight' of layer 'head' is reparametrised .*{remedy}, or"
+            ):
+                find_scope(target)
+            with pytest.raises(ScopeError, match="layer 'head' is reparametrised"):
+                find_scope(target, scope="head.weight")
+            assert "head.weight" not in names(target, exclude="head")
+            assert names(target, scope="body.conv1") == ["body.conv1.weight"]
+        assert names(net, exclude="type:Linear") == DEFAULT[:-1]
+
+    def test_of_the_model_itself_and_of_attention(self):
+        attention = nn.MultiheadAttention(4, 2)
+        parametrizations.weight_norm(attention, "in_proj_weight")
+        with pytest.raises(ScopeError, match="'in_proj_weight' of the model is reparametrised"):
+            find_scope(attention)
+
+    def test_remedy_works(self):
+        net = Net()
+        prune.l1_unstructured(net.head, "weight", 0.3)
+        prune.remove(net.head, "weight")
+        assert sorted(names(net)) == sorted(DEFAULT)
+
+    def test_of_a_bias_or_norm_does_not_matter(self):
+        net = Net()
+        prune.l1_unstructured(net.head, "bias", 0.5)
+        prune.l1_unstructured(net.body.bn1, "weight", 0.5)
+        assert names(net) == DEFAULT
+        assert names(net.state_dict(), exclude="tokens") == DEFAULT
+
+
+class TestTied:
+    def test_same_parameter_counts_once_under_its_first_name(self):
+        model = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4), "c": nn.Linear(4, 4)})
+        model["c"].weight = model["a"].weight
+        for target in (model, model.state_dict()):
+            scope = find_scope(target)
+            assert list(scope.tensors) == ["a.weight", "b.weight"]
+            assert scope.aliases == {"a.weight": ("c.weight",)}
+            assert scope.numel == 32
+
+    def test_module_used_twice(self):
+        block = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        scope = find_scope(nn.ModuleDict({"first": block, "again": block}))
+        assert list(scope.tensors) == ["first.0.weight"]
+        assert scope.aliases == {"first.0.weight": ("again.0.weight",)}
+
+    def test_any_name_can_be_used_in_a_pattern(self):
+        model = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)})
+        model["c"] = model["a"]
+        assert names(model, scope="c.weight") == names(model, scope="c") == ["a.weight"]
+        assert names(model, exclude="c.*") == ["b.weight"]
+
+    def test_two_parameters_on_one_memory_are_tied(self):
+        first = nn.Linear(4, 4)
+        second = nn.Linear(4, 4)
+        second.weight = nn.Parameter(first.weight.detach())
+        assert names(nn.Sequential(first, second)) == ["0.weight"]
+
+    def test_views_of_one_memory_are_tied_only_when_equal(self):
+        whole = torch.zeros(4, 4)
+        state = {"a.weight": whole[:2], "b.weight": whole[2:], "c.weight": whole[:2], "d.weight": whole.t()}
+        scope = find_scope(state)
+        assert list(scope.tensors) == ["a.weight", "b.weight", "d.weight"]
+        assert scope.aliases == {"a.weight": ("c.weight",)}
+
+    def test_on_meta_tensors(self):
+        with torch.device("meta"):
+            model = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4), "c": nn.Linear(4, 4)})
+        model["b"].weight = model["a"].weight
+        for target in (model, model.state_dict()):
+            assert find_scope(target).aliases == {"a.weight": ("b.weight",)}
+            assert find_scope(target).numel == 32
+
+    def test_equal_values_are_not_tied(self):
+        assert len(names({"a.weight": torch.zeros(2, 2), "b.weight": torch.zeros(2, 2)})) == 2
+
+    def test_own_parameter_tied_to_a_layer_is_prunable_under_its_first_name(self):
+        net = Net()
+        net.mixing = nn.Parameter(torch.ones(2, 6))
+        net.head.weight = net.mixing
+        scope = find_scope(net)
+        assert list(scope.tensors) == ["mixing", *DEFAULT[:-1]]
+        assert scope.aliases == {"mixing": ("head.weight",)}
+
+
+class TestEmbeddings:
+    @pytest.mark.parametrize(
+        "pattern", ["tokens", "tokens.weight", "type:Embedding", nn.Embedding, ["tokens", "tokens.weight"]]
+    )
+    def test_only_when_asked(self, pattern):
+        assert names(Net(), scope=pattern) == ["tokens.weight"]
+
+    def test_type_of_a_subclass_and_of_its_base(self):
+        class Learned(nn.Embedding):
+            pass
+
+        net = nn.Sequential(Learned(4, 3), nn.Linear(3, 3), nn.EmbeddingBag(4, 3))
+        assert names(net, scope="type:Embedding") == names(net, scope="type:Learned") == ["0.weight"]
+        assert names(net, scope=nn.EmbeddingBag) == ["2.weight"]
+        assert names(net, scope=nn.Module) == names(net, scope="type:Module") == ["1.weight"]
+
+    @pytest.mark.parametrize("pattern", ["*", "*weight", "re:.", nn.Module])
+    def test_not_by_a_broad_pattern(self, pattern):
+        assert names(Net(), scope=pattern) == DEFAULT
+
+    @pytest.mark.parametrize("pattern", ["tok*", "re:^tokens"])
+    def test_a_broad_pattern_that_matches_nothing_else_says_so(self, pattern):
+        with pytest.raises(
+            ScopeError, match=r"matches only embeddings such as 'tokens\.weight'; give an emb"
+        ):
+            find_scope(Net(), scope=pattern)
+
+    def test_name_of_a_containing_module_is_broad(self):
+        model = nn.ModuleDict({"encoder": Net(), "head": nn.Linear(2, 2)})
+        assert names(model, scope="encoder") == [f"encoder.{name}" for name in DEFAULT]
+
+    def test_tied_head(self):
+        net = nn.ModuleDict({"tokens": nn.Embedding(10, 6), "mid": nn.Linear(6, 6), "head": nn.Linear(6, 10)})
+        net["head"].weight = net["tokens"].weight
+        assert names(net) == names(net, scope=nn.Linear) == names(net, scope="*") == ["mid.weight"]
+        for pattern in ("head", "head.weight", "tokens", nn.Embedding):
+            scope = find_scope(net, scope=pattern)
+            assert list(scope.tensors) == ["tokens.weight"]
+            assert scope.aliases == {"tokens.weight": ("head.weight",)}
+            assert scope.kinds == {"tokens.weight": "Embedding"}
+
+    def test_excluding_embeddings_that_are_out_anyway_is_fine(self):
+        assert names(Net(), exclude=[nn.Embedding, "body.bn1", "*.bias"]) == DEFAULT
+
+
+class TestStateDict:
+    def test_rule(self):
+        state = {
+            "conv.weight": torch.zeros(2, 3, 3, 3),
+            "conv.bias": torch.zeros(2),
+            "bn.weight": torch.zeros(2),
+            "bn.running_mean": torch.zeros(2),
+            "bn.num_batches_tracked": torch.tensor(0),
+            "block.norm2.weight": torch.zeros(2, 5),
+            "block.ln_1.weight": torch.zeros(2, 5),
+            "attn.in_proj_weight": torch.zeros(6, 2),
+            "rnn.weight_hh_l1_reverse": torch.zeros(4, 4),
+            "rnn.weight_xx_l1": torch.zeros(4, 4),
+            "pos_embedding": torch.zeros(1, 2, 3),
+            "weight": torch.zeros(3, 3),
+            "quantised.weight": torch.zeros(2, 2, dtype=torch.int8),
+            "_extra_state": {"version": 1},
+            "step": 7,
+        }
+        scope = find_scope(state)
+        assert scope.kinds == {
+            "conv.weight": "convolution",
+            "attn.in_proj_weight": "attention",
+            "rnn.weight_hh_l1_reverse": "recurrent",
+            "weight": "matrix",
+        }
+        assert scope.tensors["conv.weight"] is state["conv.weight"]
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            "embedding",
+            "embeddings",
+            "embed",
+            "emb",
+            "embeds.0",
+            "embeddings.3",
+            "embed_tokens",
+            "embed_positions",
+            "embed_in",
+            "wte",
+            "wpe",
+            "word_embeddings",
+            "token_embedding",
+            "token_type_embeddings",
+            "position_embeddings",
+            "tok_embeddings",
+            "pos_embed",
+            "token_emb",
+            "tokens_embed",
+            "wordEmbedding",
+            "embedder",
+            "relative_attention_bias",
+        ],
+    )
+    def test_named_like_an_embedding(self, layer):
+        state = {f"model.{layer}.weight": torch.zeros(4, 3), "fc.weight": torch.zeros(3, 3)}
+        assert names(state) == ["fc.weight"]
+        for pattern in (f"model.{layer}", f"model.{layer}.weight"):
+            assert names(state, scope=pattern) == [f"model.{layer}.weight"]
+
+    @pytest.mark.parametrize(
+        ("layer", "shape"),
+        [
+            ("patch_embed.proj", (8, 3, 4, 4)),
+            ("embeddings.patch_embedding", (8, 3, 4, 4)),
+            ("patch_embedding", (8, 48)),
+            ("pos_conv_embed", (8, 3, 4)),
+            ("embeddings.projection", (4, 4)),
+            ("time_embedding.linear_1", (4, 4)),
+            ("embedding_hidden_mapping_in", (4, 4)),
+            ("embed_out", (4, 4)),
+            ("member", (4, 4)),
+            ("lng", (4, 4)),
+        ],
+    )
+    def test_not_an_embedding(self, layer, shape):
+        assert names({f"{layer}.weight": torch.zeros(shape)}) == [f"{layer}.weight"]
+
+    def test_exact_name_takes_any_other_tensor_but_biases(self):
+        state = Net().state_dict()
+        assert names(state, scope=["mixing", "head"]) == ["mixing", "head.weight"]
+        for name in ("gain", "head.bias"):
+            with pytest.raises(
+                ScopeError, match=f"'{name}' matches only tensors such as '{name}'; biases, norms"
+            ):
+                find_scope(state, scope=name)
+        with pytest.raises(ScopeError, match=r"'a\.rel_bias' matches only"):
+            find_scope({"a.rel_bias": torch.zeros(3, 3)}, scope="a.rel_bias")
+
+    @pytest.mark.parametrize("pattern", ["type:Conv2d", nn.Conv2d])
+    @pytest.mark.parametrize("role", ["scope", "exclude"])
+    def test_types_need_a_model(self, role, pattern):
+        with pytest.raises(
+            ScopeError, match=rf"{role} pattern .*Conv2d'? needs a model: a state_dict knows no"
+        ):
+            find_scope(Net().state_dict(), **{role: pattern})
+
+    def test_orphaned_weight_orig(self):
+        with pytest.raises(ScopeError, match=r"layer 'fc' is reparametrised \(stored as 'fc.weight_orig'\)"):
+            find_scope({"fc.weight_orig": torch.zeros(3, 3), "conv.weight": torch.zeros(3, 3)})
+
+    def test_nothing_prunable(self):
+        with pytest.raises(
+            ScopeError, match="the state_dict has no prunable tensor: a floating weight of two"
+        ):
+            find_scope({"bn.weight": torch.zeros(3)})
+        with pytest.raises(ScopeError, match="the state_dict has no prunable tensor"):
+            find_scope({}, scope="fc")
+
+    def test_training_checkpoint(self):
+        checkpoint = {"epoch": 3, "state_dict": Net().state_dict(), "optimizer": {}}
+        with pytest.raises(ScopeError, match=r"give what is under one of \['state_dict', 'optimizer'\]"):
+            find_scope(checkpoint)
+
+
+class TestPatterns:
+    @pytest.mark.parametrize(
+        ("pattern", "expected"),
+        [
+            ("head.weight", ["head.weight"]),
+            ("head", ["head.weight"]),
+            ("body", ["body.conv1.weight", "body.conv2.weight"]),
+            ("body.*", ["body.conv1.weight", "body.conv2.weight"]),
+            ("*.conv1", ["body.conv1.weight"]),
+            ("*conv[2-9]*", ["body.conv2.weight"]),
+            (r"re:conv\d\.", ["body.conv1.weight", "body.conv2.weight"]),
+            (r"re:^head", ["head.weight"]),
+            ("type:Conv2d", ["body.conv1.weight", "body.conv2.weight"]),
+            ("type:_ConvNd", ["body.conv1.weight", "body.conv2.weight"]),
+            (nn.Linear, ["head.weight"]),
+            (["head", "*.conv1"], ["body.conv1.weight", "head.weight"]),
+            (("head", nn.Conv2d, "mixing"), ["mixing", *DEFAULT]),
+        ],
+    )
+    def test_scope(self, pattern, expected):
+        assert names(Net(), scope=pattern) == expected
+
+    @pytest.mark.parametrize("pattern", ["head.weight", "head", "hea?", "re:^head", "type:Linear", nn.Linear])
+    def test_exclude(self, pattern):
+        assert names(Net(), exclude=pattern) == names(Net(), exclude=[pattern, "mixing"]) == DEFAULT[:-1]
+
+    def test_exclude_wins_over_scope(self):
+        assert names(Net(), scope=["body", "head"], exclude=["body.conv1"]) == [
+            "body.conv2.weight",
+            "head.weight",
+        ]
+
+    def test_case_matters(self):
+        with pytest.raises(ScopeError, match="scope pattern 'HEAD'"):
+            find_scope(Net(), scope="HEAD")
+
+    def test_own_parameter_only_by_its_exact_name(self):
+        assert names(Net(), scope="mixing") == ["mixing"]
+        with pytest.raises(
+            ScopeError, match=r"'mix\*' matches only tensors such as 'mixing' that are .* exactly"
+        ):
+            find_scope(Net(), scope="mix*")
+
+    @pytest.mark.parametrize("name", ["body.bn1.weight", "body.ln.weight", "head.bias", "gain", "body.bn1"])
+    def test_norms_biases_and_vectors_never(self, name):
+        with pytest.raises(ScopeError, match=f"scope pattern '{name}' matches only .* are never pruned"):
+            find_scope(Net(), scope=[name, "head"])
+
+    @pytest.mark.parametrize(
+        ("pattern", "hint"),
+        [
+            ("body.conv3.weight", "close names are body.conv[12].weight, "),
+            ("heed", "close names are head"),
+            ("type:conv2d", "close names are Conv2d"),
+            (nn.Conv3d, "Conv3d matches nothing; close names are Conv2d"),
+            ("re:zzzz", "names here are mixing, gain, tokens.weight, ..."),
+            ("hea.+", "close names are head"),
+        ],
+    )
+    @pytest.mark.parametrize("role", ["scope", "exclude"])
+    def test_matches_nothing(self, role, pattern, hint):
+        with pytest.raises(ScopeError, match=f"^{role} pattern .* matches nothing; ") as error:
+            find_scope(Net(), **{role: ["head", pattern]})
+        assert fnmatch.fnmatchcase(str(error.value), f"{role} pattern *{hint}*")
+
+    @pytest.mark.parametrize("role", ["scope", "exclude"])
+    def test_malformed(self, role):
+        with pytest.raises(
+            ScopeError, match=rf"{role} pattern 're:\(' is not a valid regular expression: missing"
+        ):
+            find_scope(Net(), **{role: "re:("})
+        for pattern in (3, [nn.Linear(2, 2)], [""], int, [None]):
+            with pytest.raises(ScopeError, match=f"{role} pattern .* is not valid; give the name of"):
+                find_scope(Net(), **{role: pattern})
+
+    def test_empty_results(self):
+        with pytest.raises(ScopeError, match="exclude takes away every tensor in scope"):
+            find_scope(Net(), scope="head", exclude="type:Linear")
+        with pytest.raises(ScopeError, match="scope is empty; leave it out to take every prunable tensor"):
+            find_scope(Net(), scope=[])
+
+
+class TestUnwrap:
+    def test_plain_model_is_itself(self):
+        net = Net()
+        assert unwrap(net) is net
+
+    def test_nested_wrappers(self):
+        net = Net()
+        for wrapped in (
+            DataParallel(net),
+            torch.compile(net),
+            DataParallel(torch.compile(net)),
+            torch.compile(DataParallel(net)),
+        ):
+            assert unwrap(wrapped) is net
+            assert names(wrapped) == DEFAULT
+
+    def test_distributed(self, tmp_path):
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+        )
+        try:
+            net = Net()
+            wrapped = torch.compile(nn.parallel.DistributedDataParallel(net))
+            assert unwrap(wrapped) is net
+            assert names(wrapped, scope="head") == ["head.weight"]
+        finally:
+            torch.distributed.destroy_process_group()
+
+    def test_does_not_import_the_compiler_or_transformers(self):
+        code = (
+            "import sys, torch.nn as nn, gpmt.core.scope as scope; scope.find_scope(nn.Linear(2, 2)); "
+            "sys.exit(any(name in sys.modules for name in ('torch._dynamo', 'transformers')))"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class TestTransformers:
+    """Real architectures, built tiny and without any download."""
+
+    def test_gpt2_conv1d_and_tied_head(self):
+        transformers = pytest.importorskip("transformers")
+        config = transformers.GPT2Config(vocab_size=11, n_positions=8, n_embd=4, n_layer=2, n_head=2)
+        model = transformers.GPT2LMHeadModel(config)
+        expected = [
+            f"transformer.h.{block}.{layer}.weight"
+            for block in range(2)
+            for layer in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+        ]
+        scope = find_scope(model)
+        assert list(scope.tensors) == expected
+        assert set(scope.kinds.values()) == {"Conv1D"}
+        assert names(model.state_dict()) == expected
+        assert names(model, scope="type:Conv1D") == expected
+        for target in (model, model.state_dict()):
+            asked = find_scope(target, scope="lm_head.weight")
+            assert asked.aliases == {"transformer.wte.weight": ("lm_head.weight",)}
+
+    def test_a_class_of_the_same_name_from_elsewhere_is_not_taken(self):
+        class Conv1D(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.weight = nn.Parameter(torch.ones(2, 2))
+
+        with pytest.raises(ScopeError, match="Conv1D has no prunable tensor"):
+            find_scope(Conv1D())
+
+    def test_state_dict_rule_agrees_with_the_model(self):
+        transformers = pytest.importorskip("transformers")
+        small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+        with torch.device("meta"):
+            models = [
+                transformers.BertModel(transformers.BertConfig(vocab_size=9, **small)),
+                transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=9, **small)),
+                transformers.ViTModel(transformers.ViTConfig(image_size=16, patch_size=8, **small)),
+                transformers.T5Model(
+                    transformers.T5Config(vocab_size=9, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+                ),
+            ]
+        for model in models:
+            assert names(model.state_dict()) == names(model)
+            assert find_scope(model.state_dict()).aliases == find_scope(model).aliases
+
+
+LAYER_KINDS = st.sampled_from(["conv", "linear", "norm", "embedding", "lstm", "again"])
+
+
+def build(kinds):
+    """A network of such layers; "again" repeats the layer before it."""
+    layers = []
+    for kind in kinds:
+        new = {
+            "conv": lambda: nn.Conv1d(2, 3, 2),
+            "linear": lambda: nn.Linear(2, 3),
+            "norm": lambda: nn.LayerNorm([2, 3]),
+            "embedding": lambda: nn.Embedding(3, 2),
+            "lstm": lambda: nn.LSTM(2, 2),
+            "again": lambda: layers[-1] if layers else nn.ReLU(),
+        }[kind]
+        layers.append(new())
+    return nn.Sequential(*layers)
+
+
+class TestProperties:
+    @given(st.lists(LAYER_KINDS, max_size=8))
+    def test_scope_is_the_ordered_unique_weights(self, kinds):
+        model = build([*kinds, "linear"])
+        weights = (
+            (name, tensor)
+            for name, tensor in model.named_parameters()
+            if isinstance(model[int(name.split(".")[0])], (nn.Conv1d, nn.Linear, nn.LSTM))
+            and "weight" in name
+        )
+        expected = dict(weights)
+        scope = find_scope(model)
+        assert list(scope.tensors) == list(expected)
+        assert all(scope.tensors[name] is expected[name] for name in expected)
+        assert scope.numel == sum(tensor.numel() for tensor in expected.values())
+        every_name = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+        for first, others in scope.aliases.items():
+            assert all(every_name.index(first) < every_name.index(other) for other in others)
+            assert all(model.get_parameter(other) is scope.tensors[first] for other in others)
+
+    @given(
+        st.lists(LAYER_KINDS, max_size=6),
+        st.sets(st.integers(0, 6), min_size=1),
+        st.sets(st.integers(0, 6)),
+    )
+    def test_include_then_exclude(self, kinds, include, exclude):
+        model = build(["conv", *(kind for kind in kinds if kind != "again")])
+        default = names(model)
+        index = [str(i) for i in range(len(model))]
+        asked = [f"{i}.*" for i in index if int(i) in include and any(n.startswith(f"{i}.") for n in default)]
+        removed = [i for i in index if int(i) in exclude]
+        expected = [
+            name
+            for name in default
+            if (f"{name.split('.')[0]}.*" in asked or not asked) and name.split(".")[0] not in removed
+        ]
+        keywords = {"scope": asked or None, "exclude": removed}
+        if expected:
+            assert names(model, **keywords) == expected
+        else:
+            with pytest.raises(ScopeError, match="exclude takes away every tensor"):
+                find_scope(model, **keywords)
+
+    @given(st.permutations(range(5)))
+    def test_order_of_patterns_does_not_matter(self, order):
+        patterns = ["head", "body.conv1", "re:conv2", "mixing", nn.Embedding]
+        assert names(Net(), scope=[patterns[i] for i in order]) == ["mixing", "tokens.weight", *DEFAULT]
