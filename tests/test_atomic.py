@@ -17,6 +17,12 @@ def write(path: Path, text: str = "new") -> None:
         temporary.write_text(text)
 
 
+def fail(path: Path, error: BaseException) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
 def test_replaces_the_file_only_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_text("old")
@@ -32,9 +38,8 @@ def test_replaces_the_file_only_when_the_block_ends(tmp_path: Path) -> None:
 def test_any_exception_leaves_everything_as_it_was(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "out"
     path.write_text("old")
-    with pytest.raises(type(error)), atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise error
+    with pytest.raises(type(error)):
+        fail(path, error)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["out"]
 
@@ -101,8 +106,7 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
 
 def test_no_permission_reads_the_same_when_only_the_write_fails(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"out cannot be written: no permission to write in"):
-        with atomic_path(tmp_path / "out"):
-            raise PermissionError(errno.EACCES, "Permission denied")
+        fail(tmp_path / "out", PermissionError(errno.EACCES, "Permission denied"))
     assert os.listdir(tmp_path) == []
 
 

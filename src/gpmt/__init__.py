@@ -1,8 +1,49 @@
 """Global magnitude pruning with a minimum threshold, exact, for PyTorch networks."""
 
-from gpmt.core.masks import Masks
-from gpmt.core.scope import find_scope
-from gpmt.errors import GpmtError
-from gpmt.prune import Plan, plan, prune_
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["GpmtError", "Masks", "Plan", "find_scope", "plan", "prune_"]
+if TYPE_CHECKING:
+    from gpmt.core.masks import Masks
+    from gpmt.core.schedule import ACDC, Gradual, OneShot
+    from gpmt.core.scope import find_scope
+    from gpmt.errors import GpmtError
+    from gpmt.prune import Plan, plan, prune_
+    from gpmt.pruner import Pruner
+
+# Names are imported when first used, so that `gpmt --help` does not wait for PyTorch.
+_HOME = {
+    "ACDC": "gpmt.core.schedule",
+    "GpmtError": "gpmt.errors",
+    "Gradual": "gpmt.core.schedule",
+    "Masks": "gpmt.core.masks",
+    "OneShot": "gpmt.core.schedule",
+    "Plan": "gpmt.prune",
+    "Pruner": "gpmt.pruner",
+    "find_scope": "gpmt.core.scope",
+    "plan": "gpmt.prune",
+    "prune_": "gpmt.prune",
+}
+
+__all__ = [
+    "ACDC",
+    "GpmtError",
+    "Gradual",
+    "Masks",
+    "OneShot",
+    "Plan",
+    "Pruner",
+    "find_scope",
+    "plan",
+    "prune_",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gpmt' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

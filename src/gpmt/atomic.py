@@ -88,7 +88,8 @@ def _write_failure(path: str | os.PathLike[str], temporary: Path, error: Excepti
     # The writers of torch and safetensors do not pass on the number of the system's error. The file could be
     # opened, so that what stopped them is nearly always a full disk or a quota.
     if re.search(
-        r"inline_container|write\(\): fd|PytorchStreamWriter|Error while serializing: I/O", str(error)
+        r"inline_container|iostream|write\(\): fd|PytorchStreamWriter|Error while serializing: I/O",
+        str(error),
     ):
         return _sentence(path, OSError(errno.ENOSPC, str(error)))
     return None

@@ -188,14 +188,15 @@ class TestModule:
         model(torch.zeros(2, 3, 5, 5))
         assert names(model) == ["0.weight", "2.weight"]
 
-    def test_modules_with_a_length_of_zero_own_their_parameters(self):
+    def test_class_decides_for_modules_of_length_zero_too(self):
         class Bag(nn.Sequential):
             def __init__(self) -> None:
                 super().__init__()
-                self.norm_weight = nn.Parameter(torch.ones(2, 2))
+                self.weight = nn.Parameter(torch.ones(2, 2))
 
-        # By class this is a parameter of the user's own; only by name could it be taken for something else.
-        assert find_scope(Bag(), scope="norm_weight").kinds == {"norm_weight": "Bag"}
+        with pytest.raises(ScopeError, match="Bag has no prunable tensor"):
+            find_scope(Bag())
+        assert find_scope(Bag(), scope="weight").kinds == {"weight": "Bag"}
 
     @pytest.mark.parametrize("target", [3, "model.pt", [torch.zeros(2, 2)], None, nn.Linear])
     def test_other_objects_are_refused(self, target):
@@ -283,9 +284,9 @@ class TestTied:
 
     def test_views_of_one_memory_are_tied_only_when_equal(self):
         whole = torch.zeros(4, 4)
-        state = {"a.weight": whole[:2], "b.weight": whole[2:], "c.weight": whole[:2], "d.weight": whole.t()}
-        scope = find_scope(state)
-        assert list(scope.tensors) == ["a.weight", "b.weight", "d.weight"]
+        views = {"a": whole[:2], "b": whole[2:], "c": whole[:2], "d": whole, "e": whole.t()}
+        scope = find_scope({f"{name}.weight": view for name, view in views.items()})
+        assert list(scope.tensors) == ["a.weight", "b.weight", "d.weight", "e.weight"]
         assert scope.aliases == {"a.weight": ("c.weight",)}
 
     def test_on_meta_tensors(self):
@@ -306,6 +307,9 @@ class TestTied:
         scope = find_scope(net)
         assert list(scope.tensors) == ["mixing", *DEFAULT[:-1]]
         assert scope.aliases == {"mixing": ("head.weight",)}
+        model = nn.ModuleDict({"layer": nn.Linear(2, 2), "own": nn.ParameterList([torch.ones(2, 2)])})
+        model["own"][0] = model["layer"].weight
+        assert find_scope(model).aliases == {"layer.weight": ("own.0",)}
 
 
 class TestEmbeddings:

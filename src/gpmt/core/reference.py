@@ -1,8 +1,7 @@
 """The authors' own scheme, kept for comparison: sparsities per tensor, multiplied and clipped until they fit.
 
 It reproduces the masks of the authors' scripts on the same weights, with N in place of their N + 1 (their pool
-of magnitudes starts with one uninitialised value) and with an end: where the scripts would loop for ever, this
-stops with what it has if that is within one weight of the target, and with an error otherwise. Known
+of magnitudes starts with one uninitialised value), and with an error where the scripts would loop for ever. Known
 differences from the exact solution: the total is off by up to one weight a tensor (and by ties), a tensor of
 exactly the minimum's size can be pruned, and scaling takes most from tensors that are already sparse.
 """
@@ -42,31 +41,29 @@ def select(sources: Sequence[KeySource], form: KeyFormat, sparsity: Fraction, mi
 def refine(sparsities: Sequence[float], sizes: Sequence[int], *, target: float, min_kept: int) -> list[float]:
     """Scale per-tensor sparsities until their total is `target`, clipping each to leave `min_kept` weights.
 
-    Raises `BudgetError` where no round brings it closer and more than one weight is missing.
+    Raises `BudgetError` where the scripts would go on for ever: a round changes nothing, and the total is still
+    below the target, be it by a rounding error.
 
     >>> refine([0.8, 0.95], [1000, 9000], target=0.9, min_kept=100)
     [0.7700534759358291, 0.9144385026737969]
     """
-    numel = sum(sizes)
     refined = [0.0 if size < min_kept else s for s, size in zip(sparsities, sizes, strict=True)]
     total = _total(refined, sizes)
     for _ in range(MAX_ROUNDS):
         if not total:
             break
-        refined = [s * (target / total) for s in refined]
+        before, refined = refined, [s * target / total for s in refined]
         for index, size in enumerate(sizes):
             if size > min_kept and (1 - refined[index]) * size < min_kept:
                 refined[index] = 1 - min_kept / size
-        before, total = total, _total(refined, sizes)
+        total = _total(refined, sizes)
         if total >= target:
             return refined
-        if total == before:
+        if refined == before:
             break
-    if (target - total) * numel < 1:
-        return refined
     raise BudgetError(
         f'allocation "reference" cannot reach sparsity {target:g} with min_kept {min_kept:,}: the authors\' scaling '
-        f'ends at {total!r}; use allocation "exact", which can'
+        f'stays at {total!r} for ever (clipped tensors, or rounding); use allocation "exact", which has no such case'
     )
 
 

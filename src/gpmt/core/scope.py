@@ -22,8 +22,8 @@ Patterns = Pattern | Sequence[Pattern]
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
 _RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
-# How norms and embeddings are named in a state_dict: word_embeddings, token_emb, pos_embed, embed_tokens, wte, relative_attention_bias, ...; not
-# patch_embedding or embed_out, which are layers.
+# How norms and embeddings are named in a state_dict: word_embeddings, token_emb, pos_embed, embed_tokens, wte,
+# relative_attention_bias; but not patch_embedding or embed_out, which are layers.
 _NORM_NAME = r".*norm.*|ln(_.*|\d*)"
 _EMBEDDING_NAME = r"(?!.*patch)(.*(emb|embed|embedding|embedder)s?_?\d*|embed_(?!out|proj).*|w[tp]e|.*_bias)"
 _LAYERS: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (

@@ -1,0 +1,85 @@
+"""The command line: ``gpmt``, one file per command. What is heavy is imported when a command runs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib import import_module
+from inspect import cleandoc
+from pkgutil import iter_modules
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gpmt.errors import GpmtError
+
+
+class Commands(TyperGroup):
+    """The group of commands; turns what a user can meet into one sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command: exit code 2 for an error of the user's, 130 for an interrupt."""
+        try:
+            return super().invoke(ctx)
+        except GpmtError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except ModuleNotFoundError as error:
+            print(
+                f"error: {error.name} is not installed; pip install 'gpmt[train]' brings it", file=sys.stderr
+            )
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print("interrupted; no file is half-written", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("gpmt"))
+        raise typer.Exit
+
+
+@app.callback()
+def gpmt(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Prune PyTorch networks to exactly the sparsity asked for, with no layer collapsed."""
+
+
+def _add_commands() -> None:
+    """Register every module of this folder that holds a function of its own name."""
+    for entry in iter_modules(__path__):
+        module = import_module(f"{__name__}.{entry.name}")
+        command = getattr(module, entry.name, None)
+        if command is None:
+            continue
+        # Typer breaks a help text where its source does; only empty lines are meant to break it.
+        paragraphs = cleandoc(command.__doc__).split("\n\n")
+        text = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
+        app.command(help=text, epilog=getattr(module, "EXAMPLES", None))(command)
+
+
+_add_commands()
+
+
+def main() -> None:
+    """Run the command line, as the script ``gpmt`` does."""
+    # A terminated command cleans up behind itself like an interrupted one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    app()

@@ -1,0 +1,75 @@
+"""``gpmt diff``: what differs between two files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpmt.cli.options import AsJson, examples, print_json, working
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gpmt.core.compare import Comparison
+
+EXAMPLES = examples(
+    "gpmt diff dense.pth pruned.pth", "gpmt diff masks-seed0.safetensors masks-seed1.safetensors"
+)
+
+
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A checkpoint, or masks that gpmt wrote.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another of the same kind.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare the tensors of two files: names, shapes, types, values, and where the zeros are.
+
+    Exit code 0: they are equal; 1: they differ; 2: a file is not valid.
+    """
+    from gpmt.core.compare import compare
+
+    with working(f"comparing {a} and {b}", quiet=as_json):
+        comparison = compare(_tensors(a), _tensors(b))
+    if as_json:
+        print_json({"a": str(a), "b": str(b), **comparison.to_dict()})
+    else:
+        _print(comparison, a, b)
+    if not comparison.equal:
+        raise typer.Exit(1)
+
+
+def _tensors(path: Path) -> Mapping[str, Tensor]:
+    from gpmt.core.masks import FORMAT, Masks
+    from gpmt.formats.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    return Masks.load(path) if checkpoint.metadata.get("format") == FORMAT else checkpoint.state_dict
+
+
+def _print(comparison: Comparison, a: Path, b: Path) -> None:
+    from gpmt.report.tables import console, difference_table
+
+    screen, rows = console(), comparison.tensors
+    changed = [row for row in rows if row.changed]
+    if changed:
+        screen.print(difference_table(changed, out=screen))
+    for path, names in ((a, comparison.only_a), (b, comparison.only_b)):
+        for name in names:
+            screen.print(f"only in {path}: {name}")
+    for name, (left, right) in comparison.unlike.items():
+        screen.print(f"{name}: {left} in {a}, {right} in {b}")
+    zeros_a, zeros_b = sum(row.zeros_only_a for row in rows), sum(row.zeros_only_b for row in rows)
+    screen.print(
+        f"zeros: {zeros_a:,} only in {a}, {zeros_b:,} only in {b}, {sum(r.zeros_both for r in rows):,} in both"
+    )
+    values = sum(row.numel for row in rows)
+    if comparison.equal:
+        screen.print(f"equal: {len(rows)} tensors, {values:,} values")
+    else:
+        moved = sum(row.changed for row in rows)
+        screen.print(
+            f"differ: {moved:,} of {values:,} values in {len(changed)} of {len(rows)} common tensors"
+        )

@@ -1,0 +1,131 @@
+"""``gpmt inspect``: what is in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpmt.cli.options import AsJson, Exclude, InputShape, ModelName, Scope, examples, print_json, working
+
+if TYPE_CHECKING:
+    from gpmt.core.scope import Scope as FoundScope
+    from gpmt.formats.checkpoint import Checkpoint
+    from gpmt.verification import TensorCount
+
+_FORMATS = {"zip": "torch.save", "legacy": "torch.save's older format", "safetensors": "safetensors"}
+EXAMPLES = examples(
+    "gpmt inspect resnet50.pth",
+    "gpmt inspect model_best.pth.tar --model resnet20 --input 3x32x32",
+    "gpmt inspect masks.safetensors --json",
+)
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, or masks that gpmt wrote.")],
+    scope: Scope = None,
+    exclude: Exclude = None,
+    model: ModelName = None,
+    input_shape: InputShape = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what of a file can be pruned, what is zero already, and what else it holds."""
+    from gpmt.core.masks import FORMAT
+    from gpmt.formats.checkpoint import load_checkpoint
+
+    with working(f"reading {path}", quiet=as_json):
+        checkpoint = load_checkpoint(path)
+    if checkpoint.metadata.get("format") == FORMAT:
+        _inspect_masks(path, as_json)
+        return
+
+    from gpmt.cli.network import find_network
+    from gpmt.core.scope import find_scope
+    from gpmt.verification import count_tensors
+
+    with working(f"counting {path}", quiet=as_json):
+        network = find_network(checkpoint, model=model, input_shape=input_shape)
+        target = network.module if network else checkpoint.state_dict
+        found = find_scope(target, scope=scope or None, exclude=exclude or ())
+        rows = count_tensors(found)
+    macs = network.macs if network else None
+    facts = _facts(checkpoint, found, rows)
+    if as_json:
+        print_json(facts | {"dense_macs": macs})
+        return
+
+    from gpmt.report.tables import console, count_table, totals
+
+    screen = console()
+    screen.print(count_table(rows, macs=macs, out=screen))
+    screen.print(totals(facts["weights"], facts["kept"]))
+    others = facts["other_tensors"]
+    screen.print(f"{others['count']:,} other tensors, not in scope, with {others['values']:,} values")
+    for name, further in found.aliases.items():
+        screen.print(f"tied, counted once: {name} = {' = '.join(further)}")
+    screen.print(f"{path}: {facts['format']}, {', '.join(facts['dtypes'])}, {facts['bytes']:,} bytes")
+    if checkpoint.key or checkpoint.prefix:
+        screen.print(f"weights under {checkpoint.key or 'no key'}, prefix {checkpoint.prefix or '(none)'}")
+    if checkpoint.other_keys:
+        screen.print(f"also in it: {', '.join(checkpoint.other_keys)}")
+
+
+def _facts(checkpoint: Checkpoint, found: FoundScope, rows: tuple[TensorCount, ...]) -> dict[str, Any]:
+    from gpmt.formats.checkpoint import file_format
+
+    inside = {*found.tensors, *(name for names in found.aliases.values() for name in names)}
+    others = [tensor for name, tensor in checkpoint.state_dict.items() if name not in inside]
+    kept, numel = sum(row.kept for row in rows), found.numel
+    return {
+        "file": str(checkpoint.path),
+        "format": _FORMATS[file_format(checkpoint.path)],
+        "bytes": checkpoint.path.stat().st_size,
+        "key": checkpoint.key,
+        "prefix": checkpoint.prefix,
+        "other_keys": checkpoint.other_keys,
+        "metadata": checkpoint.metadata,
+        "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.tensors.values()}),
+        "weights": numel,
+        "kept": kept,
+        "pruned": numel - kept,
+        "sparsity": (numel - kept) / numel,
+        "other_tensors": {"count": len(others), "values": sum(tensor.numel() for tensor in others)},
+        "tensors": [row.to_dict() | {"aliases": list(found.aliases.get(row.name, ()))} for row in rows],
+    }
+
+
+def _inspect_masks(path: Path, as_json: bool) -> None:
+    from gpmt.core.masks import Masks
+    from gpmt.report.tables import console, mask_table
+
+    masks = Masks.load(path)
+    if not as_json:
+        screen = console()
+        screen.print(mask_table(masks, out=screen))
+        pruned = f"{masks.total_pruned:,} of {masks.total_numel:,} weights pruned ({masks.sparsity:.4%})"
+        screen.print(f"{path}: masks of {len(masks)} tensors; {pruned}")
+        return
+    tensors = [
+        {
+            "name": name,
+            "shape": list(masks.shape(name)),
+            "weights": masks.numel(name),
+            "kept": masks.kept(name),
+            "density": masks.kept(name) / max(masks.numel(name), 1),
+        }
+        for name in masks
+    ]
+    print_json(
+        {
+            "file": str(path),
+            "format": "gpmt-masks",
+            "bytes": path.stat().st_size,
+            "weights": masks.total_numel,
+            "kept": masks.total_kept,
+            "pruned": masks.total_pruned,
+            "sparsity": masks.sparsity,
+            "digest": masks.digest(),
+            "tensors": tensors,
+        }
+    )

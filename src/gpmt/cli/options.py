@@ -1,0 +1,65 @@
+"""Options that several commands share, and how they talk: results on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead of text.", show_default=False)
+]
+MinKept = Annotated[
+    str,
+    typer.Option(
+        help="Weights that every tensor keeps: a number, or percent of all prunable weights such as 0.05%."
+    ),
+]
+Scope = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Prune only these tensors: a name, a glob, or re:REGEX; may be given several times.",
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Leave these tensors alone; may be given several times."),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="The network these weights belong to, such as resnet20 or torchvision:resnet50, to know its "
+        "layers and count MACs. Files of gpmt run say it themselves.",
+    ),
+]
+InputShape = Annotated[
+    str | None, typer.Option("--input", metavar="CxHxW", help="Shape of one input, such as 3x224x224.")
+]
+
+
+def examples(*commands: str) -> str:
+    """Lay commands out for the end of a help page, each on a line of its own."""
+    return "\n\n".join(["[bold]Examples[/bold]", *(command.replace("[", r"\[") for command in commands)])
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print a document on stdout."""
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+@contextmanager
+def working(what: str, *, quiet: bool = False) -> Iterator[None]:
+    """Show on stderr what is being done while it is, if that is a terminal."""
+    if quiet:
+        yield
+        return
+    from gpmt.report.tables import console
+
+    with console(stderr=True).status(what):
+        yield

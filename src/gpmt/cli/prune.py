@@ -1,0 +1,117 @@
+"""``gpmt prune``: prune a checkpoint, without data or training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from gpmt.cli.options import (
+    AsJson,
+    Exclude,
+    InputShape,
+    MinKept,
+    ModelName,
+    Scope,
+    examples,
+    print_json,
+    working,
+)
+from gpmt.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from gpmt.core.allocate import Allocation
+
+EXAMPLES = examples(
+    "gpmt prune resnet50.pth -o pruned.pth --sparsity 0.9 --min-kept 0.05%",
+    "gpmt prune model.safetensors -o pruned.safetensors --sparsity 90% --exclude 'classifier.*'",
+    "gpmt prune resnet50.pth -o pruned.pth --sparsity 0.9 --model torchvision:resnet50 --input 3x224x224",
+)
+
+
+def prune(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="A .pt, .pth, .th, .tar or .safetensors file.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", help="File to write; its suffix is the format.")
+    ],
+    sparsity: Annotated[str, typer.Option(help="Fraction of the prunable weights to prune: 0.9 or 90%.")],
+    min_kept: MinKept = "0",
+    scope: Scope = None,
+    exclude: Exclude = None,
+    allocation: Annotated[
+        str, typer.Option(help="exact, reference, uniform, erk, lamp or random.")
+    ] = "exact",
+    seed: Annotated[int, typer.Option(help="For --allocation random.")] = 0,
+    masks_file: Annotated[
+        Path | None, typer.Option("--masks", metavar="FILE", help="Write the masks too, to fine-tune with.")
+    ] = None,
+    model: ModelName = None,
+    input_shape: InputShape = None,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace OUT and FILE if they exist.")] = False,
+) -> None:
+    """Prune a checkpoint to exactly the sparsity asked for, and write it to OUT.
+
+    The smallest magnitudes of the whole network go to zero; --min-kept guarantees every layer its largest
+    weights. Everything else in the file is kept.
+    """
+    from gpmt.atomic import check_output
+    from gpmt.formats.checkpoint import check_suffix, load_checkpoint, save_checkpoint
+
+    check_suffix(out)
+    if masks_file is not None and check_output(masks_file) in (out.resolve(), source.resolve()):
+        raise CheckpointError(
+            f"--masks is {masks_file}, which is IN or OUT; give the masks a file of their own"
+        )
+    for path in (out, masks_file):
+        if path is not None and path.exists() and not force:
+            raise CheckpointError(f"{path} exists; give another name, or --force to replace it")
+
+    from gpmt.cli.network import find_network
+    from gpmt.prune import plan
+
+    silent = quiet or as_json
+    with working(f"reading {source}", quiet=silent):
+        checkpoint = load_checkpoint(source)
+        network = find_network(checkpoint, model=model, input_shape=input_shape)
+    with working("choosing the weights to prune", quiet=silent):
+        decided = plan(
+            network.module if network else checkpoint.state_dict,
+            sparsity=sparsity,
+            min_kept=min_kept,
+            scope=scope or None,
+            exclude=tuple(exclude or ()),
+            allocation=cast("Allocation", allocation),
+            seed=seed,
+        )
+        masks = decided.masks()
+        masks.apply_(checkpoint.state_dict)
+    with working(f"writing {out}", quiet=silent):
+        if masks_file is not None:
+            masks.save(masks_file)
+        save_checkpoint(out, checkpoint)
+
+    macs = network.macs if network else None
+    if as_json:
+        document: dict[str, Any] = {"input": str(source), "output": str(out)}
+        document |= {
+            "masks": str(masks_file) if masks_file else None,
+            **decided.to_dict(),
+            "dense_macs": macs,
+        }
+        print_json(document)
+    elif not quiet:
+        from gpmt.report.tables import console, plan_table
+
+        screen = console()
+        screen.print(plan_table(decided, macs=macs, out=screen))
+        screen.print(decided.summary())
+        screen.print(f"wrote {out}" + (f" and {masks_file}" if masks_file else ""))
+        if checkpoint.other_keys:
+            torch_file = out.suffix.lower() != ".safetensors"
+            fate = "also in it, as before" if torch_file else "left out, since safetensors holds only tensors"
+            screen.print(f"{fate}: {', '.join(checkpoint.other_keys)}")

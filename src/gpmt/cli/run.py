@@ -1,0 +1,85 @@
+"""`gpmt run`: one experiment from a recipe."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gpmt.cli.options import AsJson, examples, print_json
+from gpmt.errors import GpmtError
+
+EXAMPLES = examples(
+    "gpmt run digits",
+    "gpmt run cifar10-resnet20 data.root=cifar10 sparsity=0.95 min_kept=0.2% --out runs/mt-95",
+    "gpmt run runs/mt-95/recipe.yaml --resume",
+)
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as sparsity=0.95 finetune.lr=0.01."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The run folder; runs/RECIPE if not given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the run in the folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train or load a dense network, prune it, fine-tune it, and report; writes a run folder."""
+    try:
+        from accelerate import PartialState
+
+        from gpmt.training.recipe import load_recipe
+        from gpmt.training.run import Interrupted
+        from gpmt.training.run import run as carry_out
+    except ImportError as error:
+        raise GpmtError(f"gpmt run needs {error.name}, which is missing; install gpmt[train]") from None
+
+    loaded = load_recipe(recipe, overrides or [])
+    if out is None:  # the recipe.yaml of a run folder goes on in that folder
+        out = Path(recipe).parent if Path(recipe).name == "recipe.yaml" else Path("runs") / Path(recipe).stem
+    command = shlex.join(["gpmt", *sys.argv[1:]])
+    try:
+        metrics = carry_out(loaded, out, resume=resume, force=force, command=command)
+    except Interrupted as stopped:
+        again = shlex.join(["gpmt", "run", recipe, *(overrides or []), "--out", str(out), "--resume"])
+        typer.echo(f"interrupted {stopped}; go on with: {again}", err=True)
+        raise typer.Exit(130) from None
+    if PartialState().is_main_process:
+        if as_json:
+            print_json(metrics)
+        else:
+            _print(metrics, out)
+    if not metrics["verification"]["ok"]:
+        raise typer.Exit(1)
+
+
+def _print(metrics: dict[str, Any], out: Path) -> None:
+    from rich.table import Table
+
+    from gpmt.report.tables import console
+
+    screen = console()
+    table = Table(title=metrics["title"], title_justify="left")
+    for column in ("network", "top-1", "top-5", "loss"):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for name, key in (("dense", "dense"), ("pruned", "pruned"), ("fine-tuned", "finetuned")):
+        score = metrics[key]
+        top5 = "–" if score["top5"] is None else f"{score['top5']:.2%}"
+        table.add_row(name, f"{score['top1']:.2%}", top5, f"{score['loss']:.4f}")
+    screen.print(table)
+    fewest = metrics["fewest_kept"]
+    verdict = "verified" if metrics["verification"]["ok"] else "NOT as promised, see metrics.json"
+    screen.print(
+        f"{metrics['sparsity']:.4%} of {metrics['weights']:,} prunable weights are zero ({verdict}); "
+        f"the fewest kept in a tensor are {fewest['kept']:,} of {fewest['weights']:,}, in {fewest['name']}",
+        soft_wrap=True,
+    )
+    screen.print(
+        f"written to {out}: model.pt, masks.safetensors, dense.pt, metrics.json, recipe.yaml, log.txt"
+    )

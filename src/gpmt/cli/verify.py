@@ -1,0 +1,55 @@
+"""``gpmt verify``: hold a file against what was promised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpmt.cli.options import AsJson, Exclude, MinKept, Scope, examples, print_json, working
+
+EXAMPLES = examples(
+    "gpmt verify pruned.pth --sparsity 0.9 --min-kept 0.05%",
+    "gpmt verify finetuned.pth --sparsity 0.9 --masks masks.safetensors",
+)
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint to check.")],
+    sparsity: Annotated[str | None, typer.Option(help="The sparsity asked for: 0.9 or 90%.")] = None,
+    min_kept: MinKept = "0",
+    masks: Annotated[
+        Path | None, typer.Option(metavar="MASKS", help="Masks whose pruned weights must all be zero.")
+    ] = None,
+    scope: Scope = None,
+    exclude: Exclude = None,
+    tolerance: Annotated[int, typer.Option(help="Weights by which the total may differ.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Check that zeros are exactly where they were promised: totals, minimums, masks, no dead layer.
+
+    Exit code 0: all checks pass; 1: one fails; 2: the request or a file is not valid.
+    """
+    from gpmt.verification import verify as run_checks
+
+    with working(f"checking {path}", quiet=as_json):
+        result = run_checks(
+            path,
+            sparsity=sparsity,
+            min_kept=min_kept,
+            masks=masks,
+            scope=scope or None,
+            exclude=exclude or (),
+            tolerance=tolerance,
+        )
+    if as_json:
+        print_json({"file": str(path), **result.to_dict()})
+    else:
+        from gpmt.report.tables import check_lines, console, count_table
+
+        screen = console()
+        screen.print(count_table(result.tensors, out=screen))
+        screen.print(check_lines(result), soft_wrap=True)
+    if not result.ok:
+        raise typer.Exit(1)

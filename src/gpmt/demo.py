@@ -1,0 +1,236 @@
+"""Global pruning without and with a minimum per layer, side by side on scikit-learn's digits."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.optim import SGD, Optimizer
+
+from gpmt.core.budget import Ratio
+from gpmt.core.schedule import OneShot
+from gpmt.prune import plan
+from gpmt.pruner import Pruner
+from gpmt.training import datasets
+from gpmt.training.data import InMemory
+from gpmt.training.loop import evaluate, seed_everything, train_epoch
+from gpmt.training.models.mobilenet_small import MobileNetSmall
+from gpmt.training.progress import Reporter
+from gpmt.training.recipe import Training
+from gpmt.verification import verify
+
+SPARSITIES = (0.8, 0.9, 0.95)
+MIN_KEPT = "0.25%"
+DENSE = Training(epochs=12, batch_size=64, lr=0.1, nesterov=True, weight_decay=5e-4, warmup_epochs=1)
+FINETUNE = Training(epochs=6, batch_size=64, lr=0.1, nesterov=True, weight_decay=0)
+
+NOISE = 0.02
+"""Accuracies that differ by no more are called equal: 7 of the 358 test images."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One pruned and fine-tuned network: counts of weights and layers, and accuracies as fractions.
+
+    `dead` is the number of layers that keep no weight. `sparsest` is the layer that keeps the smallest share.
+    """
+
+    min_kept: int
+    kept: int
+    dead: int
+    sparsest: str
+    sparsest_kept: int
+    sparsest_weights: int
+    accuracy_pruned: float
+    accuracy_finetuned: float
+
+
+@dataclass(frozen=True)
+class Level:
+    """Both methods at one sparsity: GP, global pruning alone, and GP+MT, with a minimum for every layer."""
+
+    sparsity: float
+    gp: Outcome
+    gp_mt: Outcome
+
+    @property
+    def gain(self) -> float:
+        """Accuracy that the minimum is worth after fine-tuning."""
+        return self.gp_mt.accuracy_finetuned - self.gp.accuracy_finetuned
+
+    def __str__(self) -> str:
+        return (
+            f"at {percent(self.sparsity)} GP reaches {percent(self.gp.accuracy_finetuned)} and "
+            f"GP+MT {percent(self.gp_mt.accuracy_finetuned)}"
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the demo measured; `weights` and `layers` count what can be pruned."""
+
+    seed: int
+    weights: int
+    layers: int
+    images: dict[str, int]
+    epochs: dict[str, int]
+    accuracy_dense: float
+    levels: tuple[Level, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it all as plain values, ready for JSON, with the reading of the table."""
+        return {**asdict(self), "reading": self.reading()}
+
+    def reading(self) -> str:
+        """Say where the minimum helps most, and where it makes no difference or does harm."""
+        sentences = []
+        best = max(self.levels, key=lambda level: level.gain)
+        if best.gain > NOISE:
+            gp, floor = best.gp, best.gp_mt.min_kept
+            left = f"{gp.sparsest} with {gp.sparsest_kept:,} of its {gp.sparsest_weights:,} weights"
+            left += f" and {gp.dead} of {self.layers} layers with none" if gp.dead else ""
+            sentences.append(
+                f"At {percent(best.sparsity)} GP leaves {left}, and reaches {percent(gp.accuracy_finetuned)}; "
+                f"with at least {floor:,} weights in every layer it is "
+                f"{percent(best.gp_mt.accuracy_finetuned)}."
+            )
+        for found, verdict in (
+            ([level for level in self.levels if abs(level.gain) <= NOISE], "no difference beyond noise"),
+            ([level for level in self.levels if level.gain < -NOISE], "it worse"),
+        ):
+            if found:
+                sentences.append(f"The minimum makes {verdict}: {'; '.join(map(str, found))}.")
+        return " ".join(sentences)
+
+
+def compare(
+    *,
+    seed: int = 0,
+    sparsities: Sequence[Ratio] = SPARSITIES,
+    min_kept: int | str = MIN_KEPT,
+    dense: Training = DENSE,
+    finetune: Training = FINETUNE,
+    reporter: Reporter | None = None,
+) -> Comparison:
+    """Train a small MobileNet, prune it one-shot by GP and by GP+MT at each sparsity, and fine-tune each.
+
+    All start from the same dense network and see the same images in the same order. What is reported is the last
+    epoch, on images that training never sees. Nothing is downloaded or written.
+
+    Raises `BudgetError`, before any training, for sparsities and minimum that cannot be met.
+    """
+    start = time.monotonic()
+    reporter = reporter or Reporter()
+    accelerator = Accelerator()
+    source = datasets.load("digits", root=None).placed(accelerator.device, rank=0, processes=1)
+    seed_everything((seed,))
+    network = MobileNetSmall(num_classes=len(source.classes), input_shape=source.input_shape)
+    network.to(accelerator.device, memory_format=torch.channels_last)
+    plans = plan(network, sparsity=list(sparsities), min_kept=min_kept)
+    run = _Run(source, accelerator, reporter, seed)
+
+    run.train(network, _sgd(network, dense), dense, "dense training")
+    accuracy = run.accuracy(network)
+    reporter.line(f"dense network: {percent(accuracy)} of {source.test_size} test images right")
+    levels = []
+    for wanted in plans:
+        sparsity = float(wanted.sparsity)
+        outcomes = []
+        for method, floor in (("GP", 0), ("GP+MT", wanted.min_kept)):
+            title = f"{method} at {percent(sparsity)}"
+            outcome = run.outcome(network, wanted.sparsity, floor, finetune, f"{title}: fine-tuning")
+            reporter.line(
+                f"{title}: {percent(outcome.accuracy_pruned)} pruned, "
+                f"{percent(outcome.accuracy_finetuned)} fine-tuned"
+            )
+            outcomes.append(outcome)
+        levels.append(Level(sparsity, *outcomes))
+    return Comparison(
+        seed=seed,
+        weights=plans[0].numel,
+        layers=len(plans[0].tensors),
+        images={"train": source.train_size, "test": source.test_size},
+        epochs={"dense": dense.epochs, "finetune": finetune.epochs},
+        accuracy_dense=accuracy,
+        levels=tuple(levels),
+        seconds=time.monotonic() - start,
+    )
+
+
+def percent(fraction: float) -> str:
+    """Format a fraction for reading.
+
+    >>> percent(0.9), percent(0.98603)
+    ('90 %', '98.6 %')
+    """
+    return f"{round(100 * fraction, 1):g} %"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all trainings of one demo share."""
+
+    source: InMemory
+    accelerator: Accelerator
+    reporter: Reporter
+    seed: int
+
+    def outcome(
+        self, dense: nn.Module, sparsity: Ratio, min_kept: int, settings: Training, title: str
+    ) -> Outcome:
+        """Prune a copy of the dense network, fine-tune it, and count what it has then."""
+        network = copy.deepcopy(dense)
+        optimizer = _sgd(network, settings)
+        Pruner(network, optimizer, schedule=OneShot(sparsity), min_kept=min_kept)
+        pruned = self.accuracy(network)
+        self.train(network, optimizer, settings, title)
+        tensors = verify(network).tensors
+        sparsest = min(tensors, key=lambda tensor: tensor.density)
+        return Outcome(
+            min_kept=min_kept,
+            kept=sum(tensor.kept for tensor in tensors),
+            dead=sum(tensor.dead for tensor in tensors),
+            sparsest=sparsest.name.removesuffix(".weight"),
+            sparsest_kept=sparsest.kept,
+            sparsest_weights=sparsest.numel,
+            accuracy_pruned=pruned,
+            accuracy_finetuned=self.accuracy(network),
+        )
+
+    def train(self, network: nn.Module, optimizer: Optimizer, settings: Training, title: str) -> None:
+        """Train for all epochs of `settings`."""
+        with self.reporter.bar(title, settings.epochs * self.source.train_size) as advance:
+            for epoch in range(settings.epochs):
+                for group in optimizer.param_groups:
+                    group["lr"] = settings.learning_rate(epoch)
+                train_epoch(
+                    network,
+                    optimizer,
+                    self.source,
+                    self.accelerator,
+                    batch_size=settings.batch_size,
+                    label_smoothing=settings.label_smoothing,
+                    seed=(self.seed, epoch),
+                    advance=advance,
+                )
+
+    def accuracy(self, network: nn.Module) -> float:
+        """Return the share of the test images that the network gets right."""
+        return evaluate(network, self.source, self.accelerator, advance=lambda images: None).top1
+
+
+def _sgd(network: nn.Module, settings: Training) -> SGD:
+    return SGD(
+        network.parameters(),
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+    )

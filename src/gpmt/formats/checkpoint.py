@@ -1,0 +1,283 @@
+"""Checkpoints of PyTorch and safetensors, read without running code and written in full or not at all."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gpmt.atomic import atomic_path, check_output
+from gpmt.errors import CheckpointError
+from gpmt.formats.numbers import NUMPY_GLOBALS
+
+TORCH_SUFFIXES = (".pt", ".pth", ".th", ".tar")
+SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
+_KEYS = ("state_dict", "model", "model_state_dict")
+_PREFIXES = ("module.", "_orig_mod.")
+_ZIP = b"PK\x03\x04"
+# The long integer that opens every file of torch.save's older format, as pickle writes it after the protocol.
+_LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_RESAVE = (
+    "save its weights again where it was made, with torch.save(model.state_dict(), path) or as safetensors"
+)
+
+
+@dataclass
+class Checkpoint:
+    """The weights of a file, and what is needed to write them back the way they came.
+
+    Attributes:
+        path: the file that was read.
+        state_dict: name -> tensor on the CPU, in the file's order, names without the wrapper prefix. Tied
+            tensors share memory. The tensors may be changed in place, which leaves the file as it is.
+        container: the mapping around the weights with its other entries (epoch, optimizer, ...), or None
+            for a file that is nothing but weights.
+        key: where in the container the weights are ("state_dict", "model.state_dict"), or None.
+        prefix: what DataParallel and torch.compile put before every name, e.g. "module.", or "".
+        metadata: the strings in the header of a safetensors file.
+        original: the weights as they lay in the file, with entries that are not tensors.
+    """
+
+    path: Path
+    state_dict: dict[str, Tensor]
+    container: dict[str, Any] | None = None
+    key: str | None = None
+    prefix: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    original: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def other_keys(self) -> list[str]:
+        """The container's keys beside the weights."""
+        first = self.key.split(".")[0] if self.key else None
+        return [str(name) for name in self.container or {} if name != first]
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read the weights of a file of torch.save (either format) or of safetensors; its content says which.
+
+    The weights are the file itself, or lie under ``state_dict``, ``model`` or ``model_state_dict``, or under
+    one of them inside another. Reading never runs code from the file: it may hold tensors, plain Python
+    values, NumPy numbers (which become Python numbers) and arrays, and ``argparse.Namespace``. Tensors of any
+    device come to the CPU; those in torch.save's present format are mapped, and read when they are used.
+
+    Raises `CheckpointError` for a file that is missing, truncated, foreign, without weights, or that would
+    need code from its pickle.
+    """
+    path = Path(path)
+    if file_format(path) == "safetensors":
+        return _load_safetensors(path)
+    loaded = _load_torch(path)
+    key, weights = _find_weights(loaded)
+    if weights is None:
+        held = ", ".join(map(str, list(loaded)[:5])) if isinstance(loaded, Mapping) else type(loaded).__name__
+        raise CheckpointError(
+            f"{path} holds no state_dict (found: {held or 'nothing'}); "
+            f"put it at the top or under {', '.join(_KEYS)}"
+        )
+    prefix = _common_prefix(weights)
+    state_dict = {
+        name.removeprefix(prefix): value.detach()
+        for name, value in weights.items()
+        if isinstance(value, Tensor)
+    }
+    container = dict(loaded) if key else None
+    return Checkpoint(path, state_dict, container, key, prefix, original=weights)
+
+
+def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint | Mapping[str, Tensor]) -> None:
+    """Write a checkpoint, or bare weights, atomically; the suffix of `path` picks the format.
+
+    ``.pt .pth .th .tar`` keep the container, its other entries and the prefix of the names, so that the file
+    serves where it came from. ``.safetensors`` takes the tensors alone, under their plain names; tied tensors
+    are written once per name, so that other readers find all of them, and `load_checkpoint` ties them again.
+
+    Raises `CheckpointError` for an unknown suffix and where the file cannot be written.
+    """
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint(Path(path), dict(checkpoint))
+    check_suffix(path)
+    with atomic_path(path) as temporary:
+        if Path(path).suffix.lower() == ".safetensors":
+            _write_safetensors(temporary, checkpoint)
+        else:
+            torch.save(_assemble(checkpoint), temporary)
+
+
+def check_suffix(path: str | os.PathLike[str]) -> None:
+    """Raise `CheckpointError` unless the suffix of `path` names a format, and `path` looks writable."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise CheckpointError(
+            f"{path} has the suffix {suffix or '(none)'}, but an output must end in {', '.join(SUFFIXES)}"
+        )
+    check_output(path)
+
+
+def file_format(path: Path) -> Literal["zip", "legacy", "safetensors"]:
+    """Tell by its first bytes what a file is: torch.save's present or older format, or safetensors.
+
+    Raises `CheckpointError` for a file of another kind, or none.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist; check the path") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path} is a folder; give the checkpoint file inside it") from None
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error.strerror}; check the path and its permissions"
+        ) from error
+    if not head:
+        raise CheckpointError(
+            f"{path} is empty; the program that wrote it was probably interrupted, so write it again"
+        )
+    if head.startswith(_ZIP):
+        return "zip"
+    if head[:1] == b"\x80" and head[2 : 2 + len(_LEGACY)] == _LEGACY:
+        return "legacy"
+    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**27:
+        return "safetensors"
+    if head[:1] == b"\x80":
+        raise CheckpointError(f"{path} is a plain pickle (or cut short), not a file of torch.save; {_RESAVE}")
+    raise CheckpointError(f"{path} is neither a file of torch.save nor of safetensors; {_RESAVE}")
+
+
+def _load_torch(path: Path) -> Any:
+    # Pairs, not bare classes: leaving the block must not take away what the user has allowed.
+    allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+        (argparse.Namespace, "argparse.Namespace"),
+        *NUMPY_GLOBALS,
+    ]
+    mapped = file_format(path) == "zip" and path.suffix.lower() != ".safetensors"
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(allowed), path.open("rb") as file:
+            warnings.simplefilter("ignore")
+            # torch.load goes by the suffix .safetensors when it is given a path, whatever the content.
+            return torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # a damaged file can make an unpickler raise anything
+        text = str(error)
+        if "TorchScript" in text:
+            raise CheckpointError(f"{path} is a TorchScript program; {_RESAVE}") from None
+        if needs := re.search(
+            r"GLOBAL (\S+) |unsupported GLOBAL (\S+)|reduce for unrecognized function (\S+)", text
+        ):
+            name = next(filter(None, needs.groups()))
+            raise CheckpointError(
+                f"{path} would run code from its pickle (it needs {name}), which is refused; {_RESAVE}"
+            ) from None
+        raise CheckpointError(
+            f"{path} is truncated or damaged ({type(error).__name__}); copy or download it again"
+        ) from error
+
+
+def _load_safetensors(path: Path) -> Checkpoint:
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            metadata = dict(file.metadata() or {})
+            state_dict = {name: file.get_tensor(name) for name in file.offset_keys()}
+    except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is truncated or damaged ({error}); copy or download it again"
+        ) from error
+    if not state_dict:
+        raise CheckpointError(f"{path} holds no tensors; give a file with weights")
+    layout = _read_layout(metadata.pop("gpmt", "{}"))
+    order = [name for name in layout.get("names", []) if name in state_dict]
+    state_dict = {name: state_dict[name] for name in dict.fromkeys([*order, *state_dict])}
+    for name, first in layout.get("tied", {}).items():
+        if name in state_dict and first in state_dict and torch.equal(state_dict[name], state_dict[first]):
+            state_dict[name] = state_dict[first]
+    prefix = _common_prefix(state_dict)
+    plain = {name.removeprefix(prefix): value for name, value in state_dict.items()}
+    return Checkpoint(path, plain, prefix=prefix, metadata=metadata, original=state_dict)
+
+
+def _read_layout(text: str) -> dict[str, Any]:
+    """Read what `_write_safetensors` notes, or nothing where another program used the same key."""
+    try:
+        layout = json.loads(text)
+        return {"names": list(map(str, layout["names"])), "tied": dict(layout["tied"])}
+    except (ValueError, TypeError, KeyError):
+        return {}
+
+
+def _write_safetensors(path: Path, checkpoint: Checkpoint) -> None:
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {}
+    first: dict[Any, str] = {}
+    tied: dict[str, str] = {}
+    for name, tensor in checkpoint.state_dict.items():
+        storage = tensor.untyped_storage()._cdata
+        view = (storage, tensor.storage_offset(), tensor.shape, tensor.stride())
+        if view in first:
+            tied[name] = first[view]
+        # The format has no shared memory: a name that shares some with an earlier one gets a copy.
+        plain = tensor.detach().contiguous()
+        tensors[name] = plain.clone() if storage in first and plain.data_ptr() == tensor.data_ptr() else plain
+        first.setdefault(view, name)
+        first.setdefault(storage, name)
+    # The format sorts tensors by type and name, but their order in the network decides ties: keep it.
+    layout = json.dumps({"names": list(tensors), "tied": tied})
+    save_file(tensors, path, metadata={"format": "pt", **checkpoint.metadata, "gpmt": layout})
+
+
+def _assemble(checkpoint: Checkpoint) -> Any:
+    """Put the weights back into their container, under their prefix, beside what else lay there."""
+    prefix, state_dict = checkpoint.prefix, checkpoint.state_dict
+    weights: OrderedDict[str, Any] = OrderedDict()
+    for name, value in checkpoint.original.items():
+        if not isinstance(value, Tensor):
+            weights[name] = value
+        elif name.removeprefix(prefix) in state_dict:
+            weights[name] = state_dict[name.removeprefix(prefix)]
+    for name, tensor in state_dict.items():
+        weights.setdefault(prefix + name, tensor)
+    if hasattr(checkpoint.original, "_metadata"):  # the modules' versions, which load_state_dict looks at
+        weights._metadata = checkpoint.original._metadata  # type: ignore[attr-defined]
+    if checkpoint.container is None or checkpoint.key is None:
+        return weights
+    root = level = dict(checkpoint.container)
+    *outer, last = checkpoint.key.split(".")
+    for key in outer:
+        level[key] = level = dict(level[key])
+    level[last] = weights
+    return root
+
+
+def _find_weights(value: Any, depth: int = 3) -> tuple[str | None, Mapping[str, Any] | None]:
+    """Find the state_dict in what a file held: its key ("a.b" inside another, None at the top) and itself."""
+    if not isinstance(value, Mapping):
+        return None, None
+    for key in _KEYS if depth else ():
+        inner, weights = _find_weights(value.get(key), depth - 1)
+        if weights is not None:
+            return f"{key}.{inner}" if inner else key, weights
+    if all(isinstance(name, str) for name in value) and any(
+        isinstance(item, Tensor) for item in value.values()
+    ):
+        return None, value
+    return None, None
+
+
+def _common_prefix(names: Iterable[str]) -> str:
+    """Return what wrappers put before all names, e.g. "_orig_mod.module."."""
+    names, prefix = list(names), ""
+    while step := next((p for p in _PREFIXES if all(name.startswith(prefix + p) for name in names)), ""):
+        prefix += step
+    return prefix

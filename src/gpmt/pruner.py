@@ -1,0 +1,326 @@
+"""Pruning while training: a schedule decides when, and the pruned weights stay zero in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from gpmt.core.allocate import Allocation
+from gpmt.core.budget import Ratio
+from gpmt.core.masks import Masks
+from gpmt.core.schedule import Schedule
+from gpmt.core.scope import Patterns, find_scope, unwrap
+from gpmt.errors import BudgetError, MaskError
+from gpmt.prune import Plan, plan
+
+VERSION = 1
+"""Of the layout of `Pruner.state_dict`."""
+
+
+class Pruner:
+    """Prune a model on a schedule while `optimizer` trains it, and keep the pruned weights exactly zero.
+
+    After every step of the optimiser the pruned weights, and every floating tensor of their shape in its
+    state (momentum, Adam's averages), are set to +0.0, so that nothing revives them; gradients are left
+    alone. The hook sits on the optimiser: the model keeps its parameter objects and its keys, and can be
+    compiled, copied, averaged and saved as ever. Copy or pickle the three together, and the copies belong
+    together. Masks go by name: a parameter that is moved, cast or replaced stays pruned, as does one that is
+    frozen or that the optimiser does not hold.
+
+    Time counts steps of the optimiser since construction, not batches: accumulating gradients does not
+    advance it, nor does a step that a `GradScaler` skips for infinite gradients. What the schedule wants at
+    time 0 happens at construction, all else right after the step that reaches it. Each pruning looks anew for
+    prunable tensors: a layer added to the model stays dense until the next one, and counts from then on.
+
+    With `DistributedDataParallel` every rank finds the same masks from its own, equal weights; only a
+    checksum that proves it is sent. Wrap the model before making the Pruner, so that the ranks start equal.
+
+    To resume, make model, optimizer and Pruner as before, then load their states, the Pruner's last. What the
+    new Pruner prunes at construction does no harm, because everything loaded replaces it.
+
+    Args:
+        model: the network, plain or wrapped by `DistributedDataParallel` or `torch.compile`.
+        optimizer: any `torch.optim.Optimizer`, also as Accelerate wraps it.
+        schedule: a `OneShot`, `Gradual` or `ACDC`.
+        min_kept: weights that every tensor keeps: a number, or a share of all such as "0.05%".
+        scope: patterns of what to prune; by default every prunable tensor.
+        exclude: patterns of what to leave dense.
+        allocation: how the tensors share the budget, as in `gpmt.plan`.
+        seed: for ``allocation="random"``.
+        steps_per_epoch: steps of the optimiser in an epoch; needed where the schedule counts in epochs.
+
+    Attributes:
+        schedule: as given.
+        masks: the `Masks` in force; None while the network is dense.
+        plan: the last `Plan`; None before the first pruning, after loading a state, and in a copy.
+        step_count: steps of the optimiser done.
+
+    Raises:
+        BudgetError: the final sparsity cannot be met (found before anything is changed), or
+            `steps_per_epoch` is missing.
+        MaskError: another Pruner of this optimizer has some of the tensors, or the ranks' masks differ.
+        ScopeError, WeightsError: as from `gpmt.plan`.
+
+    >>> from gpmt.core.schedule import OneShot
+    >>> model = nn.Linear(10, 10)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    >>> pruner = Pruner(model, optimizer, schedule=OneShot(0.75))
+    >>> for _ in range(3):
+    ...     model(torch.ones(1, 10)).sum().backward()
+    ...     optimizer.step()
+    >>> pruner.step_count, int((model.weight == 0).sum())
+    (3, 75)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        schedule: Schedule,
+        min_kept: int | str = 0,
+        scope: Patterns | None = None,
+        exclude: Patterns = (),
+        allocation: Allocation = "exact",
+        seed: int = 0,
+        steps_per_epoch: int | None = None,
+    ) -> None:
+        self.schedule = schedule
+        self.masks: Masks | None = None
+        self.plan: Plan | None = None
+        self.step_count = 0
+        self._model = unwrap(model)
+        self._replica = next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
+        self._optimizer = _unwrap_optimizer(optimizer)
+        self._patterns: dict[str, Any] = {"scope": scope, "exclude": exclude}
+        self._budget: dict[str, Any] = {"min_kept": min_kept, "allocation": allocation, "seed": seed}
+        self._steps_per_unit = _steps_per_unit(schedule, steps_per_epoch)
+        self._keep: dict[str, Tensor] = {}  # int8 beside each weight: −1 (all bits set) kept, 0 pruned
+        self._averages: list[nn.Module] = []
+        self._check_only_pruner()
+        first = schedule.event(0)
+        if first is None or first.sparsity != schedule.sparsity:
+            self._plan(schedule.sparsity)  # an impossible target fails now, not at the end of the training
+        self._run_event()
+        self._handle: RemovableHandle | None = self._optimizer.register_step_post_hook(self._after_step)
+
+    def track(self, average: nn.Module) -> None:
+        """Prune a running average of the model too, such as `torch.optim.swa_utils.AveragedModel`.
+
+        Its pruned weights are set to zero now and whenever the masks change. Nothing is needed in between:
+        the model's pruned weights are zero whenever the average is updated, and an average of zeros is zero.
+        When AC/DC lifts the masks, the average follows the model.
+
+        Raises `MaskError` if neither `average` nor what it holds as `module` has all prunable tensors.
+        """
+        tensors = find_scope(self._model, **self._patterns).tensors
+        shapes = {name: weight.shape for name, weight in tensors.items()}
+        for module in _nested(average):
+            parameters = module.named_parameters(remove_duplicate=False)
+            if shapes.items() <= {name: weight.shape for name, weight in parameters}.items():
+                self._averages.append(module)
+                if self.masks is not None:
+                    self.masks.apply_(module)
+                return
+        raise MaskError(
+            f"{type(average).__name__} is no average of the model, because it lacks some of its "
+            f"{len(shapes)} prunable tensors; make it from the model that the Pruner has"
+        )
+
+    def detach(self) -> None:
+        """Take the hook off the optimiser: time stops, and pruned weights may grow again."""
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return time, settings and masks: plain values and tensors, fit for safe loading by `torch.load`."""
+        return {
+            "version": VERSION,
+            "step_count": self.step_count,
+            "settings": self._settings(),
+            "masks": None if self.masks is None else self.masks.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken: at its time, with its masks.
+
+        Load model and optimiser first. The masks are applied to the weights, the optimiser's state and the
+        tracked averages. With `DistributedDataParallel`, load on every rank.
+
+        Raises `MaskError`, with nothing changed, for a state that is not a Pruner's or was saved with other
+        settings, and for masks that do not fit the model.
+        """
+        if state.get("version") != VERSION or not {"step_count", "settings", "masks"} <= state.keys():
+            raise MaskError(
+                f"the state has version {state.get('version')} and keys {sorted(state)}, but this gpmt loads "
+                f"version {VERSION} of what Pruner.state_dict() returns"
+            )
+        for name, value in self._settings().items():
+            saved = state["settings"].get(name)
+            if saved != value:
+                raise MaskError(
+                    f"the state was saved with {name}={saved!r}, but this Pruner has {value!r}; make it with "
+                    "the settings of the run to resume"
+                )
+        masks = None if state["masks"] is None else Masks.from_state_dict(state["masks"])
+        if masks is not None:
+            masks.fits(self._model)
+        self._set_masks(masks)
+        self.step_count = state["step_count"]
+        self.plan = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the hook, which copied and pickled optimisers lose, and the plan, which holds weights."""
+        return {**vars(self), "_handle": self._handle is not None, "plan": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        attached = state["_handle"]
+        self._handle = self._optimizer.register_step_post_hook(self._after_step) if attached else None
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "schedule": self.schedule.to_dict(),
+            "steps_per_unit": self._steps_per_unit,
+            **{name: _spelled(patterns) for name, patterns in self._patterns.items()},
+            **{name: str(value) for name, value in self._budget.items()},
+        }
+
+    def _check_only_pruner(self) -> None:
+        tensors = find_scope(self._model, **self._patterns).tensors
+        mine = {id(weight): name for name, weight in tensors.items()}
+        for hook in self._optimizer._optimizer_step_post_hooks.values():
+            other = getattr(hook, "__self__", None)
+            if not isinstance(other, Pruner):
+                continue
+            for weight in find_scope(other._model, **other._patterns).tensors.values():
+                if id(weight) in mine:
+                    raise MaskError(
+                        f"{mine[id(weight)]} already has a Pruner on this optimizer; detach() that one first"
+                    )
+
+    def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        # A GradScaler calls a fused optimiser also for a step to skip, and says so in this attribute.
+        found_inf = getattr(optimizer, "found_inf", None)
+        if found_inf is not None and found_inf.item():
+            return
+        self.step_count += 1
+        self._zero_pruned()
+        self._run_event()
+
+    def _run_event(self) -> None:
+        time, rest = divmod(self.step_count, self._steps_per_unit)
+        event = self.schedule.event(time) if rest == 0 else None
+        if event is None:
+            return
+        if event.sparsity is None:
+            self._set_masks(None)
+        else:
+            self.plan = self._plan(event.sparsity)
+            self._set_masks(self.plan.masks())
+
+    def _plan(self, sparsity: Ratio) -> Plan:
+        return plan(self._model, sparsity=sparsity, **self._patterns, **self._budget)
+
+    def _set_masks(self, masks: Masks | None) -> None:
+        self._keep = {}
+        self.masks = masks
+        if masks is None:
+            return
+        self._check_ranks_agree(masks)
+        for name, mask in masks.items():
+            # In the memory format of the weight (channels last, say): equal strides are fastest.
+            self._keep[name] = torch.empty_like(self._weight(name), dtype=torch.int8).copy_(mask).neg_()
+        self._zero_pruned()
+        for average in self._averages:
+            masks.apply_(average)
+
+    def _zero_pruned(self) -> None:
+        for name, keep in self._keep.items():
+            weight = self._weight(name)
+            if weight.shape != keep.shape:
+                raise MaskError(
+                    f"{name} has shape {list(weight.shape)}, but its mask has {list(keep.shape)}; detach() "
+                    "the Pruner before changing layers"
+                )
+            if keep.device != weight.device:
+                keep = self._keep[name] = keep.to(weight.device)
+            _zero_bits(weight, keep)
+            for value in self._optimizer.state.get(weight, {}).values():
+                if isinstance(value, Tensor) and value.shape == weight.shape and value.is_floating_point():
+                    _zero_bits(value, keep)
+
+    def _weight(self, name: str) -> nn.Parameter:
+        try:
+            return self._model.get_parameter(name)
+        except AttributeError:
+            raise MaskError(
+                f"{name} is pruned, but is no longer a parameter of the model; detach() the Pruner before "
+                "changing layers"
+            ) from None
+
+    def _check_ranks_agree(self, masks: Masks) -> None:
+        if self._replica is None:
+            return
+        digest = torch.tensor(list(bytes.fromhex(masks.digest())))
+        # The digests are equal if and only if, for each byte, max(byte) = min(byte) = −max(−byte).
+        largest = torch.stack([digest, -digest]).to(self._weight(next(iter(masks))).device)
+        dist.all_reduce(largest, dist.ReduceOp.MAX, group=self._replica.process_group)
+        if not torch.equal(largest[0], -largest[1]):
+            raise MaskError(
+                "the masks differ between the ranks, because their weights do; load the same weights on every "
+                "rank and wrap the model in DistributedDataParallel before making the Pruner"
+            )
+
+
+def _zero_bits(tensor: Tensor, keep: Tensor) -> None:
+    """Set a floating tensor to +0.0 where `keep` is 0, in place, and leave it where `keep` is −1.
+
+    As integers, because a product would leave NaN of infinity and −0.0 of negative numbers; and one "and" takes
+    a fraction of the time of `masked_fill_` on a CPU.
+    """
+    integer = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    tensor.detach().view(integer).bitwise_and_(keep.to(tensor.device))
+
+
+def _unwrap_optimizer(optimizer: Optimizer) -> Optimizer:
+    """Return the optimiser inside a mere wrapper (Accelerate's), which has no hooks of its own."""
+    while "_optimizer_step_post_hooks" not in vars(optimizer) and hasattr(optimizer, "optimizer"):
+        optimizer = optimizer.optimizer
+    return optimizer
+
+
+def _nested(average: nn.Module) -> Iterator[nn.Module]:
+    """Yield a module and those that it and its like hold as `module`, outermost first."""
+    module: object = average
+    while isinstance(module, nn.Module):
+        module = unwrap(module)
+        yield module
+        module = getattr(module, "module", None)
+
+
+def _steps_per_unit(schedule: Schedule, steps_per_epoch: int | None) -> int:
+    if schedule.unit == "step":
+        return 1
+    if steps_per_epoch is None or steps_per_epoch < 1:
+        raise BudgetError(
+            f"steps_per_epoch is {steps_per_epoch}, but the schedule counts in epochs; give the number of "
+            "optimiser steps in one"
+        )
+    return steps_per_epoch
+
+
+def _spelled(patterns: Patterns | None) -> list[str] | None:
+    """Return patterns as strings, which can be saved and compared."""
+    if patterns is None:
+        return None
+    listed = [patterns] if isinstance(patterns, str | type) else patterns
+    return [pattern if isinstance(pattern, str) else f"type:{pattern.__name__}" for pattern in listed]

@@ -1,0 +1,189 @@
+"""Tables for the terminal: one line a tensor, and a line of totals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from gpmt.core.compare import Difference
+from gpmt.core.masks import Masks
+from gpmt.macs import sparse_macs
+from gpmt.prune import Plan
+from gpmt.verification import TensorCount, Verification
+
+Macs = Mapping[str, int | None]
+
+_UNBOUNDED = 10_000
+_SHORTEST_NAME = 12
+_STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One tensor in a table; a column whose value is None on every line is left out."""
+
+    name: str
+    shape: Sequence[int]
+    numel: int
+    kept: int
+    binds: bool | None = None
+    live_outputs: str | None = None
+
+
+def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
+    """Return a console that colours on terminals, and elsewhere writes plain lines of any length."""
+    made = Console(stderr=stderr, file=file, highlight=False, emoji=False, markup=False)
+    if not made.is_terminal:
+        made.width = _UNBOUNDED
+    return made
+
+
+def plan_table(plan: Plan, *, macs: Macs | None = None, out: Console) -> Table:
+    """Draw a plan: what each tensor keeps, and where the minimum decides it."""
+    rows = [
+        Line(row.name, row.shape, row.numel, row.kept, row.binds if plan.min_kept else None)
+        for row in plan.tensors
+    ]
+    return _tensor_table(rows, macs, out)
+
+
+def count_table(rows: Iterable[TensorCount], *, macs: Macs | None = None, out: Console) -> Table:
+    """Draw what is in a file: weights that are not zero, and outputs that have any."""
+    lines = [
+        Line(row.name, row.shape, row.numel, row.kept, None, f"{row.live_outputs:,}/{row.outputs:,}")
+        for row in rows
+    ]
+    return _tensor_table(lines, macs, out)
+
+
+def mask_table(masks: Masks, *, out: Console) -> Table:
+    """Draw masks: what each keeps."""
+    lines = [Line(name, masks.shape(name), masks.numel(name), masks.kept(name)) for name in masks]
+    return _tensor_table(lines, None, out)
+
+
+def difference_table(rows: Sequence[Difference], *, out: Console) -> Table:
+    """Draw how tensors differ: values changed, and zeros that one file has and the other has not."""
+    total = [
+        sum(getattr(row, what) for row in rows)
+        for what in ("numel", "changed", "zeros_only_a", "zeros_only_b")
+    ]
+    cells = [
+        (
+            shape_text(row.shape),
+            f"{row.numel:,}",
+            f"{row.changed:,}",
+            "–" if row.largest is None else f"{row.largest:.3g}",
+            f"{row.zeros_only_a:,}",
+            f"{row.zeros_only_b:,}",
+        )
+        for row in rows
+    ]
+    footer = ("", f"{total[0]:,}", f"{total[1]:,}", "", f"{total[2]:,}", f"{total[3]:,}")
+    titles = ("shape", "values", "changed", "largest", "zero in A only", "zero in B only")
+    names = [row.name for row in rows] + ["total"]
+    return _table(names, titles, cells, footer, out)
+
+
+def check_lines(verification: Verification) -> Text:
+    """Draw the checks, one line each, coloured by how they went."""
+    text = Text()
+    for check in verification.checks:
+        text.append(f"{check.status:>7}", style=_STYLES[check.status])
+        text.append(f"  {check.name}: {check.message}\n")
+    text.append("ok" if verification.ok else "FAILED", style=_STYLES["ok" if verification.ok else "failed"])
+    text.append(f": {totals(verification.numel, verification.kept)}")
+    return text
+
+
+def totals(numel: int, kept: int) -> str:
+    """Describe a total in words, e.g. "90 of 100 weights are zero (90.0000%)"."""
+    return f"{numel - kept:,} of {numel:,} weights are zero ({(numel - kept) / max(numel, 1):.4%})"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Format a shape, e.g. 64×3×7×7."""
+    return "×".join(map(str, shape))
+
+
+def shorten(name: str, width: int) -> str:
+    """Cut out of a name what is too long for `width`: its end tells most, then its beginning.
+
+    >>> shorten("backbone.layer1.0.conv1", 17)
+    'backbo…r1.0.conv1'
+    """
+    if len(name) <= width:
+        return name
+    tail = (width - 1) * 2 // 3
+    return name[: width - 1 - tail] + "…" + name[len(name) - tail :]
+
+
+def _tensor_table(lines: Sequence[Line], macs: Macs | None, out: Console) -> Table:
+    kept, numel = sum(line.kept for line in lines), sum(line.numel for line in lines)
+    columns: list[tuple[str, list[str], str]] = [
+        ("shape", [shape_text(line.shape) for line in lines], ""),
+        ("weights", [f"{line.numel:,}" for line in lines], f"{numel:,}"),
+        ("kept", [f"{line.kept:,}" for line in lines], f"{kept:,}"),
+        ("density", [_share(line.kept, line.numel) for line in lines], _share(kept, numel)),
+    ]
+    if any(line.binds is not None for line in lines):
+        binding = sum(bool(line.binds) for line in lines)
+        columns.append(("minimum", ["* binds" if line.binds else "" for line in lines], f"{binding} bind"))
+    if any(line.live_outputs is not None for line in lines):
+        columns.append(("live outputs", [line.live_outputs or "" for line in lines], ""))
+    if macs is not None:
+        left = [_macs_left(line, macs) for line in lines]
+        total = sum(filter(None, left))
+        columns.append(("MACs", ["–" if value is None else f"{value:,}" for value in left], f"{total:,}"))
+    titles, cells, footer = zip(*columns, strict=True)
+    rows = list(zip(*cells, strict=True))
+    table = _table([*(line.name for line in lines), "total"], titles, rows, footer, out)
+    if macs is not None:
+        dense = sum(filter(None, macs.values()))
+        table.caption = f"MACs without the zeros; with them {dense:,}, so {_share(total, dense)} are left"
+        table.caption_justify = "left"
+    return table
+
+
+def _table(
+    names: Sequence[str],
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    footer: Sequence[str],
+    out: Console,
+) -> Table:
+    """Draw rows under a column of names, the last of which is for the footer, shortened to fit `out`."""
+
+    def draw(names: Sequence[str]) -> Table:
+        table = Table(box=SIMPLE_HEAD, show_footer=True, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("tensor", names[-1], no_wrap=True)
+        for title, total in zip(titles, footer, strict=True):
+            table.add_column(title, total, justify="left" if title == "shape" else "right", no_wrap=True)
+        for name, cells in zip(names, rows, strict=False):
+            table.add_row(name, *cells)
+        return table
+
+    unbounded = out.options.update(max_width=_UNBOUNDED)
+    taken = Measurement.get(out, unbounded, draw([""] * len(names))).maximum - len("tensor")
+    if titles[0] == "shape" and out.width - taken < _SHORTEST_NAME:  # the least missed on a narrow terminal
+        return _table(names, titles[1:], [cells[1:] for cells in rows], footer[1:], out)
+    room = max(out.width - taken, _SHORTEST_NAME)
+    if any(len(name) > room for name in names):  # what nearly all names end with tells none apart
+        names = [name.removesuffix(".weight") for name in names]
+    return draw([shorten(name, room) for name in names])
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / max(whole, 1):.3%}"
+
+
+def _macs_left(line: Line, macs: Macs) -> int | None:
+    dense = macs.get(line.name)
+    return None if dense is None else sparse_macs(dense, numel=line.numel, kept=line.kept)

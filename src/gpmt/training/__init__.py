@@ -1,0 +1,1 @@
+"""Training, pruning and fine-tuning as one run described by a recipe."""

@@ -1,0 +1,293 @@
+"""Prove what pruning did: count the zeros of a network and hold them against what was asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gpmt.core.budget import Ratio, parse_min_kept, parse_sparsity, pruned_count
+from gpmt.core.masks import Masks
+from gpmt.core.scope import Patterns, Scope, find_scope
+from gpmt.errors import BudgetError
+from gpmt.formats.checkpoint import load_checkpoint
+
+COLLAPSED = 0.1
+"""A tensor with fewer live outputs than this share of them is called collapsed."""
+
+CHUNK = 1 << 20
+"""Weights counted at a time, so that the memory for counting does not grow with the tensor."""
+
+Target = nn.Module | Mapping[str, Tensor] | str | os.PathLike[str]
+Status = Literal["ok", "failed", "warning"]
+
+
+@dataclass(frozen=True)
+class TensorCount:
+    """What one tensor holds.
+
+    `kept` is the number of weights that are not zero, `live_outputs` the number of its `outputs` (channels,
+    rows) with any weight that is not zero. `kept_by_mask` and `revived` (weights that are not zero though
+    their mask prunes them) are None without masks.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    numel: int
+    kept: int
+    not_finite: int
+    outputs: int
+    live_outputs: int
+    kept_by_mask: int | None = None
+    revived: int | None = None
+
+    @property
+    def density(self) -> float:
+        """Fraction of the weights that are not zero."""
+        return self.kept / self.numel if self.numel else 1.0
+
+    @property
+    def dead(self) -> bool:
+        """Whether every weight is zero, so that no signal passes."""
+        return self.kept == 0
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether it is alive, but with fewer than a tenth of its outputs."""
+        return not self.dead and self.live_outputs < COLLAPSED * self.outputs
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as plain values, ready for JSON."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "weights": self.numel,
+            "kept": self.kept,
+            "density": self.density,
+            "not_finite": self.not_finite,
+            "outputs": self.outputs,
+            "live_outputs": self.live_outputs,
+            "kept_by_mask": self.kept_by_mask,
+            "revived": self.revived,
+        }
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise and how it was kept; a "warning" is worth a look, but no failure."""
+
+    name: str
+    status: Status
+    message: str
+
+    @property
+    def ok(self) -> bool:
+        """False if the check failed."""
+        return self.status != "failed"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of `verify`: true if no check failed; ``str()`` is a report of one line a check."""
+
+    checks: tuple[Check, ...]
+    tensors: tuple[TensorCount, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no check failed."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def numel(self) -> int:
+        """Number of prunable weights."""
+        return sum(row.numel for row in self.tensors)
+
+    @property
+    def kept(self) -> int:
+        """Number of prunable weights that are not zero."""
+        return sum(row.kept for row in self.tensors)
+
+    @property
+    def pruned(self) -> int:
+        """Number of prunable weights that are zero."""
+        return self.numel - self.kept
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values, ready for JSON."""
+        return {
+            "ok": self.ok,
+            "weights": self.numel,
+            "kept": self.kept,
+            "pruned": self.pruned,
+            "sparsity": self.pruned / self.numel,
+            "checks": [asdict(check) for check in self.checks],
+            "tensors": [row.to_dict() for row in self.tensors],
+        }
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.ok else "FAILED"
+        lines = [f"{check.status}: {check.name}: {check.message}" for check in self.checks]
+        return "\n".join([*lines, f"{verdict}: {self.pruned:,} of {self.numel:,} weights are zero"])
+
+
+def verify(
+    target: Target,
+    *,
+    sparsity: Ratio | None = None,
+    min_kept: int | str = 0,
+    masks: Masks | str | os.PathLike[str] | None = None,
+    scope: Patterns | None = None,
+    exclude: Patterns = (),
+    tolerance: int = 0,
+) -> Verification:
+    """Check a pruned network against what was promised, weight by weight.
+
+    Always: no weight is NaN or infinite, and no tensor is dead (all zero). A tensor with live weights in fewer
+    than a tenth of its outputs is reported as collapsed, with a warning.
+
+    Args:
+        target: a module, a state_dict, or the path of a checkpoint.
+        sparsity: the total asked for; exactly floor(sparsity · N) weights must be zero.
+        min_kept: the minimum threshold; every tensor must have min(n, min_kept) weights that are not zero.
+        masks: masks, or the path of a file of them. Every weight they prune must be zero. They take the place of
+            the zeros in the checks of total and minimum, since a weight that is kept may be zero by itself; how
+            many are is reported.
+        scope, exclude: the patterns given when pruning; by default what the masks cover, else everything prunable.
+        tolerance: weights by which the total may differ. The default 0 is the point of exact pruning; give
+            another for networks pruned elsewhere.
+
+    Raises:
+        BudgetError: sparsity, min_kept or tolerance is no valid number.
+        CheckpointError, MaskError: a file that cannot be read, or masks of another network.
+        ScopeError: a pattern that matches nothing, or nothing prunable.
+
+    >>> import gpmt
+    >>> layer = nn.Linear(10, 10)
+    >>> _ = gpmt.prune_(layer, sparsity=0.9, min_kept=5)
+    >>> bool(verify(layer, sparsity=0.9, min_kept=5))
+    True
+    """
+    wanted = None if sparsity is None else parse_sparsity(sparsity)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
+        raise BudgetError(f"tolerance is {tolerance!r}, but must be a whole number of weights, at least 0")
+    if isinstance(target, str | os.PathLike):
+        target = load_checkpoint(target).state_dict
+    if isinstance(masks, str | os.PathLike):
+        masks = Masks.load(Path(masks), of=target)
+    elif masks is not None:
+        masks.fits(target)
+    if masks is not None and scope is None and not exclude:
+        scope = list(masks)
+    found = find_scope(target, scope=scope, exclude=exclude)
+    floor = parse_min_kept(min_kept, found.numel)
+    rows = count_tensors(found, masks)
+    checks = [_finite(rows), _dead(rows), _collapsed(rows)]
+    if masks is not None:
+        checks.append(_masked(rows))
+    if wanted is not None:
+        numel = sum(row.numel for row in rows)
+        checks.append(_total(rows, pruned_count(wanted, numel), numel, tolerance))
+    if floor:
+        checks.append(_floors(rows, floor))
+    return Verification(tuple(check for check in checks if check is not None), rows)
+
+
+def count_tensors(scope: Scope, masks: Masks | None = None) -> tuple[TensorCount, ...]:
+    """Count the weights of every tensor of a scope, with chunks of a bounded size."""
+    return tuple(_count(name, tensor, scope.kinds[name], masks) for name, tensor in scope.tensors.items())
+
+
+@torch.no_grad()
+def _count(name: str, tensor: Tensor, kind: str, masks: Masks | None) -> TensorCount:
+    # Outputs come first, but for these two layers, whose weights are [inputs, outputs, ...]. Where a transposed
+    # convolution has groups, an output of its weight stands for one of each group.
+    transposed = kind == "Conv1D" or kind.startswith("ConvTranspose")
+    rows = tensor.transpose(0, 1) if transposed else tensor
+    at_a_time = max(1, CHUNK * len(rows) // max(1, tensor.numel()))
+    kept = not_finite = live = 0
+    for start in range(0, len(rows), at_a_time):
+        chunk = rows[start : start + at_a_time].flatten(1)
+        not_zero = chunk.count_nonzero(dim=1)
+        kept += int(not_zero.sum())
+        live += int(not_zero.count_nonzero())
+        not_finite += chunk.numel() - int(chunk.isfinite().sum())
+    by_mask = revived = None
+    if masks is not None:
+        by_mask, revived = tensor.numel(), 0
+        if name in masks:
+            pruned = ~masks[name].to(tensor.device)
+            by_mask, revived = masks.kept(name), int((tensor.ne(0) & pruned).count_nonzero())
+    shape = tuple(tensor.shape)
+    return TensorCount(name, kind, shape, tensor.numel(), kept, not_finite, len(rows), live, by_mask, revived)
+
+
+def _finite(rows: tuple[TensorCount, ...]) -> Check:
+    bad = [f"{row.name} ({row.not_finite:,})" for row in rows if row.not_finite]
+    if bad:
+        return Check("finite", "failed", f"NaN or infinite weights in {_first(bad)}")
+    return Check("finite", "ok", "no weight is NaN or infinite")
+
+
+def _dead(rows: tuple[TensorCount, ...]) -> Check:
+    dead = [row.name for row in rows if row.dead]
+    if dead:
+        return Check("dead", "failed", f"no weight is left in {_first(dead)}")
+    return Check("dead", "ok", f"each of {len(rows)} tensors has weights left")
+
+
+def _collapsed(rows: tuple[TensorCount, ...]) -> Check | None:
+    few = [f"{row.name} ({row.live_outputs:,} of {row.outputs:,})" for row in rows if row.collapsed]
+    if few:
+        return Check("collapsed", "warning", f"fewer than a tenth of the outputs are live in {_first(few)}")
+    return None
+
+
+def _masked(rows: tuple[TensorCount, ...]) -> Check:
+    revived = [f"{row.name} ({row.revived:,})" for row in rows if row.revived]
+    if revived:
+        return Check("masks", "failed", f"weights that the masks prune are not zero in {_first(revived)}")
+    zero = sum((row.kept_by_mask or 0) - row.kept for row in rows)
+    pruned = sum(row.numel - (row.kept_by_mask or 0) for row in rows)
+    message = f"all {pruned:,} weights that the masks prune are zero"
+    if zero:
+        message += f"; {zero:,} that they keep are zero too"
+    return Check("masks", "ok", message)
+
+
+def _total(rows: tuple[TensorCount, ...], wanted: int, numel: int, tolerance: int) -> Check:
+    pruned = sum(row.numel - (row.kept if row.kept_by_mask is None else row.kept_by_mask) for row in rows)
+    message = f"{pruned:,} of {numel:,} weights are pruned"
+    if abs(pruned - wanted) > tolerance:
+        direction = "too few" if pruned < wanted else "too many"
+        message += f", {abs(pruned - wanted):,} {direction} for the {wanted:,} asked for"
+        return Check("total", "failed", message)
+    return Check(
+        "total", "ok", message + (f", as asked for, within {tolerance:,}" if tolerance else ", as asked for")
+    )
+
+
+def _floors(rows: tuple[TensorCount, ...], floor: int) -> Check:
+    low = []
+    for row in rows:
+        kept = row.kept if row.kept_by_mask is None else row.kept_by_mask
+        if kept < min(row.numel, floor):
+            low.append(f"{row.name} ({kept:,} of {min(row.numel, floor):,})")
+    if low:
+        return Check("minimum", "failed", f"fewer weights are kept than the minimum in {_first(low)}")
+    return Check("minimum", "ok", f"every tensor keeps at least {floor:,} weights, or all it has")
+
+
+def _first(names: list[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -1,0 +1,246 @@
+import copy
+import json
+import math
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from gpmt import Masks
+from gpmt.errors import CheckpointError, MaskError
+
+SHAPES = st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=3), min_size=1, max_size=4)
+
+
+@st.composite
+def dense_masks(draw):
+    masks = {}
+    for index, shape in enumerate(draw(SHAPES)):
+        size = math.prod(shape)
+        bits = draw(st.lists(st.booleans(), min_size=size, max_size=size))
+        masks[f"layer{index}.weight"] = torch.tensor(bits, dtype=torch.bool).reshape(shape)
+    return masks
+
+
+def example():
+    mask = torch.zeros(3, 7, dtype=torch.bool)
+    mask[0, 1] = mask[2, 6] = True
+    return Masks.from_dense({"a.weight": mask, "b.weight": torch.ones(5, dtype=torch.bool)})
+
+
+@given(dense_masks())
+def test_packing_and_counting_lose_nothing(dense):
+    masks = Masks.from_dense(dense)
+    assert list(masks) == list(dense)
+    for name, mask in dense.items():
+        assert torch.equal(masks[name], mask)
+        assert masks.kept(name) == int(mask.sum())
+        assert masks.numel(name) == mask.numel()
+        assert masks.shape(name) == tuple(mask.shape)
+        assert len(masks.packed(name)) == math.ceil(mask.numel() / 8)
+    assert (
+        masks.total_kept + masks.total_pruned == masks.total_numel == sum(m.numel() for m in dense.values())
+    )
+
+
+@given(dense_masks())
+def test_saving_pickling_and_state_dicts_lose_nothing(tmp_path_factory, dense):
+    masks = Masks.from_dense(dense)
+    path = tmp_path_factory.mktemp("masks") / "m.safetensors"
+    masks.save(path)
+    assert Masks.load(path) == masks
+    assert list(Masks.load(path)) == list(masks)
+    assert Masks.from_state_dict(masks.state_dict()) == masks
+    assert pickle.loads(pickle.dumps(masks)) == masks == copy.deepcopy(masks)
+    assert Masks.load(path).digest() == masks.digest()
+
+
+def test_the_bits_are_little_endian_in_flat_order():
+    assert example().packed("a.weight").tolist() == [0b10, 0, 0b10000]
+
+
+def test_what_comes_out_is_a_copy():
+    masks = example()
+    masks["a.weight"].fill_(True)
+    assert masks.kept("a.weight") == int(masks["a.weight"].sum()) == 2
+
+
+def test_a_state_dict_survives_a_safe_load(tmp_path):
+    torch.save(example().state_dict(), tmp_path / "m.pt")
+    assert Masks.from_state_dict(torch.load(tmp_path / "m.pt", weights_only=True)) == example()
+
+
+def test_only_bool_masks_are_packed():
+    with pytest.raises(
+        MaskError, match=r"mask w is torch\.uint8, but must be torch\.bool with True for kept"
+    ):
+        Masks.from_dense({"w": torch.ones(3, dtype=torch.uint8)})
+
+
+def test_damaged_bits_are_refused():
+    with pytest.raises(MaskError, match=r"has 1 bytes of torch\.uint8, but its shape \[3, 3\] needs 2"):
+        Masks({"w": torch.zeros(1, dtype=torch.uint8)}, {"w": (3, 3)})
+    with pytest.raises(MaskError, match="mask w has bits set past its 9 weights"):
+        Masks({"w": torch.tensor([0, 0b10], dtype=torch.uint8)}, {"w": (3, 3)})
+    with pytest.raises(MaskError, match="mask w has bits but no shape"):
+        Masks({"w": torch.zeros(1, dtype=torch.uint8)}, {})
+    with pytest.raises(MaskError, match="the saved masks are damaged"):
+        Masks.from_state_dict({"packed": {}})
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
+def test_applying_zeroes_exactly_the_pruned_weights(dtype, layout):
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(6, 5, 3, 3, generator=generator) < 0.3
+    weight = torch.full((6, 5, 3, 3), -1.0, dtype=dtype)
+    weight[0, 0, 0, 0] = float("inf") if mask[0, 0, 0, 0] else 5.0
+    if layout == "channels_last":
+        weight = weight.to(memory_format=torch.channels_last)
+    if layout == "strided":
+        weight = torch.full((6, 5, 3, 6), -1.0, dtype=dtype)[..., ::2]
+    before = weight.clone()
+    Masks.from_dense({"w": mask}).apply_({"w": weight})
+    assert torch.equal(weight[mask], before[mask])
+    assert not weight[~mask].any()
+    assert not torch.signbit(weight[~mask]).any()
+
+
+def test_applying_to_a_module_keeps_its_parameters_and_tells_autograd():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    parameters = list(model.parameters())
+    loss = model(torch.ones(1, 4)).sum()
+    Masks.from_dense({"2.weight": torch.zeros(2, 3, dtype=torch.bool)}).apply_(model)
+    assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
+    assert not model[2].weight.any()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_tied_parameters_can_be_reached_by_either_name():
+    model = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.Linear(3, 3)})
+    model["b"].weight = model["a"].weight
+    Masks.from_dense({"b.weight": torch.eye(3, dtype=torch.bool)}).apply_(model)
+    assert int((model["a"].weight != 0).sum()) == 3
+
+
+def test_masks_of_another_network_change_nothing():
+    state = {"a.weight": torch.ones(3, 7), "b.weight": torch.ones(6)}
+    with pytest.raises(
+        MaskError, match=r"^b\.weight has shape \[6\], but its mask has \[5\]; these masks belong to another"
+    ):
+        example().apply_(state)
+    assert state["a.weight"].all()
+    with pytest.raises(MaskError, match=r"masked tensor b\.weight is missing"):
+        example().fits({"a.weight": torch.ones(3, 7)})
+
+
+@given(dense_masks(), st.randoms())
+def test_the_order_of_masks_is_that_of_sets(dense, random):
+    smaller = {name: mask & torch.tensor(random.random() < 0.5) for name, mask in dense.items()}
+    a, b = Masks.from_dense(smaller), Masks.from_dense(dense)
+    assert a <= b
+    assert (b <= a) == (a == b)
+
+
+def test_masks_over_other_tensors_are_not_comparable():
+    assert not Masks.from_dense({"w": torch.ones(3, dtype=torch.bool)}) <= example()
+    assert example() != {}
+
+
+class TestFiles:
+    """A sidecar is read strictly: every way it can be wrong has its own sentence."""
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        example().save(tmp_path / "m.safetensors")
+        return tmp_path / "m.safetensors"
+
+    def rewrite(self, path, **changes):
+        raw = path.read_bytes()
+        [length] = struct.unpack("<Q", raw[:8])
+        header = json.loads(raw[8 : 8 + length])
+        header["__metadata__"].update(changes)
+        new = json.dumps(header).encode()
+        path.write_bytes(struct.pack("<Q", len(new)) + new + raw[8 + length :])
+
+    def test_it_belongs_to_one_network(self, path):
+        Masks.load(path, of={"a.weight": torch.ones(3, 7), "b.weight": torch.ones(5)})
+        with pytest.raises(
+            MaskError, match=r"m\.safetensors: a\.weight has shape \[3, 8\], but its mask has \[3, 7\]"
+        ):
+            Masks.load(path, of={"a.weight": torch.ones(3, 8), "b.weight": torch.ones(5)})
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(MaskError, match=r"none\.safetensors: no such file"):
+            Masks.load(tmp_path / "none.safetensors")
+
+    def test_cut_off_anywhere(self, path):
+        whole = path.read_bytes()
+        for length in range(len(whole)):
+            path.write_bytes(whole[:length])
+            with pytest.raises(MaskError, match=r"m\.safetensors "):
+                Masks.load(path)
+
+    def test_a_flipped_bit_in_the_masks(self, path):
+        whole = bytearray(path.read_bytes())
+        for offset in range(1, 5):
+            flipped = whole.copy()
+            flipped[-offset] ^= 1
+            path.write_bytes(flipped)
+            with pytest.raises(MaskError, match=r"damaged|checksum"):
+                Masks.load(path)
+
+    def test_foreign(self, path):
+        from safetensors.torch import save_file
+
+        save_file({"w": torch.ones(2)}, path)
+        with pytest.raises(MaskError, match="holds no gpmt masks"):
+            Masks.load(path)
+
+    def test_a_newer_version(self, path):
+        self.rewrite(path, version="2")
+        with pytest.raises(MaskError, match="mask format version 2, but this gpmt reads version 1"):
+            Masks.load(path)
+
+    @pytest.mark.parametrize(
+        "shapes",
+        [
+            "[]",
+            "{",
+            '{"a.weight": [3, 7]}',
+            '{"a.weight": 3, "b.weight": [5]}',
+            '{"a.weight": [3, -7], "b.weight": [5]}',
+            '{"a.weight": ["x"], "b.weight": [5]}',
+        ],
+    )
+    def test_wrong_shapes(self, path, shapes):
+        self.rewrite(path, shapes=shapes)
+        with pytest.raises(MaskError, match=r"damaged"):
+            Masks.load(path)
+
+    def test_unwritable(self, tmp_path):
+        with pytest.raises(CheckpointError, match="cannot be written"):
+            example().save(tmp_path / "missing" / "m.safetensors")
+        assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_mapping_is_allowed():
+    masks = Masks.from_dense({})
+    assert (masks.total_numel, masks.sparsity, len(masks)) == (0, 0.0, 0)
+    assert repr(example()) == "Masks(2 tensors, 7 of 26 weights kept, sparsity 73.0769%)"
+
+
+def test_the_digest_covers_names_shapes_and_bits():
+    base = {"w": torch.tensor([True, False, True, False])}
+    digests = {
+        Masks.from_dense(masks).digest()
+        for masks in (base, {"v": base["w"]}, {"w": base["w"].reshape(2, 2)}, {"w": ~base["w"]})
+    }
+    assert len(digests) == 4
+    assert np.unique([Masks.from_dense({"w": m}).structure() for m in (base["w"], ~base["w"])]).size == 1

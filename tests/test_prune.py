@@ -1,0 +1,176 @@
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import gpmt
+from gpmt.errors import BudgetError, ScopeError, WeightsError
+
+
+def small_network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(32, 10))
+
+
+@pytest.fixture(scope="module")
+def resnet50():
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    return torchvision.models.resnet50()
+
+
+def test_resnet50_keeps_exactly_what_was_asked(resnet50):
+    plan = gpmt.plan(resnet50, sparsity=0.9, min_kept="0.05%")
+    assert (plan.numel, plan.pruned, plan.min_kept, len(plan.tensors)) == (25_502_912, 22_952_620, 12_751, 54)
+    assert all(row.kept >= min(row.numel, 12_751) for row in plan.tensors)
+    masks = plan.masks()
+    assert masks.total_pruned == 22_952_620
+    state = {name: tensor.clone() for name, tensor in resnet50.state_dict().items()}
+    masks.apply_(state)
+    assert sum(int((state[name] == 0).sum()) for name in masks) == 22_952_620
+    for row in plan.tensors:
+        assert int(state[row.name].count_nonzero()) == row.kept
+
+
+def test_resnet50_in_bfloat16_on_one_plan_for_many_sparsities(resnet50):
+    state = {
+        name: tensor.bfloat16()
+        for name, tensor in resnet50.state_dict().items()
+        if tensor.is_floating_point()
+    }
+    wanted = [0.5, 0.8, 0.9, 0.953, 0.9805]
+    plans = gpmt.plan(state, sparsity=wanted, min_kept=1000)
+    assert [plan.pruned for plan in plans] == [12_751_456, 20_402_329, 22_952_620, 24_304_275, 25_005_605]
+    assert plans[2].masks() == gpmt.plan(state, sparsity=0.9, min_kept=1000).masks()
+    assert plans[4].masks() <= plans[3].masks() <= plans[0].masks()
+
+
+def test_planning_changes_nothing():
+    model = small_network()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    gpmt.plan(model, sparsity=0.5).masks()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_pruning_keeps_the_model_plain():
+    model = small_network()
+    keys, parameters = list(model.state_dict()), list(model.parameters())
+    plan = gpmt.prune_(model, sparsity=0.9, min_kept=5)
+    assert list(model.state_dict()) == keys
+    assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert sum(int((p == 0).sum()) for p in (model[0].weight, model[4].weight)) == plan.pruned == 482
+    assert model[1].weight.all()
+    assert model[4].bias.any()
+
+
+def test_a_second_run_over_the_first_changes_nothing():
+    model = small_network()
+    first = gpmt.prune_(model, sparsity=0.9, min_kept=5)
+    pruned = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    second = gpmt.prune_(model, sparsity=0.9, min_kept=5)
+    assert [row.kept for row in first.tensors] == [row.kept for row in second.tensors]
+    assert all(torch.equal(tensor, pruned[name]) for name, tensor in model.state_dict().items())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 60), st.integers(60, 99))
+def test_zeros_count_as_pruned_when_going_on(first, second):
+    model = small_network()
+    once = gpmt.plan(model, sparsity=f"{second}%").masks()
+    gpmt.prune_(model, sparsity=f"{first}%")
+    assert gpmt.plan(model, sparsity=f"{second}%").masks() == once
+
+
+def test_a_state_dict_and_its_module_give_the_same_masks():
+    model = small_network()
+    assert gpmt.plan(model, sparsity=0.7).masks() == gpmt.plan(model.state_dict(), sparsity=0.7).masks()
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_memory_format_does_not_matter(layout):
+    model = small_network()
+    expected = gpmt.plan(model, sparsity=0.7, min_kept=10).masks()
+    assert gpmt.plan(model.to(memory_format=layout), sparsity=0.7, min_kept=10).masks() == expected
+
+
+def test_weights_changed_after_planning_are_noticed():
+    model = small_network()
+    plan = gpmt.plan(model, sparsity=0.5)
+    with torch.no_grad():
+        model[4].weight.mul_(2)
+    with pytest.raises(
+        WeightsError, match=r"the weights of 4\.weight have changed since they were planned; plan again"
+    ):
+        plan.masks()
+
+
+def test_weights_changed_behind_torchs_back_are_noticed_too():
+    model = small_network()
+    plan = gpmt.plan(model, sparsity=0.5)
+    model[0].weight.detach().numpy()[:] = 7
+    with pytest.raises(WeightsError, match=r"0\.weight have changed"):
+        plan.masks()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"sparsity": 1.5}, BudgetError, r"sparsity is 1\.5"),
+        ({"sparsity": 0.5, "min_kept": -1}, BudgetError, r"min_kept is -1"),
+        ({"sparsity": 0.99, "min_kept": 100}, BudgetError, r"ask for a sparsity of at most 0\.6268"),
+        ({"sparsity": 0.5, "scope": "nothing"}, ScopeError, r"nothing"),
+        ({"sparsity": 0.5, "exclude": ["0", "4"]}, ScopeError, r"exclude takes away every tensor"),
+    ],
+)
+def test_a_bad_request_changes_nothing(arguments, error, text):
+    model = small_network()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(error, match=text):
+        gpmt.prune_(model, **arguments)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_nan_weights_are_refused_and_nothing_is_changed():
+    model = small_network()
+    with torch.no_grad():
+        model[4].weight[0, :3] = float("nan")
+    with pytest.raises(WeightsError, match=r"4\.weight has 3 NaN or infinite of 320 weights"):
+        gpmt.prune_(model, sparsity=0.5)
+    assert model[0].weight.all()
+
+
+def test_the_table_marks_floors_that_bind():
+    plan = gpmt.plan(small_network(), sparsity=0.9, min_kept=25)
+    lines = str(plan).splitlines()
+    assert lines[0].split() == ["tensor", "shape", "weights", "kept", "density"]
+    assert len(lines) == 5
+    assert [row.binds for row in plan.tensors] == ["*" in line for line in lines[1:3]]
+    assert "482 of 536 weights pruned" in lines[-1]
+    assert f"{plan.pruned:,} of" in repr(plan)
+
+
+def test_the_plan_as_json():
+    data = json.loads(json.dumps(gpmt.plan(small_network(), sparsity="90%", min_kept=5).to_dict()))
+    assert data["pruned"] == 482
+    assert sum(row["kept"] for row in data["tensors"]) == data["kept"] == 54
+    assert data["tensors"][0]["shape"] == [8, 3, 3, 3]
+
+
+def test_sparsity_zero_keeps_everything():
+    model = small_network()
+    plan = gpmt.prune_(model, sparsity=0)
+    assert plan.pruned == 0
+    assert model[0].weight.all()
+
+
+def test_there_is_no_threshold_where_none_was_used():
+    model = small_network()
+    assert gpmt.plan(model, sparsity=0.5, allocation="uniform").threshold is None
+    assert gpmt.plan(model, sparsity=0.5, allocation="random").threshold is None
+    threshold = gpmt.plan(model, sparsity=0.5).threshold
+    weights = torch.cat([model[0].weight.flatten(), model[4].weight.flatten()]).abs()
+    assert int((weights >= threshold).sum()) == 268

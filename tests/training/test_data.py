@@ -1,0 +1,121 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpmt.training.data import Images, InMemory
+
+CPU = torch.device("cpu")
+
+
+def make(count=23, *, shape=(6, 5, 3), crop_padding=0, flip=False, mean=0.0, std=1 / 255):
+    """Images whose label is their own number; with the default mean and std, floats equal the bytes."""
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(256, (count, *shape), generator=generator, dtype=torch.uint8)
+    images = Images(pixels, torch.arange(count))
+    channels = shape[2]
+    return InMemory(
+        images,
+        images,
+        ("a",) * 10,
+        (mean,) * channels,
+        (std,) * channels,
+        crop_padding=crop_padding,
+        flip=flip,
+    )
+
+
+def epoch(source, batch_size=8, seed=(0, 1)):
+    images, labels = zip(*source.train_batches(batch_size, seed=seed), strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def test_an_epoch_shows_every_image_once_in_an_order_of_the_seed_alone():
+    source = make()
+    images, labels = epoch(source)
+    assert sorted(labels.tolist()) == list(range(23))
+    assert torch.equal(images, source.train.pixels[labels].permute(0, 3, 1, 2).float())
+    again, same = epoch(source)
+    assert torch.equal(labels, same)
+    assert torch.equal(images, again)
+    for seed in ((0, 2), (1, 1)):
+        assert not torch.equal(labels, epoch(source, seed=seed)[1])
+
+
+def test_batches_are_channels_last_and_normalised_per_channel():
+    pixels = torch.randint(256, (4, 6, 6, 3), dtype=torch.uint8)
+    images = Images(pixels, torch.arange(4))
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
+    source = InMemory(images, images, ("a",), mean, std)
+    (batch, _), *rest = source.test_batches(4)
+    assert rest == []
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    expected = (pixels.permute(0, 3, 1, 2) / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[
+        :, None, None
+    ]
+    torch.testing.assert_close(batch, expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(padding=st.integers(0, 4), flip=st.booleans(), seed=st.integers(0, 1000))
+def test_each_training_image_is_a_crop_of_the_reflected_image(padding, flip, seed):
+    source = make(5, crop_padding=padding, flip=flip)
+    images, labels = epoch(source, seed=(seed,))
+    originals = source.train.pixels.permute(0, 3, 1, 2).float()
+    padded = F.pad(originals, (padding,) * 4, mode="reflect")
+    for image, label in zip(images, labels, strict=True):
+        windows = padded[label].unfold(1, 6, 1).unfold(2, 5, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
+        candidates = torch.cat([windows, windows.flip(3)]) if flip else windows
+        assert (candidates == image).flatten(1).all(1).any()
+
+
+def test_augmentation_uses_all_shifts_and_both_sides():
+    source = make(1, shape=(3, 3, 1), crop_padding=1, flip=True)
+    seen = set()
+    for number in range(200):
+        order = source._cropped(
+            torch.zeros(2, dtype=torch.int64),
+            torch.tensor([[number % 3] * 2, [number // 3 % 3] * 2]),
+            torch.tensor([False, True]),
+        )
+        seen.update(tuple(image.flatten().tolist()) for image in order)
+    drawn = {
+        tuple(image.flatten().int().tolist())
+        for number in range(300)
+        for image in epoch(make(2, shape=(3, 3, 1), crop_padding=1, flip=True), seed=(number,))[0]
+    }
+    assert len(seen) == 18
+    assert len(drawn) == 36
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_each_batch_of_one_process(processes):
+    whole = list(make(24, crop_padding=2, flip=True).train_batches(12, seed=(5,)))
+    parts = [
+        list(
+            make(24, crop_padding=2, flip=True)
+            .placed(CPU, rank=rank, processes=processes)
+            .train_batches(12, seed=(5,))
+        )
+        for rank in range(processes)
+    ]
+    assert len(whole) == 2
+    for number, (images, labels) in enumerate(whole):
+        assert torch.equal(torch.cat([part[number][0] for part in parts]), images)
+        assert torch.equal(torch.cat([part[number][1] for part in parts]), labels)
+
+
+@pytest.mark.parametrize(
+    ("count", "processes", "sizes"), [(17, 1, [8, 8]), (18, 1, [8, 8, 2]), (19, 2, [4, 4])]
+)
+def test_a_last_batch_too_small_to_share_is_left_out(count, processes, sizes):
+    source = make(count).placed(CPU, rank=0, processes=processes)
+    assert [len(labels) for _, labels in source.train_batches(8, seed=(0,))] == sizes
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_evaluation_sees_every_image_once_over_all_processes(processes):
+    sources = [make(23).placed(CPU, rank=rank, processes=processes) for rank in range(processes)]
+    labels = torch.cat([labels for source in sources for _, labels in source.test_batches(4)])
+    assert sorted(labels.tolist()) == list(range(23))
