@@ -97,6 +97,22 @@ def test_the_memory_format_does_not_matter(layout):
     assert gpmt.plan(model.to(memory_format=layout), sparsity=0.7, min_kept=10).masks() == expected
 
 
+def test_masks_stay_at_hand_after_pruning():
+    model = small_network()
+    plan = gpmt.prune_(model, sparsity=0.9)
+    assert plan.masks() is plan.masks()
+    assert plan.masks().total_pruned == 482
+    plan.masks().fits(model)
+
+
+def test_tensors_of_inference_mode():
+    with torch.inference_mode():
+        model = small_network()
+        plan = gpmt.prune_(model, sparsity=0.9)
+    assert gpmt.verify(model, sparsity=0.9)
+    assert plan.pruned == 482
+
+
 def test_weights_changed_after_planning_are_noticed():
     model = small_network()
     plan = gpmt.plan(model, sparsity=0.5)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gpmt.errors import GpmtError
     from gpmt.prune import Plan, plan, prune_
     from gpmt.pruner import Pruner
+    from gpmt.verification import Verification, verify
 
 # Names are imported when first used, so that `gpmt --help` does not wait for PyTorch.
 _HOME = {
@@ -20,9 +21,11 @@ _HOME = {
     "OneShot": "gpmt.core.schedule",
     "Plan": "gpmt.prune",
     "Pruner": "gpmt.pruner",
+    "Verification": "gpmt.verification",
     "find_scope": "gpmt.core.scope",
     "plan": "gpmt.prune",
     "prune_": "gpmt.prune",
+    "verify": "gpmt.verification",
 }
 
 __all__ = [
@@ -33,9 +36,11 @@ __all__ = [
     "OneShot",
     "Plan",
     "Pruner",
+    "Verification",
     "find_scope",
     "plan",
     "prune_",
+    "verify",
 ]
 
 

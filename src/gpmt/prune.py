@@ -93,43 +93,20 @@ class Plan:
         ranked = selection.key is not None and allocation != "random"
         self.threshold = key_value(selection.key or 0, form) if ranked else None
         self.aliases = scope.aliases
-        self._weights = scope.tensors
-        self._versions = [tensor._version for tensor in scope.tensors.values()]
-        self._sources, self._form, self._cuts = sources, form, selection.cuts
+        self._ranking: _Ranking | None = _Ranking(scope.tensors, sources, form, selection)
+        self._masks: Masks | None = None
 
     def masks(self) -> Masks:
-        """Compute the masks, with one pass over the weights.
+        """Return the masks; the first call computes them, with one pass over the weights.
 
-        Raises `WeightsError` where the weights have changed since they were planned.
+        Raises `WeightsError` where the weights have changed between planning and this first call.
         """
-        names = [source.name for source in self._sources]
-        for name, tensor, version in zip(names, self._weights.values(), self._versions, strict=True):
-            if tensor._version != version:
-                raise WeightsError(_changed(name))
-        packed: dict[int, Tensor] = {}
-
-        def work(share: list[int]) -> None:
-            for index in share:
-                packed[index] = self._pack(index)
-
-        map_shares(self._sources, work, thread_count(self._sources))
-        shapes = {row.name: row.shape for row in self.tensors}
-        return Masks({name: packed[index] for index, name in enumerate(names)}, shapes)
-
-    def _pack(self, index: int) -> Tensor:
-        source, cut = self._sources[index], self._cuts[index]
-        bits = np.zeros((source.numel + 7) // 8, np.uint8)
-        start, ties, above = 0, cut.ties, 0
-        for keys in source.chunks():
-            larger, tied = kernels.pack_kept(
-                keys, bits=self._form.bits, threshold=cut.key, ties=ties, packed=bits, start=start
-            )
-            start += len(keys)
-            above += larger
-            ties -= tied
-        if above + cut.ties != cut.kept or ties:
-            raise WeightsError(_changed(source.name))
-        return torch.from_numpy(bits)
+        if self._masks is None and self._ranking is not None:
+            packed = self._ranking.pack()
+            self._masks = Masks(packed, {row.name: row.shape for row in self.tensors})
+            self._ranking = None  # lets go of the weights
+        assert self._masks is not None
+        return self._masks
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, ready for JSON."""
@@ -193,6 +170,49 @@ class Plan:
 
     def __repr__(self) -> str:
         return f"<Plan: {self.summary()}>"
+
+
+class _Ranking:
+    """The weights that a plan is about and where each tensor is cut: what it takes to make the masks."""
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        sources: Sequence[KeySource],
+        form: KeyFormat,
+        selection: Selection,
+    ) -> None:
+        self._tensors, self._sources, self._form, self._cuts = tensors, sources, form, selection.cuts
+        self._versions = [_version(tensor) for tensor in tensors.values()]
+
+    def pack(self) -> dict[str, Tensor]:
+        """Return the packed masks by name."""
+        for (name, tensor), version in zip(self._tensors.items(), self._versions, strict=True):
+            if _version(tensor) != version:
+                raise WeightsError(_changed(name))
+        packed: dict[int, Tensor] = {}
+
+        def work(share: list[int]) -> None:
+            for index in share:
+                packed[index] = self._pack(index)
+
+        map_shares(self._sources, work, thread_count(self._sources))
+        return {name: packed[index] for index, name in enumerate(self._tensors)}
+
+    def _pack(self, index: int) -> Tensor:
+        source, cut = self._sources[index], self._cuts[index]
+        bits = np.zeros((source.numel + 7) // 8, np.uint8)
+        start, ties, above = 0, cut.ties, 0
+        for keys in source.chunks():
+            larger, tied = kernels.pack_kept(
+                keys, bits=self._form.bits, threshold=cut.key, ties=ties, packed=bits, start=start
+            )
+            start += len(keys)
+            above += larger
+            ties -= tied
+        if above + cut.ties != cut.kept or ties:
+            raise WeightsError(_changed(source.name))
+        return torch.from_numpy(bits)
 
 
 @overload
@@ -301,6 +321,11 @@ def prune_(
     )
     decided.masks().apply_(target)
     return decided
+
+
+def _version(tensor: Tensor) -> int:
+    """Return how often a tensor was written to; tensors of inference mode do not count that."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _changed(name: str) -> str:

@@ -4,9 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 CLASSES = ("cat", "dog")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Networks this small train faster on one thread, and always to the same bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -48,5 +48,5 @@ def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes, sentence: str
 def test_a_damaged_gzip_file_is_refused(tmp_path: Path, content: bytes):
     path = tmp_path / "images.gz"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="images.gz"):
+    with pytest.raises(DataError, match=r"images\.gz"):
         read_idx(path, dimensions=3)

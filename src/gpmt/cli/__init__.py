@@ -26,9 +26,10 @@ class Commands(TyperGroup):
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
         except ModuleNotFoundError as error:
-            print(
-                f"error: {error.name} is not installed; pip install 'gpmt[train]' brings it", file=sys.stderr
-            )
+            package = (error.name or "").split(".")[0]
+            if package in ("", "gpmt"):
+                raise
+            print(f"error: {package} is not installed; pip install 'gpmt[train]' brings it", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             print("interrupted; no file is half-written", file=sys.stderr)

@@ -139,7 +139,8 @@ class Masks(Mapping[str, Tensor]):
         for name, tensor in self._tensors(target).items():
             with torch.no_grad():
                 if tensor.device.type == "cpu" and tensor.is_contiguous():
-                    torch.autograd.graph.increment_version(tensor)
+                    if not tensor.is_inference():
+                        torch.autograd.graph.increment_version(tensor)
                     kernels.zero_pruned(tensor.detach().view(-1), self._packed[name].numpy())
                 else:
                     tensor.masked_fill_(~self[name].to(tensor.device), 0)

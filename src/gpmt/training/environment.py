@@ -10,8 +10,8 @@ from accelerate import Accelerator
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide the numbers."""
-    packages = ("gpmt", "torch", "torchvision", "accelerate", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    packages = {name: version(name) for name in ("gpmt", "torchvision", "accelerate", "numpy")}
+    return {"python": platform.python_version(), "torch": torch.__version__, **packages}
 
 
 def machine(accelerator: Accelerator) -> dict[str, str | int]:

@@ -1,7 +1,6 @@
 """A recipe: one experiment as a readable YAML file, checked as a whole before anything runs."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -168,9 +167,12 @@ def _read(name: str) -> dict[str, Any]:
         raise RecipeError(f"recipe {name} is not known; {did_you_mean(name, shipped())}")
     try:
         settings = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
-        problem = re.sub(r"\s+", " ", str(error))
-        raise RecipeError(f"recipe {name} is not valid YAML ({problem}); correct that place") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise RecipeError(f"recipe {name} is not valid YAML ({error.problem}{place}); correct it") from error
+    except yaml.YAMLError as error:  # a byte that YAML does not allow
+        raise RecipeError(f"recipe {name} is not valid YAML ({error}); correct it") from error
     if not isinstance(settings, dict):
         raise RecipeError(f"recipe {name} holds no settings; it must have keys such as title, model and data")
     return settings

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 STEM = 16
 EXPANSION = 4
-BLOCKS = ((24, 2), (32, 1), (40, 1), (48, 1), (64, 1))  # channels and stride of each block
+BLOCKS = ((24, 2), (32, 1), (32, 1), (48, 1), (64, 1))  # channels and stride of each block
 
 
 class InvertedResidual(nn.Module):
@@ -28,14 +28,14 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [n, in_channels, h, w] to [n, channels, h / stride, w / stride]."""
-        out = F.relu6(self.expand_bn(self.expand(x)))
-        out = F.relu6(self.depthwise_bn(self.depthwise(out)))
-        out = self.project_bn(self.project(out))
+        hidden = F.relu6(self.expand_bn(self.expand(x)))
+        hidden = F.relu6(self.depthwise_bn(self.depthwise(hidden)))
+        out: Tensor = self.project_bn(self.project(hidden))
         return x + out if self.has_shortcut else out
 
 
 class MobileNetSmall(nn.Module):
-    """A 3×3 stem and five inverted-residual blocks, each wider than the one before, so without shortcuts."""
+    """A 3×3 stem, five inverted-residual blocks, of which one (the third) has a shortcut, and a classifier."""
 
     def __init__(self, *, num_classes: int = 10, input_shape: tuple[int, int, int] = (1, 8, 8)) -> None:
         super().__init__()
