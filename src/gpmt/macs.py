@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpmt.core.scope import Patterns, find_scope, unwrap
+from gpmt.core.patterns import Patterns
+from gpmt.core.scope import find_scope, unwrap
 from gpmt.errors import GpmtError
 
 

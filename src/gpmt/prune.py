@@ -16,7 +16,8 @@ from gpmt.core.allocate import Allocation, allocate
 from gpmt.core.budget import Ratio, parse_min_kept, parse_sparsity
 from gpmt.core.keys import KeyFormat, KeySource, key_value
 from gpmt.core.masks import Masks
-from gpmt.core.scope import Patterns, Scope, find_scope
+from gpmt.core.patterns import Patterns
+from gpmt.core.scope import Scope, find_scope
 from gpmt.core.select import Selection, map_shares, thread_count
 from gpmt.errors import WeightsError
 

@@ -15,8 +15,9 @@ from torch.utils.hooks import RemovableHandle
 from gpmt.core.allocate import Allocation
 from gpmt.core.budget import Ratio
 from gpmt.core.masks import Masks
+from gpmt.core.patterns import Patterns, listed
 from gpmt.core.schedule import Schedule
-from gpmt.core.scope import Patterns, find_scope, unwrap
+from gpmt.core.scope import find_scope, unwrap
 from gpmt.errors import BudgetError, MaskError
 from gpmt.prune import Plan, plan
 
@@ -322,5 +323,4 @@ def _spelled(patterns: Patterns | None) -> list[str] | None:
     """Return patterns as strings, which can be saved and compared."""
     if patterns is None:
         return None
-    listed = [patterns] if isinstance(patterns, str | type) else patterns
-    return [pattern if isinstance(pattern, str) else f"type:{pattern.__name__}" for pattern in listed]
+    return [p if isinstance(p, str) else f"type:{p.__name__}" for p in listed(patterns)]

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from gpmt.core.budget import Ratio, parse_min_kept, parse_sparsity, pruned_count
 from gpmt.core.masks import Masks
-from gpmt.core.scope import Patterns, Scope, find_scope
+from gpmt.core.patterns import Patterns
+from gpmt.core.scope import Scope, find_scope
 from gpmt.errors import BudgetError
 from gpmt.formats.checkpoint import load_checkpoint
 

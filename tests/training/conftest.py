@@ -1,5 +1,6 @@
 """Small stand-ins for the data sets a user has."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-CLASSES = ("cat", "dog")
+CLASSES = ("bright", "dark", "even", "odd", "plain", "rough")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -19,15 +20,22 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture
-def image_tree(tmp_path: Path) -> Path:
-    """Two classes of 12×12 PNG files, one bright and one dark: 12 to train on, 6 to test on, of each."""
+@pytest.fixture(scope="session")
+def shared_image_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six classes of 12×12 PNG files that differ in brightness: 6 to train on, 4 to test on, of each."""
+    root = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
-    for split, count in (("train", 12), ("test", 6)):
+    for split, count in (("train", 6), ("test", 4)):
         for label, name in enumerate(CLASSES):
-            folder = tmp_path / "images" / split / name
+            folder = root / split / name
             folder.mkdir(parents=True)
             for index in range(count):
-                pixels = generator.integers(0, 100, (12, 12, 3), dtype=np.uint8) + 150 * label
+                pixels = generator.integers(0, 150, (12, 12, 3)) + 20 * label
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index:02}.png")
-    return tmp_path / "images"
+    return root
+
+
+@pytest.fixture
+def image_tree(shared_image_tree: Path, tmp_path: Path) -> Path:
+    """A tree of images of the test's own, to damage at will."""
+    return shutil.copytree(shared_image_tree, tmp_path / "images")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,28 @@ from gpmt.training.recipe import Recipe, load_recipe
 from gpmt.training.run import Interrupted, run
 from gpmt.verification import verify
 
-SHORT = ["dense.epochs=2", "finetune.epochs=2"]
+SHORT = ["dense.epochs=2", "finetune.epochs=2", "dense.warmup_epochs=0"]
 FILES = {"dense.pt", "log.txt", "masks.safetensors", "metrics.json", "model.pt", "recipe.yaml"}
 
 
 def short(*overrides: str) -> Recipe:
     return load_recipe("digits", [*SHORT, *overrides])
+
+
+@pytest.fixture(scope="session")
+def small(shared_image_tree: Path) -> Callable[..., Recipe]:
+    """A recipe, to be changed by overrides, that takes a second: augmentation, batch norm, odd last batch."""
+    phases = [
+        f"{phase}.{setting}" for phase in ("dense", "finetune") for setting in ("epochs=2", "batch_size=10")
+    ]
+    fixed = [*phases, f"data.root={shared_image_tree}", "min_kept=100"]
+    return lambda *overrides: load_recipe("cifar10-resnet20", [*fixed, *overrides])
+
+
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    return out, run(small(), out)
 
 
 def comparable(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -56,13 +73,13 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    out = tmp_path_factory.mktemp("runs") / "finished"
+def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("runs") / "digits"
     return out, run(short(), out, command="gpmt run digits")
 
 
-def test_a_run_leaves_a_folder_that_explains_itself(finished):
-    out, metrics = finished
+def test_a_run_leaves_a_folder_that_explains_itself(digits):
+    out, metrics = digits
     assert names(out) == FILES
     assert json.loads((out / "metrics.json").read_text()) == metrics
     assert load_recipe(str(out / "recipe.yaml")) == short()
@@ -77,8 +94,8 @@ def test_a_run_leaves_a_folder_that_explains_itself(finished):
     assert sum("finetune epoch" in line for line in log) == 2
 
 
-def test_the_last_epoch_of_each_phase_is_what_is_reported(finished):
-    _, metrics = finished
+def test_the_last_epoch_of_each_phase_is_what_is_reported(digits):
+    _, metrics = digits
     history = metrics["history"]
     assert [row["epoch"] for row in history["dense"]] == [0, 1, 2]
     assert [row["lr"] for row in history["finetune"][1:]] == [0.1, 0.05]
@@ -89,20 +106,20 @@ def test_the_last_epoch_of_each_phase_is_what_is_reported(finished):
     assert metrics["finetuned"]["top1"] > metrics["pruned"]["top1"]
 
 
-def test_what_was_pruned_is_exactly_zero_after_fine_tuning(finished):
-    out, metrics = finished
+def test_what_was_pruned_is_exactly_zero_after_fine_tuning(digits):
+    out, metrics = digits
     masks, tensors = Masks.load(out / "masks.safetensors"), weights(out)
-    assert masks.total_pruned == metrics["weights"] * 9 // 10
+    assert masks.total_pruned == metrics["weights"] - metrics["kept"] == metrics["weights"] * 9 // 10
     for name in masks:
         assert not tensors[name][~masks[name]].any()
     assert metrics["verification"]["ok"]
     assert verify(out / "model.pt", sparsity=0.9, min_kept="0.25%", masks=masks)
-    assert metrics["fewest_kept"]["kept"] == min(masks.kept(name) for name in masks) == 144
+    assert metrics["fewest_kept"]["kept"] == min(masks.kept(name) for name in masks)
     assert metrics["macs"]["sparse"] < 0.5 * metrics["macs"]["dense"]
 
 
-def test_the_files_load_into_a_plain_network(finished):
-    out, metrics = finished
+def test_the_files_load_into_a_plain_network(digits):
+    out, metrics = digits
     network = build("mobilenet-digits", num_classes=10, input_shape=(1, 8, 8))
     for name, key in (("dense.pt", "dense"), ("model.pt", "finetuned")):
         checkpoint = load_checkpoint(out / name)
@@ -117,12 +134,12 @@ def test_the_files_load_into_a_plain_network(finished):
         assert hits / 355 == metrics[key]["top1"]
 
 
-def test_the_same_seed_gives_identical_results_and_another_does_not(finished, tmp_path: Path):
+def test_the_same_seed_gives_identical_results_and_another_does_not(finished, small, tmp_path: Path):
     out, metrics = finished
-    again = run(short(), tmp_path / "again")
+    again = run(small(), tmp_path / "again")
     assert comparable(again) == comparable(metrics)
     assert same_weights(tmp_path / "again", out)
-    other = run(short("seed=1", "dense.epochs=1", "finetune.epochs=0"), tmp_path / "other")
+    other = run(small("seed=1", "dense.epochs=1", "finetune.epochs=0"), tmp_path / "other")
     assert other["history"]["dense"][1]["train"] != metrics["history"]["dense"][1]["train"]
 
 
@@ -150,62 +167,62 @@ def stop(monkeypatch: pytest.MonkeyPatch, *, epochs: int, images: int = 0) -> No
 @pytest.mark.parametrize(
     ("epochs", "phrase"),
     [
-        (0, "in epoch 1 of 2 of dense"),
         (1, "in epoch 2 of 2 of dense"),
-        (2, "in epoch 1 of 2 of finetune"),
         (3, "in epoch 2 of 2 of finetune"),
     ],
 )
-def test_a_resumed_run_equals_one_that_was_not_stopped(finished, tmp_path: Path, monkeypatch, epochs, phrase):
+def test_a_resumed_run_equals_one_that_was_not_stopped(
+    finished, small, tmp_path: Path, monkeypatch, epochs, phrase
+):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        stop(patch, epochs=epochs, images=500)
+        stop(patch, epochs=epochs, images=20)
         with pytest.raises(Interrupted, match=f"^{phrase}$"):
-            run(short(), out, command="first")
+            run(small(), out, command="first")
     assert "metrics.json" not in names(out)
-    metrics = run(short(), out, resume=True, command="second")
+    metrics = run(small(), out, resume=True, command="second")
     assert comparable(metrics) == comparable(finished[1])
     assert metrics["commands"] == ["first", "second"]
     assert same_weights(out, finished[0])
     assert names(out) == FILES
 
 
-def test_a_run_killed_while_it_writes_goes_on(finished, tmp_path: Path, monkeypatch):
+def test_a_run_killed_while_it_writes_goes_on(finished, small, tmp_path: Path, monkeypatch):
     """After the last state and before the metrics, everything that follows is done again."""
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr("gpmt.training.run.verify", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(Interrupted):
-            run(short(), out)
+            run(small(), out)
     (out / "model.pt").unlink()
-    assert comparable(run(short(), out, resume=True)) == comparable(finished[1])
+    assert comparable(run(small(), out, resume=True)) == comparable(finished[1])
     assert same_weights(out, finished[0])
 
 
-def test_resuming_a_finished_run_returns_it_unchanged(finished):
+def test_resuming_a_finished_run_returns_it_unchanged(finished, small):
     out, metrics = finished
     before = (out / "metrics.json").stat().st_mtime_ns
-    assert run(short(), out, resume=True) == metrics
+    assert run(small(), out, resume=True) == metrics
     assert (out / "metrics.json").stat().st_mtime_ns == before
 
 
-def test_resuming_where_nothing_is_starts(tmp_path: Path):
-    metrics = run(short("dense.epochs=1", "finetune.epochs=0"), tmp_path / "run", resume=True)
+def test_resuming_where_nothing_is_starts(small, tmp_path: Path):
+    metrics = run(small("dense.epochs=1", "finetune.epochs=0"), tmp_path / "run", resume=True)
     assert metrics["finetuned"] == metrics["pruned"]
 
 
-def test_resuming_with_another_recipe_is_refused(finished):
+def test_resuming_with_another_recipe_is_refused(finished, small):
     with pytest.raises(
-        RecipeError, match=r"another recipe \(finetune.lr 0.1 there, 0.2 now\); go on with `gpmt run"
+        RecipeError, match=r"another recipe \(finetune.lr 0.01 there, 0.2 now\); go on with `gpmt run"
     ):
-        run(short("finetune.lr=0.2"), finished[0], resume=True)
+        run(small("finetune.lr=0.2"), finished[0], resume=True)
 
 
-def test_an_existing_run_is_overwritten_only_when_forced(finished, tmp_path: Path):
+def test_an_existing_run_is_overwritten_only_when_forced(finished, small, tmp_path: Path):
     out = tmp_path / "run"
     shutil.copytree(finished[0], out)
     (out / "notes.txt").write_text("mine")
-    recipe = short("dense.epochs=1", "finetune.epochs=0")
+    recipe = small("dense.epochs=1", "finetune.epochs=0")
     with pytest.raises(
         RecipeError, match=r"run is not empty; choose another folder with --out, go on with --resume"
     ):
@@ -217,10 +234,10 @@ def test_an_existing_run_is_overwritten_only_when_forced(finished, tmp_path: Pat
     assert "epoch 2/2" not in (out / "log.txt").read_text()
 
 
-def test_a_dense_checkpoint_serves_several_prunings(finished, tmp_path: Path):
+def test_a_dense_checkpoint_serves_several_prunings(finished, small, tmp_path: Path):
     out, metrics = finished
     for sparsity in (0.5, 0.95):
-        recipe = short(
+        recipe = small(
             f"checkpoint={out / 'dense.pt'}", "dense.epochs=0", f"sparsity={sparsity}", "finetune.epochs=0"
         )
         pruned = run(recipe, tmp_path / str(sparsity))
@@ -228,36 +245,25 @@ def test_a_dense_checkpoint_serves_several_prunings(finished, tmp_path: Path):
         assert pruned["kept"] == metrics["weights"] - int(metrics["weights"] * sparsity)
 
 
-def test_pruning_an_adapted_checkpoint_equals_the_run_that_adapted_it(finished, tmp_path: Path):
+def test_pruning_an_adapted_checkpoint_equals_the_run_that_adapted_it(finished, small, tmp_path: Path):
     out, metrics = finished
-    pruned = run(short(f"checkpoint={out / 'dense.pt'}", "dense.epochs=0"), tmp_path / "run")
+    pruned = run(small(f"checkpoint={out / 'dense.pt'}", "dense.epochs=0"), tmp_path / "run")
     assert pruned["finetuned"] == metrics["finetuned"]
     assert same_weights(tmp_path / "run", out)
 
 
-def test_a_checkpoint_is_scored_before_it_is_adapted(finished, tmp_path: Path):
+def test_a_checkpoint_is_scored_before_it_is_adapted(finished, small, tmp_path: Path):
     out, metrics = finished
-    recipe = short(
+    recipe = small(
         f"checkpoint={out / 'dense.pt'}", "dense.epochs=1", "dense.warmup_epochs=0", "finetune.epochs=0"
     )
     assert run(recipe, tmp_path / "run")["history"]["dense"][0]["test"] == metrics["dense"]
 
 
-def test_images_from_a_folder_and_an_allocation_without_exact_total(image_tree: Path, tmp_path: Path):
-    recipe = load_recipe(
-        "cifar10-resnet20",
-        [f"data.root={image_tree}", "allocation=reference", "exclude=conv1", "finetune.label_smoothing=0.1"]
-        + [
-            f"{phase}.{setting}"
-            for phase in ("dense", "finetune")
-            for setting in ("epochs=6", "batch_size=8")
-        ],  # noqa: RUF005
-    )
-    metrics = run(recipe, tmp_path / "run")
-    assert metrics["dense"]["top1"] == 1
-    assert metrics["dense"]["top5"] is None
+def test_an_allocation_that_meets_the_total_only_nearly(small, tmp_path: Path):
+    metrics = run(small("allocation=reference", "exclude=conv1.weight", "min_kept=0"), tmp_path / "run")
     assert metrics["verification"]["ok"]
-    assert metrics["weights"] == 268_336 - 432
+    assert metrics["weights"] == 268_336 - 432 - 4 * 64  # 6 classes, not 10
     assert abs(metrics["sparsity"] - 0.9) < 1e-4
     assert weights(tmp_path / "run")["conv1.weight"].all()
 
@@ -265,13 +271,13 @@ def test_images_from_a_folder_and_an_allocation_without_exact_total(image_tree: 
 @pytest.mark.parametrize(
     ("overrides", "error", "sentence"),
     [
-        (["sparsity=0.9999", "min_kept=10%"], BudgetError, "keeps 6 of 59,280 weights, but the minimum of 5,928"),
+        (["sparsity=0.9999", "min_kept=10%"], BudgetError, "sparsity 0.9999 keeps . of .* but the minimum of"),
         (["exclude=stam.weight"], ScopeError, "stam.weight"),
         (["data.name=cifar10"], DataError, "data.root is not given"),
         (["model=lenet5-caffe"], RecipeError, "images are 8×8, but LeNet-5-Caffe needs at least 16×16"),
         (["checkpoint=nowhere.pt"], CheckpointError, "nowhere.pt does not exist"),
         (["checkpoint=other.pt"], CheckpointError, r"other.pt lacks stem.weight \(\d+ names differ\), .*mobilenet"),
-        (["checkpoint=classes.pt"], CheckpointError, r"classes.pt has classifier.weight of shape \(7, 64\), .*\(10, 64"),
+        (["checkpoint=classes.pt"], CheckpointError, r"classes.pt has classifier.weight of shape \(7, 64\)"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_fails_before_the_folder_is_touched(
@@ -325,7 +331,7 @@ def gpmt(*arguments: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_result(finished, tmp_path: Path):
+def test_a_killed_run_resumes_to_the_same_result(digits, tmp_path: Path):
     out = tmp_path / "run"
     process = subprocess.Popen(gpmt("run", "digits", *SHORT, "--out", str(out)), stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -333,8 +339,8 @@ def test_a_killed_run_resumes_to_the_same_result(finished, tmp_path: Path):
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert comparable(run(short(), out, resume=True)) == comparable(finished[1])
-    assert same_weights(out, finished[0])
+    assert comparable(run(short(), out, resume=True)) == comparable(digits[1])
+    assert same_weights(out, digits[0])
 
 
 @pytest.mark.slow

@@ -1,25 +1,20 @@
-"""Which tensors of a network can be pruned, and the patterns that choose among them."""
+"""Which tensors of a network can be pruned."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
+from gpmt.core.patterns import EMBEDDINGS, Pattern, Patterns, Reach, listed, matcher, names_type, shown
 from gpmt.errors import ScopeError
 
-Pattern = str | type[nn.Module]
-Patterns = Pattern | Sequence[Pattern]
-
-_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
 _RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
 # How norms and embeddings are named in a state_dict: word_embeddings, token_emb, pos_embed, embed_tokens, wte,
@@ -110,12 +105,12 @@ def find_scope(
     if not candidates:
         raise ScopeError(_why_nothing(target))
     typed = isinstance(target, nn.Module)
-    chosen = {i for i, c in enumerate(candidates) if c.needs == _Reach.BROAD}
+    chosen = {i for i, c in enumerate(candidates) if c.needs == Reach.BROAD}
     if scope is not None:
         if not scope:
             raise ScopeError("scope is empty; leave it out to take every prunable tensor")
-        chosen = {i for pattern in _listed(scope) for i in _select(candidates, pattern, typed)}
-    dropped = {i for pattern in _listed(exclude) for i in _match(candidates, pattern, "exclude", typed)}
+        chosen = {i for pattern in listed(scope) for i in _select(candidates, pattern, typed)}
+    dropped = {i for pattern in listed(exclude) for i in _match(candidates, pattern, "exclude", typed)}
     remaining = [candidates[i] for i in sorted(chosen - dropped)]
     if not remaining:
         if chosen:
@@ -131,16 +126,6 @@ def find_scope(
     )
 
 
-class _Reach(IntEnum):
-    """How directly a pattern points at a tensor, or how directly one must be asked for."""
-
-    NONE = 0
-    BROAD = 1  # a glob, a regex, a containing module, a type
-    LAYER = 2  # the name of the owning layer, or the type of an embedding
-    TENSOR = 3  # the exact name of the tensor
-    NEVER = 4  # no pattern reaches this far
-
-
 @dataclass
 class _Candidate:
     """One tensor, under all its names, whether it turns out to be prunable or not."""
@@ -148,7 +133,7 @@ class _Candidate:
     tensor: Tensor
     kind: str
     problem: str | None  # why it cannot be pruned as it is, should it be chosen
-    needs: _Reach = _Reach.NEVER
+    needs: Reach = Reach.NEVER
     names: list[str] = field(default_factory=list)
     owners: list[nn.Module | None] = field(default_factory=list)
 
@@ -174,7 +159,7 @@ def _candidates_of(target: object) -> list[_Candidate]:
         key: Hashable = name if problem else _identity(tensor)
         parent, _, attribute = name.rpartition(".")
         owner = modules.get(parent)
-        needs = _Reach.NEVER
+        needs = Reach.NEVER
         if _holds_weights(tensor):
             needs = _needs_by_name(parent, attribute, tensor) if owner is None else _needs(owner, attribute)
         kind = _kind_by_name(attribute, tensor) if owner is None else type(owner).__name__
@@ -183,8 +168,8 @@ def _candidates_of(target: object) -> list[_Candidate]:
             candidate.names.append(name)
             candidate.owners.append(owner)
         # A layer tied to an embedding is an embedding; otherwise its most prunable name counts.
-        if _Reach.LAYER in (needs, candidate.needs):
-            candidate.needs = _Reach.LAYER
+        if Reach.LAYER in (needs, candidate.needs):
+            candidate.needs = Reach.LAYER
         else:
             candidate.needs = min(needs, candidate.needs)
     return list(found.values())
@@ -241,35 +226,35 @@ def _unusable(name: str, tensor: Tensor) -> str | None:
     return None
 
 
-def _needs(owner: nn.Module, attribute: str) -> _Reach:
+def _needs(owner: nn.Module, attribute: str) -> Reach:
     """How directly the parameter of a module must be asked for, by the module's class."""
     for classes, attributes in _LAYERS:
         if isinstance(owner, classes) and re.fullmatch(attributes, attribute):
-            return _Reach.BROAD
+            return Reach.BROAD
     ancestors = type(owner).__mro__
     if attribute == "weight":
         if any((a.__module__, a.__name__) == ("transformers.pytorch_utils", "Conv1D") for a in ancestors):
-            return _Reach.BROAD
-        if isinstance(owner, _EMBEDDINGS):
-            return _Reach.LAYER
+            return Reach.BROAD
+        if isinstance(owner, EMBEDDINGS):
+            return Reach.LAYER
     if "bias" in attribute or any("norm" in a.__name__.lower() for a in ancestors):
-        return _Reach.NEVER
-    return _Reach.TENSOR
+        return Reach.NEVER
+    return Reach.TENSOR
 
 
-def _needs_by_name(parent: str, attribute: str, tensor: Tensor) -> _Reach:
+def _needs_by_name(parent: str, attribute: str, tensor: Tensor) -> Reach:
     """The same for an entry of a state_dict, by its name and shape."""
     if "bias" in attribute:
-        return _Reach.NEVER
+        return Reach.NEVER
     if not re.fullmatch(f"weight|{_ATTENTION}|{_RECURRENT}", attribute):
-        return _Reach.TENSOR
+        return Reach.TENSOR
     # The layer's own name: the last that is not an index into a list of layers.
     layer = next((part for part in reversed(parent.split(".")) if not part.isdigit()), "").lower()
     if re.fullmatch(_NORM_NAME, layer):
-        return _Reach.TENSOR
+        return Reach.TENSOR
     if not is_lazy(tensor) and tensor.ndim == 2 and re.fullmatch(_EMBEDDING_NAME, layer):
-        return _Reach.LAYER
-    return _Reach.BROAD
+        return Reach.LAYER
+    return Reach.BROAD
 
 
 def _kind_by_name(attribute: str, tensor: Tensor) -> str:
@@ -278,12 +263,6 @@ def _kind_by_name(attribute: str, tensor: Tensor) -> str:
     if re.fullmatch(_RECURRENT, attribute):
         return "recurrent"
     return "convolution" if not is_lazy(tensor) and tensor.ndim > 2 else "matrix"
-
-
-def _listed(patterns: Patterns) -> Iterable[Pattern]:
-    if isinstance(patterns, (str, type)) or not isinstance(patterns, Iterable):
-        return [patterns]
-    return patterns
 
 
 def _select(candidates: list[_Candidate], pattern: Pattern, typed: bool) -> set[int]:
@@ -296,80 +275,28 @@ def _select(candidates: list[_Candidate], pattern: Pattern, typed: bool) -> set[
     nearest = min((candidates[i] for i in matched), key=lambda c: c.needs)
     name = nearest.names[0]
     why = {
-        _Reach.LAYER: f"embeddings such as {name!r}; give an embedding's own name or its type",
-        _Reach.TENSOR: f"tensors such as {name!r} that are pruned only when named exactly",
-        _Reach.NEVER: f"tensors such as {name!r}; biases, norms, vectors and integers are never pruned",
+        Reach.LAYER: f"embeddings such as {name!r}; give an embedding's own name or its type",
+        Reach.TENSOR: f"tensors such as {name!r} that are pruned only when named exactly",
+        Reach.NEVER: f"tensors such as {name!r}; biases, norms, vectors and integers are never pruned",
     }[nearest.needs]
-    raise ScopeError(f"scope pattern {_shown(pattern)} matches only {why}")
+    raise ScopeError(f"scope pattern {shown(pattern)} matches only {why}")
 
 
-def _match(candidates: list[_Candidate], pattern: Pattern, role: str, typed: bool) -> dict[int, _Reach]:
+def _match(candidates: list[_Candidate], pattern: Pattern, role: str, typed: bool) -> dict[int, Reach]:
     """Index of each candidate that a pattern matches under any of its names -> how directly; never empty."""
-    reach_of = _matcher(pattern, role, typed)
+    reach_of = matcher(pattern, role, typed)
     reaches = {
         i: max(reach_of(name, owner) for name, owner in zip(c.names, c.owners, strict=True))
         for i, c in enumerate(candidates)
     }
-    if matched := {i: reach for i, reach in reaches.items() if reach > _Reach.NONE}:
+    if matched := {i: reach for i, reach in reaches.items() if reach > Reach.NONE}:
         return matched
-    raise ScopeError(f"{role} pattern {_shown(pattern)} matches nothing; {_close_names(candidates, pattern)}")
-
-
-def _matcher(pattern: Pattern, role: str, typed: bool) -> Callable[[str, nn.Module | None], _Reach]:
-    """How directly a pattern points at a tensor, given one of its names and the owner of that name."""
-    if _names_type(pattern):
-        if not typed:
-            raise ScopeError(
-                f"{role} pattern {_shown(pattern)} needs a model: a state_dict knows no types; use names"
-            )
-        return lambda _, owner: _reach_by_type(pattern, owner)
-    if not isinstance(pattern, str) or not pattern:
-        raise ScopeError(
-            f"{role} pattern {pattern!r} is not valid; give the name of a tensor or module, a glob, "
-            "'re:REGEX', 'type:CLASS' or a subclass of nn.Module"
-        )
-    if pattern.startswith("re:"):
-        try:
-            regex = re.compile(pattern.removeprefix("re:"))
-        except re.error as error:
-            raise ScopeError(
-                f"{role} pattern {pattern!r} is not a valid regular expression: {error}"
-            ) from None
-        return lambda name, _: _Reach.BROAD if regex.search(name) else _Reach.NONE
-    return lambda name, _: _reach_by_name(pattern, name)
-
-
-def _reach_by_type(pattern: Pattern, owner: nn.Module | None) -> _Reach:
-    ancestors = [a for a in type(owner).__mro__ if pattern in (a, f"type:{a.__name__}")]
-    if any(issubclass(a, _EMBEDDINGS) for a in ancestors):
-        return _Reach.LAYER
-    return _Reach.BROAD if ancestors else _Reach.NONE
-
-
-def _reach_by_name(pattern: str, name: str) -> _Reach:
-    layer = name.rpartition(".")[0]
-    if pattern == name:
-        return _Reach.TENSOR
-    if pattern == layer:
-        return _Reach.LAYER
-    if name.startswith(f"{pattern}.") or fnmatchcase(name, pattern) or fnmatchcase(layer, pattern):
-        return _Reach.BROAD
-    return _Reach.NONE
-
-
-def _names_type(pattern: object) -> bool:
-    if isinstance(pattern, str):
-        return pattern.startswith("type:")
-    return isinstance(pattern, type) and issubclass(pattern, nn.Module)
-
-
-def _shown(pattern: Pattern) -> str:
-    return pattern.__name__ if isinstance(pattern, type) else repr(pattern)
+    raise ScopeError(f"{role} pattern {shown(pattern)} matches nothing; {_close_names(candidates, pattern)}")
 
 
 def _close_names(candidates: list[_Candidate], pattern: Pattern) -> str:
     """What a pattern that matches nothing may have meant."""
-    if _names_type(pattern):
+    if names_type(pattern):
         wanted = pattern.__name__ if isinstance(pattern, type) else pattern.removeprefix("type:")
         known = [type(owner).__name__ for c in candidates for owner in c.owners]
     else:

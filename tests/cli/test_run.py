@@ -1,0 +1,77 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from gpmt.cli import app
+from gpmt.training import experiment
+
+RECIPE = ["run", "digits", "dense.epochs=1", "dense.warmup_epochs=0", "finetune.epochs=1"]
+
+
+@pytest.fixture(autouse=True)
+def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def gpmt(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def test_prints_a_table_and_leaves_a_folder_named_after_the_recipe():
+    result = gpmt(*RECIPE)
+    for text in ("dense", "pruned", "fine-tuned", "top-1", "(verified)", "written to runs/digits: model.pt"):
+        assert text in result.stdout
+    assert "finetune epoch 1/1: lr 0.1, train loss" in result.stderr
+    gpmt("verify", "runs/digits/model.pt", "--masks", "runs/digits/masks.safetensors", "--sparsity", "0.9")
+    assert "resume" in gpmt(*RECIPE, code=2).stderr
+    again = gpmt("run", "runs/digits/recipe.yaml", "--resume", "--json")
+    assert json.loads(again.stdout) == json.loads(Path("runs/digits/metrics.json").read_text())
+
+
+def test_json_is_all_that_stdout_has():
+    metrics = json.loads(gpmt(*RECIPE, "finetune.epochs=0", "--out", "elsewhere", "--json").stdout)
+    assert metrics["finetuned"] == metrics["pruned"]
+    assert Path("elsewhere/metrics.json").exists()
+
+
+def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "train_epoch", interrupted)
+    result = gpmt(*RECIPE, code=130)
+    assert result.stderr.splitlines()[-1] == (
+        "interrupted in epoch 1 of 1 of dense; go on with: gpmt run digits dense.epochs=1 "
+        "dense.warmup_epochs=0 finetune.epochs=1 --out runs/digits --resume"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["digit"], "error: recipe digit is not known; did you mean digits?"),
+        (
+            ["digits", "sparsty=0.9"],
+            "error: override sparsty is not a key of a recipe; did you mean sparsity?",
+        ),
+        (["fashion-mnist-lenet5"], "error: data.root is not given; give data.root=FOLDER, "),
+    ],
+)
+def test_an_error_is_one_sentence_and_nothing_is_written(tmp_path: Path, arguments: list[str], sentence: str):
+    result = gpmt("run", *arguments, code=2)
+    assert result.stderr.startswith(sentence)
+    assert len(result.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_promise_is_exit_code_1(monkeypatch: pytest.MonkeyPatch):
+    # Masks that are not enforced: the weights that are pruned grow back.
+    monkeypatch.setattr("gpmt.pruner.Pruner._after_step", lambda *_: None)
+    result = gpmt(*RECIPE, code=1)
+    assert "NOT as promised" in result.stdout
