@@ -116,7 +116,9 @@ def test_progress_goes_to_stderr_in_plain_lines(capfd):
 def test_the_minimum_rescues_a_network_that_gp_collapses(seed):
     result = compare(seed=seed, reporter=Reporter(silent=True))
     assert result.accuracy_dense > 0.97
-    first, *_, last = result.levels
-    assert abs(first.gain) < 0.03
-    assert last.gain > 0.2
-    assert last.gp_mt.accuracy_finetuned > 0.9
+    low, _, collapse, high = result.levels
+    assert abs(low.gain) < 0.03
+    assert collapse.gain > 0.2
+    assert high.gain > 0.2
+    assert collapse.gp_mt.accuracy_finetuned > 0.9
+    assert collapse.gp_mt.dead == high.gp_mt.dead == 0

@@ -150,12 +150,12 @@ def stop(monkeypatch: pytest.MonkeyPatch, *, epochs: int, images: int = 0) -> No
     def train_epoch(*args: Any, advance: Any, **settings: Any) -> Any:
         seen = 0
 
-        def watched(count: int) -> None:
+        def watched(count: int, loss: torch.Tensor) -> None:
             nonlocal seen
             seen += count
             if len(done) == epochs and seen > images:
                 raise KeyboardInterrupt
-            advance(count)
+            advance(count, loss)
 
         score = real(*args, advance=watched, **settings)
         done.append(1)

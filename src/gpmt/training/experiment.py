@@ -70,9 +70,8 @@ class Experiment:
         )
         if recipe.dense.checkpoint is not None and state is None:
             _load_weights(network, recipe.dense.checkpoint.expanduser(), name=recipe.model)
-        plan(
-            network, sparsity=prune.sparsity, **self._budget
-        )  # what cannot be met fails now, not after training
+        # What cannot be met fails now, not after the dense training.
+        plan(network, sparsity=prune.sparsity, **self._budget)
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
         self.model: nn.Module = accelerator.prepare(network.to(memory_format=torch.channels_last))
 

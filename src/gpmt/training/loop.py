@@ -12,10 +12,9 @@ from torch.optim import Optimizer
 
 from gpmt.training.data import Source
 from gpmt.training.metrics import Meter, Score
+from gpmt.training.progress import Advance
 
 EVALUATION_BATCH = 256
-
-Advance = Callable[[int], None]  # told how many images were done
 
 
 def train_epoch(
@@ -44,12 +43,14 @@ def train_epoch(
         accelerator.backward(loss)
         optimizer.step()
         meter.add(logits, labels, loss)
-        advance(len(labels) * accelerator.num_processes)
+        advance(len(labels) * accelerator.num_processes, loss.detach())
     return meter.score(accelerator)
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, source: Source, accelerator: Accelerator, *, advance: Advance) -> Score:
+def evaluate(
+    model: nn.Module, source: Source, accelerator: Accelerator, *, advance: Callable[[int], None]
+) -> Score:
     """Return loss (without label smoothing) and accuracy over the test split."""
     meter = Meter(accelerator.device, num_classes=len(source.classes))
     model.eval()

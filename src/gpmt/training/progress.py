@@ -1,15 +1,25 @@
 """What a run says while it works: bars on a terminal, lines elsewhere, and every line in a log file."""
 
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+
+REDRAW_SECONDS = 0.5
+"""How often the rate and the loss are shown; reading a loss makes the program wait for a GPU."""
+
+
+class Advance(Protocol):
+    """What is told of progress."""
+
+    def __call__(self, items: int, loss: Tensor | None = None) -> None:
+        """Count `items` more as done, the last of them with this loss."""
 
 
 class Reporter:
@@ -30,26 +40,29 @@ class Reporter:
                 file.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {text}\n")
 
     @contextmanager
-    def bar(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show progress over `total` items with their rate; yields a function to be told of items done."""
+    def bar(self, description: str, total: int) -> Iterator[Advance]:
+        """Show progress over `total` items, with rate and remaining time, while the block runs."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
         )
-        with Progress(
-            *columns, console=self.console, transient=True, disable=not sys.stderr.isatty()
-        ) as progress:
-            task = progress.add_task(description, total=total, rate="")
-            start, done = time.monotonic(), 0
+        shown = self.console.is_terminal and not self.console.quiet
+        with Progress(*columns, console=self.console, transient=True, disable=not shown) as progress:
+            task = progress.add_task(description, total=total, speed="")
+            start = drawn = time.monotonic()
+            done = 0
 
-            def advance(items: int) -> None:
-                nonlocal done
+            def advance(items: int, loss: Tensor | None = None) -> None:
+                nonlocal done, drawn
                 done += items
-                rate = done / max(time.monotonic() - start, 1e-9)
-                progress.update(task, completed=done, rate=f"{rate:,.0f} images/s")
+                now = time.monotonic()
+                if shown and now - drawn > REDRAW_SECONDS:
+                    drawn = now
+                    text = "" if loss is None else f"loss {loss.item():.3f}, "
+                    progress.update(task, completed=done, speed=f"{text}{done / (now - start):,.0f} images/s")
 
             yield advance
 
