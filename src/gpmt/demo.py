@@ -40,7 +40,7 @@ DENSE = Training(
 FINETUNE = DENSE.model_copy(update={"epochs": 5, "weight_decay": 0, "warmup_epochs": 0})
 
 NOISE = 0.02
-"""Accuracies that differ by no more are called equal: 7 of the 358 test images."""
+"""Accuracies that differ by no more are called equal: 7 of the 355 test images."""
 
 
 @dataclass(frozen=True)

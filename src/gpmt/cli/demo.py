@@ -33,8 +33,8 @@ COLUMNS: dict[str, Literal["left", "right"]] = {
     "sparsest layer": "left",
     "keeps": "right",
     "dead\nlayers": "right",
-    "pruned\ntop-1": "right",
-    "fine-tuned\ntop-1": "right",
+    "top-1\npruned": "right",
+    "fine-\ntuned": "right",
 }
 
 
@@ -74,7 +74,7 @@ def _print(comparison: Comparison) -> None:
     from gpmt.report.tables import console
 
     screen = console()
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
     for title, justify in COLUMNS.items():
         table.add_column(title, justify=justify, no_wrap=True, vertical="bottom")
     for level in comparison.levels:
@@ -93,7 +93,7 @@ def _print(comparison: Comparison) -> None:
     images, epochs = comparison.images, comparison.epochs
     screen.print(table)
     screen.print(
-        f"Sparsity is counted over the {comparison.weights:,} weights of {comparison.layers} convolutions and "
+        f"\nSparsity is counted over the {comparison.weights:,} weights of {comparison.layers} convolutions and "
         f"linear layers. The dense network got {percent(comparison.accuracy_dense)} of {images['test']} test "
         f"images right after {epochs['dense']} epochs on {images['train']:,} others; each pruned one was "
         f"fine-tuned for {epochs['finetune']}, and its last epoch counts. Seed {comparison.seed}, "

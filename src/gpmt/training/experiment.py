@@ -93,11 +93,10 @@ class Experiment:
     def _train(self, phase: str, settings: Training) -> Pruner | None:
         """Train through one phase, from its beginning or from where the state has it."""
         state = self._state if self._state and self._state["phase"] == phase else None
-        if state:
-            self.network.load_state_dict(state["model"])
         optimizer = self._optimizer(settings)
         pruner = self._prune(optimizer) if phase == "finetune" else None
-        if state:
+        if state:  # after the Pruner was made, since making it prunes
+            self.network.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             if pruner is not None:
                 pruner.load_state_dict(state["pruner"])
