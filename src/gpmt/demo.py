@@ -22,22 +22,16 @@ from gpmt.training.data import InMemory
 from gpmt.training.loop import evaluate, seed_everything, train_epoch
 from gpmt.training.models.mobilenet_small import MobileNetSmall
 from gpmt.training.progress import Reporter
-from gpmt.training.recipe import Training
+from gpmt.training.recipe import Training, load_recipe
 from gpmt.verification import verify
 
+RECIPE = load_recipe("digits")
+"""The demo trains as `gpmt run digits` does; only its sparsities are its own."""
+
 SPARSITIES = (0.8, 0.9, 0.93, 0.95)
-MIN_KEPT = "0.25%"
-DENSE = Training(
-    epochs=10,
-    batch_size=64,
-    lr=0.1,
-    momentum=0.9,
-    nesterov=True,
-    weight_decay=5e-4,
-    label_smoothing=0,
-    warmup_epochs=1,
-)
-FINETUNE = DENSE.model_copy(update={"epochs": 5, "weight_decay": 0, "warmup_epochs": 0})
+MIN_KEPT = RECIPE.prune.min_kept
+DENSE = RECIPE.dense
+FINETUNE = RECIPE.finetune
 
 NOISE = 0.02
 """Accuracies that differ by no more are called equal: 7 of the 355 test images."""

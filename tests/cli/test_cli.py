@@ -83,6 +83,14 @@ def test_prune_writes_the_masks_it_used(dense: str) -> None:
     gpmt("verify", dense, "--masks", "masks.safetensors", code=1)
 
 
+def test_pruning_less_than_is_zero_already_says_so(dense: str) -> None:
+    gpmt("prune", dense, "-o", "sparse.pt", "--sparsity", "0.9")
+    result = gpmt("prune", "sparse.pt", "-o", "again.pt", "--sparsity", "0.5")
+    assert "note: 266 weights are zero, 118 more than asked for" in " ".join(result.stdout.split())
+    assert "note:" not in gpmt("prune", "sparse.pt", "-o", "more.pt", "--sparsity", "0.95").stdout
+    gpmt("diff", "sparse.pt", "again.pt")
+
+
 def test_prune_scope_exclude_and_allocation(dense: str) -> None:
     document = json.loads(
         gpmt("prune", dense, "-o", "a.pt", "--sparsity", "0.5", "--exclude", "fc", "--json").stdout
@@ -268,7 +276,8 @@ def test_a_file_of_gpmt_run_names_its_network(resnet20: str) -> None:
 
 
 def test_a_missing_extra_is_named(dense: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchvision", None)
+    for module in ("torchvision", "torchvision.models"):
+        monkeypatch.setitem(sys.modules, module, None)
     message = error("inspect", dense, "--model", "torchvision:resnet18", "--input", "3x224x224")
     assert message == "torchvision is not installed; pip install 'gpmt[train]' brings it"
 
@@ -380,8 +389,9 @@ main()
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_while_writing_leaves_nothing(dense: str, sent: signal.Signals, code: int) -> None:
     script_text = f"""
-import os, sys, torch
+import os, signal, sys, torch
 from gpmt.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
 write = torch.save
 def interrupted(obj, path):
     write(obj, path)

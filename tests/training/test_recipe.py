@@ -59,7 +59,7 @@ def test_overrides_reach_sections_that_a_recipe_leaves_out(tmp_path: Path):
         ("seed=-1", r"seed is -1, but must be greater than or equal to 0$"),
         ("dense.epochs=0", r"dense.checkpoint is missing and dense.epochs is 0; give one of them, or both$"),
         ("finetune.momentum=0", r"finetune.nesterov is true, but momentum is 0"),
-        ("dense.warmup_epochs=12", r"dense.warmup_epochs is 12, but must be below epochs, which is 12$"),
+        ("dense.warmup_epochs=10", r"dense.warmup_epochs is 10, but must be below epochs, which is 10$"),
         ("finetune.lr=.nan", r"finetune.lr is nan, but must be a finite number"),
         ("data.std=[0]", r"data.std.0 is 0, but must be greater than 0"),
         ("model=resnet21", r"^recipe digits: model is resnet21, which is not known; did you mean resnet"),

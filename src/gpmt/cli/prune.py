@@ -90,6 +90,7 @@ def prune(
         )
         masks = decided.masks()
         masks.apply_(checkpoint.state_dict)
+        zeros = masks.total_numel - sum(int(checkpoint.state_dict[name].count_nonzero()) for name in masks)
     with working(f"writing {out}", quiet=silent):
         if masks_file is not None:
             masks.save(masks_file)
@@ -101,6 +102,7 @@ def prune(
         document |= {
             "masks": str(masks_file) if masks_file else None,
             **decided.to_dict(),
+            "zeros": zeros,
             "dense_macs": macs,
         }
         print_json(document)
@@ -110,6 +112,11 @@ def prune(
         screen = console()
         screen.print(plan_table(decided, macs=macs, out=screen))
         screen.print(decided.summary())
+        if zeros > decided.pruned:
+            screen.print(
+                f"note: {zeros:,} weights are zero, {zeros - decided.pruned:,} more than asked for, because they "
+                f"were zero before; the file is {zeros / decided.numel:.4%} sparse"
+            )
         screen.print(f"wrote {out}" + (f" and {masks_file}" if masks_file else ""))
         if checkpoint.other_keys:
             torch_file = out.suffix.lower() != ".safetensors"
