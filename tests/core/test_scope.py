@@ -330,6 +330,20 @@ class TestEmbeddings:
         assert names(Net(), exclude=[nn.Embedding, "body.bn1", "*.bias"]) == DEFAULT
 
 
+def test_a_sharded_tensor_is_refused():
+    from torch import distributed
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        weight = distribute_tensor(torch.ones(4, 4), DeviceMesh("cpu", [0]), [Shard(0)])
+        with pytest.raises(ScopeError, match=r"^w\.weight is spread over devices; prune the network before"):
+            find_scope({"w.weight": weight})
+    finally:
+        distributed.destroy_process_group()
+
+
 class TestUnwrap:
     def test_plain_model_is_itself(self):
         net = Net()

@@ -217,6 +217,8 @@ def _unusable(name: str, tensor: Tensor) -> str | None:
     """The problem of a tensor of weights that cannot be ranked in the form it has."""
     if is_lazy(tensor):
         return f"{name} is not initialised yet; call the model once on an input to give it its shape"
+    if hasattr(tensor, "to_local"):  # a DTensor
+        return f"{name} is spread over devices; prune the network before sharding it"
     if tensor.layout != torch.strided:
         return f"{name} has layout {tensor.layout}, but must be dense; convert it with to_dense()"
     if tensor.dtype not in _DTYPES:
