@@ -35,25 +35,20 @@ def count_top_digit(keys: Tensor, *, bits: int, histogram: Counts) -> None:
 def count_digit(keys: Tensor, *, bits: int, shift: int, prefixes: Counts, histograms: Counts) -> None:
     """Add to `histograms` [len(prefixes), 2^16] the digit at `shift` of the keys that start with each prefix.
 
-    `prefixes` are the leading key bits above the digit, sorted and distinct.
+    `prefixes` are the leading key bits above the digit, sorted, distinct and fewer than 128.
     """
     above = shift + 16
     if keys.device.type == "cpu":
         unsigned, word = _unsigned(keys)
-        first = np.full(TOP_BINS, -1, np.int16)
-        rows = np.arange(len(prefixes), dtype=np.int16)
+        first = np.full(TOP_BINS, -1, np.int8)  # small enough for the first-level cache
+        rows = np.arange(len(prefixes), dtype=np.int8)
         first[(prefixes >> (bits - 15 - above))[::-1]] = rows[::-1]
         mask = word((1 << bits) - 1)
-        _count_digit(
-            unsigned,
-            mask,
-            word(bits - 15),
-            word(above),
-            word(shift),
-            first,
-            prefixes.astype(word),
-            histograms,
-        )
+        if above == bits - 15:  # the second digit: a prefix is a top digit, and `first` says it all
+            _count_second_digit(unsigned, mask, word(above), word(shift), first, histograms)
+        else:
+            top, prefixes = word(bits - 15), prefixes.astype(word)
+            _count_digit(unsigned, mask, top, word(above), word(shift), first, prefixes, histograms)
     else:
         keys = keys & ((1 << bits) - 1)
         for row, prefix in enumerate(prefixes.tolist()):
@@ -91,7 +86,8 @@ def pack_kept(
     if keys.device.type == "cpu":
         unsigned, word = _unsigned(keys)
         mask, key = word((1 << bits) - 1), word(threshold)
-        above, equal = _pack_above(unsigned, mask, key, packed, start)
+        above, equal = _count_above(unsigned, mask, key)
+        _pack_above(unsigned, mask, key, packed, start)
         tied = _pack_ties(unsigned, mask, key, ties, packed, start) if ties and equal else 0
         return int(above), int(tied)
     keys = keys & ((1 << bits) - 1)
@@ -102,6 +98,12 @@ def pack_kept(
     chunk = np.packbits(aligned, bitorder="little")
     packed[start // 8 : start // 8 + len(chunk)] |= chunk
     return int(larger.sum()), int(tied.sum())
+
+
+def find_rank(histogram: Counts, rank: int) -> tuple[int, int]:
+    """Return the bin that holds the `rank`-th largest (counted from 1), and how many lie in bins above it."""
+    digit, above = _find_rank(histogram, rank)
+    return int(digit), int(above)
 
 
 def zero_pruned(weights: Tensor, packed: Bits) -> None:
@@ -123,6 +125,15 @@ _jit = numba.njit(nogil=True, cache=True)
 def _count_top_digit(keys, top_mask, top, histogram):  # type: ignore[no-untyped-def]
     for i in range(keys.size):
         histogram[(keys[i] >> top) & top_mask] += 1
+
+
+@_jit
+def _count_second_digit(keys, mask, above, shift, first, histograms):  # type: ignore[no-untyped-def]
+    for i in range(keys.size):
+        key = keys[i] & mask
+        row = first[key >> above]
+        if row >= 0:
+            histograms[row, (key >> shift) & 0xFFFF] += 1
 
 
 @_jit
@@ -163,27 +174,20 @@ def _count_above(keys, mask, threshold):  # type: ignore[no-untyped-def]
 
 @_jit
 def _pack_above(keys, mask, threshold, packed, start):  # type: ignore[no-untyped-def]
-    above = np.uint32(0)
-    equal = np.uint32(0)
-    head = min(-start % 8, keys.size)
-    body = head + (keys.size - head) // 8 * 8
-    for i in range(head, body, 8):
-        byte = np.uint8(0)
+    if start % 8:
+        for i in range(keys.size):
+            larger = np.uint8((keys[i] & mask) > threshold)
+            packed[(start + i) >> 3] |= larger << ((start + i) & 7)
+        return
+    whole = keys.size // 8
+    bytes_ = packed[start >> 3 :]
+    for byte in range(whole):
+        bits = np.uint8(0)
         for j in range(8):
-            key = keys[i + j] & mask
-            larger = key > threshold
-            byte |= np.uint8(np.uint8(larger) << j)
-            above = np.uint32(above + larger)
-            equal = np.uint32(equal + (key == threshold))
-        packed[(start + i) >> 3] = byte
-    for i in range(head + keys.size - body):
-        position = i if i < head else body + i - head
-        key = keys[position] & mask
-        larger = key > threshold
-        packed[(start + position) >> 3] |= np.uint8(larger) << ((start + position) & 7)
-        above = np.uint32(above + larger)
-        equal = np.uint32(equal + (key == threshold))
-    return above, equal
+            bits |= np.uint8(((keys[8 * byte + j] & mask) > threshold) << j)
+        bytes_[byte] = bits
+    for i in range(8 * whole, keys.size):
+        bytes_[whole] |= np.uint8(((keys[i] & mask) > threshold) << (i & 7))
 
 
 @_jit
@@ -199,13 +203,22 @@ def _pack_ties(keys, mask, threshold, ties, packed, start):  # type: ignore[no-u
 
 
 @_jit
+def _find_rank(histogram, rank):  # type: ignore[no-untyped-def]
+    above = 0
+    digit = histogram.size - 1
+    while above + histogram[digit] < rank:
+        above += histogram[digit]
+        digit -= 1
+    return digit, above
+
+
+@_jit
 def _zero_pruned(weights, packed):  # type: ignore[no-untyped-def]
+    # An "and" with all ones or all zeros: a product would turn inf into NaN, and a negative weight into -0.
     whole = weights.size // 8
     for byte in range(whole):
         kept = packed[byte]
         for j in range(8):
-            if not (kept >> j) & 1:
-                weights[8 * byte + j] = 0
+            weights[8 * byte + j] &= -((kept >> j) & 1)
     for i in range(8 * whole, weights.size):
-        if not (packed[i >> 3] >> (i & 7)) & 1:
-            weights[i] = 0
+        weights[i] &= -((packed[i >> 3] >> (i & 7)) & 1)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gpmt.errors import WeightsError
 
-CHUNK = 1 << 18
-"""Weights read at a time: 1 to 2 MiB of keys, which stay in the second-level cache between passes."""
+CHUNK = 1 << 19
+"""Weights read at a time: 2 to 4 MiB of keys, few enough for every thread to hold a copy of its own."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from gpmt.core.keys import KeyFormat, KeySource
 from gpmt.errors import WeightsError
 
 MAX_THREADS = 8
-HISTOGRAM_BYTES = 40 << 20
+HISTOGRAM_BYTES = 24 << 20
 """Memory for the histograms of all threads; it decides how many thresholds are sought in the same passes."""
 
 _T = TypeVar("_T")
@@ -107,10 +107,8 @@ class _Thresholds:
 
     def refine(self, index: int | np.intp, histogram: Counts) -> int:
         """Fix the next digit of one threshold, and return it: the bin that holds its rank, from the top."""
-        from_top = np.cumsum(histogram[::-1])
-        step = int(np.searchsorted(from_top, self.rank[index]))
-        digit = len(histogram) - 1 - step
-        self.rank[index] -= from_top[step] - histogram[digit]
+        digit, above = kernels.find_rank(histogram, self.rank[index])
+        self.rank[index] -= above
         self.prefix[index] = self.prefix[index] * len(histogram) + digit
         return digit
 
@@ -140,6 +138,7 @@ class _Search:
         for query in queries:
             self.shared.refine(query, free)
         for shift in rest:
+            self._settle_floors(queries)
             parts = map_shares(
                 self.sources, partial(self._count_next, shift=shift, queries=queries), self.threads
             )
@@ -148,11 +147,19 @@ class _Search:
         above = self._count_above(queries)
         return [self._selection(query, above) for query in range(len(self.shared.rank))]
 
+    def _settle_floors(self, queries: Counts) -> None:
+        """Stop refining the floors that lie above every λ: whatever their next digits, they do not bind.
+
+        A total that the floors use up has no λ, and needs all floors.
+        """
+        if len(queries) == len(self.shared.rank):
+            self.own.active &= self.own.prefix <= self.shared.prefix[queries].max()
+
     def _count_top(self, share: list[int], shift: int) -> Counts:
         """Fix the top digit of the floors in the share; return the histogram [2^15] of the free weights."""
-        free = np.zeros(TOP_BINS, np.int64)
+        free, histogram = np.zeros((2, TOP_BINS), np.int64)
         for index in share:
-            histogram = np.zeros(TOP_BINS, np.int64)
+            histogram[:] = 0
             for keys in self.sources[index].chunks():
                 kernels.count_top_digit(keys, bits=self.form.bits, histogram=histogram)
             if bad := int(histogram[self.form.infinity >> shift :].sum()):
@@ -183,15 +190,16 @@ class _Search:
                 )
             if self.own.active[index]:
                 self._cut_off(histograms[np.searchsorted(prefixes, floor)], index)
-            for row, prefix in zip(histograms, prefixes, strict=True):
-                free[self.shared.prefix[queries] == prefix] += row
+            for total, query in zip(free, queries, strict=True):
+                row = np.searchsorted(prefixes, self.shared.prefix[query])
+                if row < len(prefixes) and prefixes[row] == self.shared.prefix[query]:
+                    total += histograms[row]
         return free
 
     def _cut_off(self, histogram: Counts, index: int) -> None:
         """Fix the next digit of one tensor's floor, and take the floor's weights out of its `histogram`."""
-        rank = self.own.rank[index]
         digit = self.own.refine(index, histogram)
-        histogram[digit] = histogram[digit:].sum() - rank
+        histogram[digit] -= self.own.rank[index]  # what the floor takes of this bin
         histogram[digit + 1 :] = 0
 
     def _refuse_non_finite(self) -> None:
