@@ -18,7 +18,7 @@ from torch import Tensor
 from gpmt.errors import WeightsError
 
 CHUNK = 1 << 19
-"""Weights read at a time: 2 to 4 MiB of keys, few enough for every thread to hold a copy of its own."""
+"""Weights read at a time, at the most: few enough to stay in the cache, many enough to be worth a call."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ class MagnitudeKeys:
         self.numel = tensor.numel()
         self._tensor = tensor.detach()
         self._form = form
-        self._chunk = chunk
+        # Views cost nothing; pieces that have to be copied or widened are smaller, to keep the copies few.
+        view = tensor.is_contiguous() and tensor.dtype == form.dtype
+        self._chunk = chunk if view else max(1, chunk // 4)
 
     def chunks(self) -> Iterator[Tensor]:
         """Yield the float bits, sign included, of consecutive weights in flat order."""
