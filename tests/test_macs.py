@@ -121,3 +121,32 @@ def test_scope_limits_what_is_counted() -> None:
 
 def test_sparse_macs_are_exact() -> None:
     assert sparse_macs(10**18, numel=10**9, kept=123_456_789) == 123_456_789 * 10**9
+
+
+class Classifier(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.linear = nn.Embedding(5, 4), nn.Linear(4, 3)
+        self.unused = nn.Parameter(torch.ones(3, 2))
+
+    def forward(self, tokens: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        if len(tokens) != len(scale):
+            raise AssertionError
+        return self.linear(self.embedding(tokens) * scale)
+
+
+def test_an_example_takes_the_place_of_a_shape() -> None:
+    net = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)).double()
+    assert count_macs(net, torch.ones(1, 7, 4)) == {"0.weight": 84, "1.weight": 42}
+    assert count_macs(net, torch.ones(5, 7, 4)) == {"0.weight": 5 * 84, "1.weight": 5 * 42}
+
+
+def test_an_example_can_be_tensors_by_keyword() -> None:
+    example = {"tokens": torch.zeros(1, 6, dtype=torch.int64), "scale": torch.ones(1, 6, 1)}
+    model = Classifier().bfloat16()
+    assert count_macs(model, example) == {"linear.weight": 12 * 6}
+    assert count_macs(model, example, scope=["linear", "unused"]) == {"unused": None, "linear.weight": 72}
+    example["scale"] = torch.ones(2, 6, 1)
+    with pytest.raises(GpmtError, match=r"does not run on an input of shape 6, 6x1 \(AssertionError\); give"):
+        count_macs(model, example)
+    assert not any(module._forward_hooks for module in model.modules())

@@ -11,18 +11,21 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from gpmt.core.budget import Ratio
 from gpmt.core.schedule import OneShot
 from gpmt.prune import plan
 from gpmt.pruner import Pruner
 from gpmt.training import datasets
-from gpmt.training.data import InMemory
+from gpmt.training.data import Source
 from gpmt.training.loop import evaluate, seed_everything, train_epoch
-from gpmt.training.models.mobilenet_small import MobileNetSmall
+from gpmt.training.models import construct
+from gpmt.training.objective import Objective
+from gpmt.training.optimizer import make_optimizer
 from gpmt.training.progress import Reporter
-from gpmt.training.recipe import Training, load_recipe
+from gpmt.training.recipe import Training
+from gpmt.training.recipe_file import load_recipe
 from gpmt.verification import verify
 
 RECIPE = load_recipe("digits")
@@ -134,12 +137,12 @@ def compare(
     accelerator = Accelerator()
     source = datasets.load("digits", root=None).placed(accelerator.device, rank=0, processes=1)
     seed_everything((seed,))
-    network = MobileNetSmall(num_classes=len(source.classes), input_shape=source.input_shape)
+    network = construct(RECIPE.model, num_classes=len(source.classes), input_shape=source.input_shape)
     network.to(accelerator.device).to(memory_format=torch.channels_last)
     plans = plan(network, sparsity=list(sparsities), min_kept=min_kept)
     run = _Run(source, accelerator, reporter, seed)
 
-    run.train(network, _sgd(network, dense), dense, "dense training")
+    run.train(network, make_optimizer(network, dense), dense, "dense training")
     accuracy = run.accuracy(network)
     reporter.line(f"dense network: {percent(accuracy)} of {source.test_size} test images right")
     levels = []
@@ -180,7 +183,7 @@ def percent(fraction: float) -> str:
 class _Run:
     """What all trainings of one demo share."""
 
-    source: InMemory
+    source: Source
     accelerator: Accelerator
     reporter: Reporter
     seed: int
@@ -190,7 +193,7 @@ class _Run:
     ) -> Outcome:
         """Prune a copy of the dense network, fine-tune it, and count what it has then."""
         network = copy.deepcopy(dense)
-        optimizer = _sgd(network, settings)
+        optimizer = make_optimizer(network, settings)
         Pruner(network, optimizer, schedule=OneShot(sparsity), min_kept=min_kept)
         pruned = self.accuracy(network)
         self.train(network, optimizer, settings, title)
@@ -211,15 +214,14 @@ class _Run:
         """Train for all epochs of `settings`."""
         with self.reporter.bar(title, settings.epochs * self.source.train_size) as advance:
             for epoch in range(settings.epochs):
-                for group in optimizer.param_groups:
-                    group["lr"] = settings.learning_rate(epoch)
                 train_epoch(
                     network,
                     optimizer,
                     self.source,
                     self.accelerator,
-                    batch_size=settings.batch_size,
-                    label_smoothing=settings.label_smoothing,
+                    settings=settings,
+                    epoch=epoch,
+                    objective=Objective(settings.label_smoothing),
                     seed=(self.seed, epoch),
                     advance=advance,
                 )
@@ -227,13 +229,3 @@ class _Run:
     def accuracy(self, network: nn.Module) -> float:
         """Return the share of the test images that the network gets right."""
         return evaluate(network, self.source, self.accelerator, advance=lambda images: None).top1
-
-
-def _sgd(network: nn.Module, settings: Training) -> SGD:
-    return SGD(
-        network.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
-    )

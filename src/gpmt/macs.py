@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,11 @@ from gpmt.errors import GpmtError
 
 
 def count_macs(
-    model: nn.Module, input_shape: Sequence[int], *, scope: Patterns | None = None, exclude: Patterns = ()
+    model: nn.Module,
+    example: Sequence[int] | Tensor | Mapping[str, Tensor],
+    *,
+    scope: Patterns | None = None,
+    exclude: Patterns = (),
 ) -> dict[str, int | None]:
     """Count the MACs of every prunable tensor, with all its weights, for one input.
 
@@ -24,8 +28,10 @@ def count_macs(
     at every query, key or value. Products of activations with one another, biases and norms are not counted.
     A tensor used several times counts each time. None: the layer did not run, or is of a kind unknown here.
 
-    The model runs once on zeros of shape [1, *input_shape] (its own device and dtype), in evaluation mode and
-    without gradients; hooks and mode are as before afterwards. `scope` and `exclude` are those of `find_scope`.
+    `example` is the shape of an input without the batch dimension, which zeros stand for, or a batch itself: a
+    tensor, or tensors that the model takes by keyword, as text classifiers do. A batch of one gives the MACs of
+    one input. The model runs once on it (moved to its own device and, where floating, dtype), in evaluation mode
+    and without gradients; hooks and mode are as before afterwards. `scope` and `exclude` are those of `find_scope`.
 
     Raises `GpmtError` if the model cannot run on such an input, and `ScopeError` as `find_scope` does.
 
@@ -44,16 +50,16 @@ def count_macs(
             if name is not None:
                 counts[name] = (counts[name] or 0) + macs
 
+    args, kwargs = _arguments(example, next(iter(found.tensors.values())))
     modes = {module: module.training for module in model.modules()}
     handles = [module.register_forward_hook(hook, with_kwargs=True) for module in modes]
-    like = next(iter(found.tensors.values()))
     try:
         model.eval()
         with torch.no_grad():
-            model(torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype))
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
-        shape = "x".join(map(str, input_shape))
-        reason = str(error).strip().split("\n")[0]
+            model(*args, **kwargs)
+    except Exception as error:  # the network is anyone's code
+        shape = ", ".join("x".join(map(str, tensor.shape[1:])) for tensor in (*args, *kwargs.values()))
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
         raise GpmtError(
             f"the network does not run on an input of shape {shape} ({reason}); give the shape it was made for"
         ) from error
@@ -72,6 +78,19 @@ def sparse_macs(macs: int, *, numel: int, kept: int) -> int:
     320
     """
     return macs * kept // numel
+
+
+def _arguments(
+    example: Sequence[int] | Tensor | Mapping[str, Tensor], like: Tensor
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """What to call the model with: an example, on the device and in the dtype of one of its tensors."""
+    if isinstance(example, Mapping):
+        return [], {key: _moved(tensor, like) for key, tensor in example.items()}
+    return [_moved(example if isinstance(example, Tensor) else torch.zeros(1, *example), like)], {}
+
+
+def _moved(tensor: Tensor, like: Tensor) -> Tensor:
+    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
 
 
 def _applied(module: nn.Module, args: Any, kwargs: Any, output: Any) -> list[tuple[Tensor, int]]:

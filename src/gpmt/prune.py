@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, overload
 
@@ -19,14 +19,16 @@ from gpmt.core.masks import Masks
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
 from gpmt.core.select import Selection, map_shares, thread_count
-from gpmt.errors import WeightsError
+from gpmt.core.shards import whole
+from gpmt.core.structure import Granularity, column_scores, counted, spread
+from gpmt.errors import BudgetError, WeightsError
 
 Target = nn.Module | Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """What a plan means for one tensor.
+    """What a plan means for one tensor, in weights, or in columns where the plan prunes these.
 
     `floor` is the minimum it keeps, min(numel, min_kept); `binds` tells that the floor decided how many it
     keeps. `kind` is the class of its layer.
@@ -42,12 +44,12 @@ class TensorPlan:
 
     @property
     def pruned(self) -> int:
-        """Number of weights pruned."""
+        """Number pruned."""
         return self.numel - self.kept
 
     @property
     def density(self) -> float:
-        """Fraction of the weights kept."""
+        """Fraction kept."""
         return self.kept / self.numel if self.numel else 1.0
 
 
@@ -62,6 +64,9 @@ class Plan:
             global threshold.
         min_kept: the minimum threshold σ as a number of weights.
         allocation: how the total was shared among the tensors.
+        granularity: "weight", or "column"; then `numel`, `kept`, `pruned`, `min_kept` and those of `tensors`
+            count columns, and the threshold is a sum of magnitudes.
+        unit: what is counted, "weights" or "columns".
     """
 
     def __init__(
@@ -74,19 +79,23 @@ class Plan:
         sparsity: Fraction,
         min_kept: int,
         allocation: Allocation,
+        granularity: Granularity,
     ) -> None:
         self.sparsity, self.min_kept, self.allocation = sparsity, min_kept, allocation
+        self.granularity, self.unit = granularity, counted(granularity)
         self.tensors = tuple(
             TensorPlan(
                 name=name,
                 kind=scope.kinds[name],
                 shape=tuple(tensor.shape),
-                numel=tensor.numel(),
+                numel=source.numel,
                 kept=cut.kept,
-                floor=(floor := min(min_kept, tensor.numel())),
+                floor=(floor := min(min_kept, source.numel)),
                 binds=cut.binds if allocation in ("exact", "random") else 0 < floor == cut.kept,
             )
-            for (name, tensor), cut in zip(scope.tensors.items(), selection.cuts, strict=True)
+            for (name, tensor), source, cut in zip(
+                scope.tensors.items(), sources, selection.cuts, strict=True
+            )
         )
         self.numel = sum(row.numel for row in self.tensors)
         self.kept = sum(row.kept for row in self.tensors)
@@ -103,8 +112,10 @@ class Plan:
         Raises `WeightsError` where the weights have changed between planning and this first call.
         """
         if self._masks is None and self._ranking is not None:
-            packed = self._ranking.pack()
-            self._masks = Masks(packed, {row.name: row.shape for row in self.tensors})
+            packed, shapes = self._ranking.pack(), {row.name: row.shape for row in self.tensors}
+            if self.granularity == "column":
+                packed = {name: spread(columns, shapes[name]) for name, columns in packed.items()}
+            self._masks = Masks(packed, shapes)
             self._ranking = None  # lets go of the weights
         assert self._masks is not None
         return self._masks
@@ -114,7 +125,8 @@ class Plan:
         return {
             "sparsity": float(self.sparsity),
             "achieved_sparsity": self.pruned / self.numel,
-            "weights": self.numel,
+            "granularity": self.granularity,
+            self.unit: self.numel,
             "kept": self.kept,
             "pruned": self.pruned,
             "threshold": self.threshold,
@@ -125,7 +137,7 @@ class Plan:
                     "name": row.name,
                     "kind": row.kind,
                     "shape": list(row.shape),
-                    "weights": row.numel,
+                    self.unit: row.numel,
                     "kept": row.kept,
                     "density": row.density,
                     "floor": row.floor,
@@ -138,7 +150,7 @@ class Plan:
 
     def __str__(self) -> str:
         """Draw a table with one line a tensor; a floor that binds is marked with an asterisk."""
-        rows = [("tensor", "shape", "weights", "kept", "density")]
+        rows = [("tensor", "shape", self.unit, "kept", "density")]
         for row in self.tensors:
             shape = "×".join(map(str, row.shape))
             mark = "*" if row.binds else " "
@@ -159,7 +171,7 @@ class Plan:
 
     def summary(self) -> str:
         """Return the totals as one sentence."""
-        text = f"{self.pruned:,} of {self.numel:,} weights pruned ({self.pruned / self.numel:.4%})"
+        text = f"{self.pruned:,} of {self.numel:,} {self.unit} pruned ({self.pruned / self.numel:.4%})"
         if self.threshold is not None:
             text += f", global threshold {self.threshold:.6g}"
         if self.min_kept:
@@ -225,6 +237,7 @@ def plan(
     scope: Patterns | None = ...,
     exclude: Patterns = ...,
     allocation: Allocation = ...,
+    granularity: Granularity = ...,
     seed: int = ...,
 ) -> Plan: ...
 @overload
@@ -236,6 +249,7 @@ def plan(
     scope: Patterns | None = ...,
     exclude: Patterns = ...,
     allocation: Allocation = ...,
+    granularity: Granularity = ...,
     seed: int = ...,
 ) -> list[Plan]: ...
 def plan(
@@ -246,12 +260,14 @@ def plan(
     scope: Patterns | None = None,
     exclude: Patterns = (),
     allocation: Allocation = "exact",
+    granularity: Granularity = "weight",
     seed: int = 0,
 ) -> Plan | list[Plan]:
     """Decide which weights to prune, without changing anything.
 
     Args:
-        target: a module, or a state_dict (name -> tensor).
+        target: a module, or a state_dict (name -> tensor). Where several processes share its tensors (`DTensor`, as
+            FSDP2 makes them), all have to call this, and each gathers the prunable weights on its CPU.
         sparsity: fraction of the prunable weights to prune, at least 0 and below 1, as a number or as a string
             such as "90%"; exactly floor(sparsity · N) weights are pruned. Weights that are zero already
             come first. A list of sparsities gives a list of plans for the price of about one.
@@ -262,11 +278,14 @@ def plan(
         exclude: patterns of tensors to leave alone; they do not count in the sparsity.
         allocation: "exact" (one global threshold with floors), "reference" (the authors' scripts), or a
             baseline: "uniform", "erk", "lamp", "random".
+        granularity: "weight", or "column" to prune whole columns (the last dimension) of matrices, the smallest
+            sums of |w| first. Sparsity and minimum then count columns: 0.5 prunes half of them, however long
+            they are. All allocations but "erk" can be had.
         seed: for the allocation "random" only.
 
     Raises:
         BudgetError: a sparsity or minimum that is no valid number, or that no mask can satisfy.
-        ScopeError: a pattern that matches nothing, or nothing to prune.
+        ScopeError: a pattern that matches nothing, nothing to prune, or columns of what is no matrix.
         WeightsError: NaN or infinite weights, or weights without data.
 
     >>> import torch, gpmt
@@ -280,13 +299,30 @@ def plan(
     """
     several = sparsity if isinstance(sparsity, list | tuple) else [sparsity]
     wanted = [parse_sparsity(value) for value in several]
-    found = find_scope(target, scope=scope, exclude=exclude)
-    floor = parse_min_kept(min_kept, found.numel)
+    unit = counted(granularity)
+    if granularity == "column" and allocation == "erk":
+        raise BudgetError(
+            'allocation "erk" shares single weights by the shapes of their tensors, so it has no meaning for '
+            'granularity "column"; use "exact" or "uniform"'
+        )
+    found = find_scope(target, scope=scope, exclude=exclude, shared=True)
+    found = replace(found, tensors={name: whole(tensor) for name, tensor in found.tensors.items()})
+    ranked = column_scores(found.tensors) if granularity == "column" else found.tensors
+    floor = parse_min_kept(min_kept, sum(tensor.numel() for tensor in ranked.values()), unit=unit)
     sources, form, selections = allocate(
-        found.tensors, sparsities=wanted, min_kept=floor, allocation=allocation, seed=seed
+        ranked, sparsities=wanted, min_kept=floor, allocation=allocation, seed=seed, unit=unit
     )
     plans = [
-        Plan(found, sources, form, selection, sparsity=value, min_kept=floor, allocation=allocation)
+        Plan(
+            found,
+            sources,
+            form,
+            selection,
+            sparsity=value,
+            min_kept=floor,
+            allocation=allocation,
+            granularity=granularity,
+        )
         for value, selection in zip(wanted, selections, strict=True)
     ]
     return plans if several is sparsity else plans[0]
@@ -300,6 +336,7 @@ def prune_(
     scope: Patterns | None = None,
     exclude: Patterns = (),
     allocation: Allocation = "exact",
+    granularity: Granularity = "weight",
     seed: int = 0,
 ) -> Plan:
     """Set the pruned weights of a module or state_dict to zero, in place, and return the plan.
@@ -318,6 +355,7 @@ def prune_(
         scope=scope,
         exclude=exclude,
         allocation=allocation,
+        granularity=granularity,
         seed=seed,
     )
     decided.masks().apply_(target)

@@ -18,11 +18,16 @@ from gpmt.core.masks import Masks
 from gpmt.core.patterns import Patterns, listed
 from gpmt.core.schedule import Schedule
 from gpmt.core.scope import find_scope, unwrap
+from gpmt.core.shards import cut, local, process_groups, reshard
+from gpmt.core.structure import Granularity
 from gpmt.errors import BudgetError, MaskError
 from gpmt.prune import Plan, plan
 
 VERSION = 1
 """Of the layout of `Pruner.state_dict`."""
+
+PIECE = 1 << 18
+"""Weights to mask at a time on a CPU, so that what PyTorch makes of their mask on the way stays in the cache."""
 
 
 class Pruner:
@@ -43,17 +48,23 @@ class Pruner:
     With `DistributedDataParallel` every rank finds the same masks from its own, equal weights; only a
     checksum that proves it is sent. Wrap the model before making the Pruner, so that the ranks start equal.
 
+    With FSDP2 (`fully_shard`; PyTorch 2.7 or newer) each rank enforces the masks on its own shards, and sends nothing
+    for that. A pruning gathers the prunable weights: every rank then holds them once in full on its CPU, for as long
+    as the pruning takes, and finds the masks of the network that is not sharded. Shard the model before making
+    optimizer and Pruner; `masks` and states are whole on every rank.
+
     To resume, make model, optimizer and Pruner as before, then load their states, the Pruner's last. What the
     new Pruner prunes at construction does no harm, because everything loaded replaces it.
 
     Args:
-        model: the network, plain or wrapped by `DistributedDataParallel` or `torch.compile`.
-        optimizer: any `torch.optim.Optimizer`, also as Accelerate wraps it.
+        model: the network, plain, sharded by FSDP2, or wrapped by `DistributedDataParallel` or `torch.compile`.
+        optimizer: any `torch.optim.Optimizer`, also as Accelerate wraps it, and `ZeroRedundancyOptimizer`.
         schedule: a `OneShot`, `Gradual` or `ACDC`.
         min_kept: weights that every tensor keeps: a number, or a share of all such as "0.05%".
         scope: patterns of what to prune; by default every prunable tensor.
         exclude: patterns of what to leave dense.
         allocation: how the tensors share the budget, as in `gpmt.plan`.
+        granularity: "weight", or "column" to prune whole columns, as in `gpmt.plan`.
         seed: for ``allocation="random"``.
         steps_per_epoch: steps of the optimiser in an epoch; needed where the schedule counts in epochs.
 
@@ -90,6 +101,7 @@ class Pruner:
         scope: Patterns | None = None,
         exclude: Patterns = (),
         allocation: Allocation = "exact",
+        granularity: Granularity = "weight",
         seed: int = 0,
         steps_per_epoch: int | None = None,
     ) -> None:
@@ -101,9 +113,16 @@ class Pruner:
         self._replica = next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
         self._optimizer = _unwrap_optimizer(optimizer)
         self._patterns: dict[str, Any] = {"scope": scope, "exclude": exclude}
-        self._budget: dict[str, Any] = {"min_kept": min_kept, "allocation": allocation, "seed": seed}
+        self._budget: dict[str, Any] = {
+            "min_kept": min_kept,
+            "allocation": allocation,
+            "granularity": granularity,
+            "seed": seed,
+        }
         self._steps_per_unit = _steps_per_unit(schedule, steps_per_epoch)
-        self._keep: dict[str, Tensor] = {}  # int8 beside each weight: −1 (all bits set) kept, 0 pruned
+        self._keep: dict[
+            str, Tensor
+        ] = {}  # int8, like the local part of each weight: −1 (all bits) kept, 0 pruned
         self._averages: list[nn.Module] = []
         self._check_only_pruner()
         first = schedule.event(0)
@@ -117,11 +136,11 @@ class Pruner:
 
         Its pruned weights are set to zero now and whenever the masks change. Nothing is needed in between:
         the model's pruned weights are zero whenever the average is updated, and an average of zeros is zero.
-        When AC/DC lifts the masks, the average follows the model.
+        When AC/DC lifts the masks, the average follows the model. It may be sharded or not, as the model may.
 
         Raises `MaskError` if neither `average` nor what it holds as `module` has all prunable tensors.
         """
-        tensors = find_scope(self._model, **self._patterns).tensors
+        tensors = self._prunable()
         shapes = {name: weight.shape for name, weight in tensors.items()}
         for module in _nested(average):
             parameters = module.named_parameters(remove_duplicate=False)
@@ -154,7 +173,7 @@ class Pruner:
         """Go on where `state_dict` was taken: at its time, with its masks.
 
         Load model and optimiser first. The masks are applied to the weights, the optimiser's state and the
-        tracked averages. With `DistributedDataParallel`, load on every rank.
+        tracked averages. Where several ranks train, load on every one.
 
         Raises `MaskError`, with nothing changed, for a state that is not a Pruner's or was saved with other
         settings, and for masks that do not fit the model.
@@ -195,14 +214,16 @@ class Pruner:
             **{name: str(value) for name, value in self._budget.items()},
         }
 
+    def _prunable(self) -> dict[str, Tensor]:
+        return find_scope(self._model, **self._patterns, shared=True).tensors
+
     def _check_only_pruner(self) -> None:
-        tensors = find_scope(self._model, **self._patterns).tensors
-        mine = {id(weight): name for name, weight in tensors.items()}
+        mine = {id(weight): name for name, weight in self._prunable().items()}
         for hook in self._optimizer._optimizer_step_post_hooks.values():
             other = getattr(hook, "__self__", None)
             if not isinstance(other, Pruner):
                 continue
-            for weight in find_scope(other._model, **other._patterns).tensors.values():
+            for weight in other._prunable().values():
                 if id(weight) in mine:
                     raise MaskError(
                         f"{mine[id(weight)]} already has a Pruner on this optimizer; detach() that one first"
@@ -229,6 +250,7 @@ class Pruner:
             self._set_masks(self.plan.masks())
 
     def _plan(self, sparsity: Ratio) -> Plan:
+        reshard(self._model)
         return plan(self._model, sparsity=sparsity, **self._patterns, **self._budget)
 
     def _set_masks(self, masks: Masks | None) -> None:
@@ -237,27 +259,38 @@ class Pruner:
         if masks is None:
             return
         self._check_ranks_agree(masks)
-        for name, mask in masks.items():
-            # In the memory format of the weight (channels last, say): equal strides are fastest.
-            self._keep[name] = torch.empty_like(self._weight(name), dtype=torch.int8).copy_(mask).neg_()
         self._zero_pruned()
         for average in self._averages:
             masks.apply_(average)
 
     def _zero_pruned(self) -> None:
-        for name, keep in self._keep.items():
+        if self.masks is None:
+            return
+        reshard(self._model)
+        # A ZeroRedundancyOptimizer leaves the state to an optimiser of its own.
+        memory = getattr(self._optimizer, "optim", self._optimizer).state
+        for name in self.masks:
             weight = self._weight(name)
-            if weight.shape != keep.shape:
-                raise MaskError(
-                    f"{name} has shape {list(weight.shape)}, but its mask has {list(keep.shape)}; detach() "
-                    "the Pruner before changing layers"
-                )
-            if keep.device != weight.device:
-                keep = self._keep[name] = keep.to(weight.device)
-            _zero_bits(weight, keep)
-            for value in self._optimizer.state.get(weight, {}).values():
+            keep = self._keep_beside(name, weight)
+            _zero_bits(local(weight), keep)
+            for value in memory.get(weight, {}).values():
                 if isinstance(value, Tensor) and value.shape == weight.shape and value.is_floating_point():
-                    _zero_bits(value, keep)
+                    _zero_bits(local(value), keep)
+
+    def _keep_beside(self, name: str, weight: Tensor) -> Tensor:
+        """Return what this process keeps of a weight, made anew where the weight was moved or sharded."""
+        assert self.masks is not None
+        if weight.shape != self.masks.shape(name):
+            raise MaskError(
+                f"{name} has shape {list(weight.shape)}, but its mask has {list(self.masks.shape(name))}; "
+                "detach() the Pruner before changing layers"
+            )
+        part, keep = local(weight), self._keep.get(name)
+        if keep is None or (keep.shape, keep.device) != (part.shape, part.device):
+            # In the memory format of the weight (channels last, say): equal strides are fastest.
+            keep = torch.empty_like(part, dtype=torch.int8)
+            self._keep[name] = keep.copy_(cut(self.masks[name], weight)).neg_()
+        return keep
 
     def _weight(self, name: str) -> nn.Parameter:
         try:
@@ -269,16 +302,21 @@ class Pruner:
             ) from None
 
     def _check_ranks_agree(self, masks: Masks) -> None:
-        if self._replica is None:
+        weights = [self._weight(name) for name in masks]
+        groups = process_groups(weights)
+        if self._replica is not None:
+            groups.append(self._replica.process_group)
+        if not groups:
             return
         digest = torch.tensor(list(bytes.fromhex(masks.digest())))
         # The digests are equal if and only if, for each byte, max(byte) = min(byte) = −max(−byte).
-        largest = torch.stack([digest, -digest]).to(self._weight(next(iter(masks))).device)
-        dist.all_reduce(largest, dist.ReduceOp.MAX, group=self._replica.process_group)
+        largest = torch.stack([digest, -digest]).to(local(weights[0]).device)
+        for group in groups:
+            dist.all_reduce(largest, dist.ReduceOp.MAX, group=group)
         if not torch.equal(largest[0], -largest[1]):
             raise MaskError(
-                "the masks differ between the ranks, because their weights do; load the same weights on every "
-                "rank and wrap the model in DistributedDataParallel before making the Pruner"
+                "the masks differ between the ranks, because their weights or settings do; load the same weights on "
+                "every rank, wrap or shard the model before making the Pruner, and give every rank the same settings"
             )
 
 
@@ -289,7 +327,11 @@ def _zero_bits(tensor: Tensor, keep: Tensor) -> None:
     a fraction of the time of `masked_fill_` on a CPU.
     """
     integer = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
-    tensor.detach().view(integer).bitwise_and_(keep.to(tensor.device))
+    bits = tensor.detach().view(integer)
+    rows = PIECE * len(bits) // max(1, bits.numel()) if bits.is_cpu else len(bits)
+    pieces = (torch.split(each, max(1, rows)) for each in (bits, keep.to(bits.device)))
+    for piece, kept in zip(*pieces, strict=True):
+        piece.bitwise_and_(kept)
 
 
 def _unwrap_optimizer(optimizer: Optimizer) -> Optimizer:

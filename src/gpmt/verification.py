@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from gpmt.core.budget import Ratio, parse_min_kept, parse_sparsity, pruned_count
 from gpmt.core.masks import Masks
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
+from gpmt.core.structure import Granularity, check_matrices, counted, live_columns
 from gpmt.errors import BudgetError
 from gpmt.formats.checkpoint import load_checkpoint
 
@@ -35,6 +36,9 @@ class TensorCount:
     `kept` is the number of weights that are not zero, `live_outputs` the number of its `outputs` (channels,
     rows) with any weight that is not zero. `kept_by_mask` and `revived` (weights that are not zero though
     their mask prunes them) are None without masks.
+
+    Counted by columns, `numel`, `kept` and `kept_by_mask` are numbers of columns, and those kept have any weight
+    that is not zero; `not_finite` and `revived` are weights all the same.
     """
 
     name: str
@@ -50,7 +54,7 @@ class TensorCount:
 
     @property
     def density(self) -> float:
-        """Fraction of the weights that are not zero."""
+        """Fraction that is not zero."""
         return self.kept / self.numel if self.numel else 1.0
 
     @property
@@ -63,13 +67,13 @@ class TensorCount:
         """Whether it is alive, but with fewer than a tenth of its outputs."""
         return not self.dead and self.live_outputs < COLLAPSED * self.outputs
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the counts as plain values, ready for JSON."""
+    def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
+        """Return the counts as plain values, ready for JSON; `unit` is what was counted."""
         return {
             "name": self.name,
             "kind": self.kind,
             "shape": list(self.shape),
-            "weights": self.numel,
+            unit: self.numel,
             "kept": self.kept,
             "density": self.density,
             "not_finite": self.not_finite,
@@ -96,10 +100,19 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of `verify`: true if no check failed; ``str()`` is a report of one line a check."""
+    """The result of `verify`: true if no check failed; ``str()`` is a report of one line a check.
+
+    `numel`, `kept` and `pruned` count what `unit` says, "weights" or "columns".
+    """
 
     checks: tuple[Check, ...]
     tensors: tuple[TensorCount, ...]
+    granularity: Granularity = "weight"
+
+    @property
+    def unit(self) -> str:
+        """What is counted, "weights" or "columns"."""
+        return counted(self.granularity)
 
     @property
     def ok(self) -> bool:
@@ -108,17 +121,17 @@ class Verification:
 
     @property
     def numel(self) -> int:
-        """Number of prunable weights."""
+        """Number of prunable weights or columns."""
         return sum(row.numel for row in self.tensors)
 
     @property
     def kept(self) -> int:
-        """Number of prunable weights that are not zero."""
+        """Number that is not zero."""
         return sum(row.kept for row in self.tensors)
 
     @property
     def pruned(self) -> int:
-        """Number of prunable weights that are zero."""
+        """Number that is zero."""
         return self.numel - self.kept
 
     def __bool__(self) -> bool:
@@ -128,18 +141,19 @@ class Verification:
         """Return the result as plain values, ready for JSON."""
         return {
             "ok": self.ok,
-            "weights": self.numel,
+            "granularity": self.granularity,
+            self.unit: self.numel,
             "kept": self.kept,
             "pruned": self.pruned,
             "sparsity": self.pruned / self.numel,
             "checks": [asdict(check) for check in self.checks],
-            "tensors": [row.to_dict() for row in self.tensors],
+            "tensors": [row.to_dict(unit=self.unit) for row in self.tensors],
         }
 
     def __str__(self) -> str:
         verdict = "ok" if self.ok else "FAILED"
         lines = [f"{check.status}: {check.name}: {check.message}" for check in self.checks]
-        return "\n".join([*lines, f"{verdict}: {self.pruned:,} of {self.numel:,} weights are zero"])
+        return "\n".join([*lines, f"{verdict}: {self.pruned:,} of {self.numel:,} {self.unit} are zero"])
 
 
 def verify(
@@ -150,6 +164,7 @@ def verify(
     masks: Masks | str | os.PathLike[str] | None = None,
     scope: Patterns | None = None,
     exclude: Patterns = (),
+    granularity: Granularity = "weight",
     tolerance: int = 0,
 ) -> Verification:
     """Check a pruned network against what was promised, weight by weight.
@@ -165,13 +180,15 @@ def verify(
             the zeros in the checks of total and minimum, since a weight that is kept may be zero by itself; how
             many are is reported.
         scope, exclude: the patterns given when pruning; by default what the masks cover, else everything prunable.
-        tolerance: weights by which the total may differ. The default 0 is the point of exact pruning; give
-            another for networks pruned elsewhere.
+        granularity: as given when pruning; with "column", the total and the minimum count columns, and a column is
+            zero if all its weights are.
+        tolerance: weights (or columns) by which the total may differ. The default 0 is the point of exact
+            pruning; give another for networks pruned elsewhere.
 
     Raises:
-        BudgetError: sparsity, min_kept or tolerance is no valid number.
+        BudgetError: sparsity, min_kept or tolerance is no valid number, or granularity no known one.
         CheckpointError, MaskError: a file that cannot be read, or masks of another network.
-        ScopeError: a pattern that matches nothing, or nothing prunable.
+        ScopeError: a pattern that matches nothing, nothing prunable, or columns of what is no matrix.
 
     >>> import gpmt
     >>> layer = nn.Linear(10, 10)
@@ -180,8 +197,9 @@ def verify(
     True
     """
     wanted = None if sparsity is None else parse_sparsity(sparsity)
+    unit = counted(granularity)
     if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
-        raise BudgetError(f"tolerance is {tolerance!r}, but must be a whole number of weights, at least 0")
+        raise BudgetError(f"tolerance is {tolerance!r}, but must be a whole number of {unit}, at least 0")
     if isinstance(target, str | os.PathLike):
         target = load_checkpoint(target).state_dict
     if isinstance(masks, str | os.PathLike):
@@ -191,22 +209,35 @@ def verify(
     if masks is not None and scope is None and not exclude:
         scope = list(masks)
     found = find_scope(target, scope=scope, exclude=exclude)
-    floor = parse_min_kept(min_kept, found.numel)
-    rows = count_tensors(found, masks)
+    rows = count_tensors(found, masks, granularity=granularity)
+    numel = sum(row.numel for row in rows)
+    floor = parse_min_kept(min_kept, numel, unit=unit)
     checks = [_finite(rows), _dead(rows), _collapsed(rows)]
     if masks is not None:
-        checks.append(_masked(rows))
+        checks.append(_masked(rows, unit))
     if wanted is not None:
-        numel = sum(row.numel for row in rows)
-        checks.append(_total(rows, pruned_count(wanted, numel), numel, tolerance))
+        checks.append(_total(rows, pruned_count(wanted, numel), numel, tolerance, unit))
     if floor:
-        checks.append(_floors(rows, floor))
-    return Verification(tuple(check for check in checks if check is not None), rows)
+        checks.append(_floors(rows, floor, unit))
+    return Verification(tuple(check for check in checks if check is not None), rows, granularity)
 
 
-def count_tensors(scope: Scope, masks: Masks | None = None) -> tuple[TensorCount, ...]:
-    """Count the weights of every tensor of a scope, with chunks of a bounded size."""
-    return tuple(_count(name, tensor, scope.kinds[name], masks) for name, tensor in scope.tensors.items())
+def count_tensors(
+    scope: Scope, masks: Masks | None = None, *, granularity: Granularity = "weight"
+) -> tuple[TensorCount, ...]:
+    """Count the weights, or the columns, of every tensor of a scope, with chunks of a bounded size."""
+    rows = tuple(_count(name, tensor, scope.kinds[name], masks) for name, tensor in scope.tensors.items())
+    if granularity == "weight":
+        return rows
+    check_matrices(scope.tensors)
+    return tuple(_by_columns(row, scope.tensors[row.name], masks) for row in rows)
+
+
+def _by_columns(row: TensorCount, matrix: Tensor, masks: Masks | None) -> TensorCount:
+    columns, by_mask = matrix.shape[1], None
+    if masks is not None:
+        by_mask = live_columns(masks[row.name]) if row.name in masks else columns
+    return replace(row, numel=columns, kept=live_columns(matrix), kept_by_mask=by_mask)
 
 
 @torch.no_grad()
@@ -254,21 +285,21 @@ def _collapsed(rows: tuple[TensorCount, ...]) -> Check | None:
     return None
 
 
-def _masked(rows: tuple[TensorCount, ...]) -> Check:
+def _masked(rows: tuple[TensorCount, ...], unit: str) -> Check:
     revived = [f"{row.name} ({row.revived:,})" for row in rows if row.revived]
     if revived:
         return Check("masks", "failed", f"weights that the masks prune are not zero in {_first(revived)}")
     zero = sum((row.kept_by_mask or 0) - row.kept for row in rows)
     pruned = sum(row.numel - (row.kept_by_mask or 0) for row in rows)
-    message = f"all {pruned:,} weights that the masks prune are zero"
+    message = f"all {pruned:,} {unit} that the masks prune are zero"
     if zero:
         message += f"; {zero:,} that they keep are zero too"
     return Check("masks", "ok", message)
 
 
-def _total(rows: tuple[TensorCount, ...], wanted: int, numel: int, tolerance: int) -> Check:
+def _total(rows: tuple[TensorCount, ...], wanted: int, numel: int, tolerance: int, unit: str) -> Check:
     pruned = sum(row.numel - (row.kept if row.kept_by_mask is None else row.kept_by_mask) for row in rows)
-    message = f"{pruned:,} of {numel:,} weights are pruned"
+    message = f"{pruned:,} of {numel:,} {unit} are pruned"
     if abs(pruned - wanted) > tolerance:
         direction = "too few" if pruned < wanted else "too many"
         message += f", {abs(pruned - wanted):,} {direction} for the {wanted:,} asked for"
@@ -278,15 +309,15 @@ def _total(rows: tuple[TensorCount, ...], wanted: int, numel: int, tolerance: in
     )
 
 
-def _floors(rows: tuple[TensorCount, ...], floor: int) -> Check:
+def _floors(rows: tuple[TensorCount, ...], floor: int, unit: str) -> Check:
     low = []
     for row in rows:
         kept = row.kept if row.kept_by_mask is None else row.kept_by_mask
         if kept < min(row.numel, floor):
             low.append(f"{row.name} ({kept:,} of {min(row.numel, floor):,})")
     if low:
-        return Check("minimum", "failed", f"fewer weights are kept than the minimum in {_first(low)}")
-    return Check("minimum", "ok", f"every tensor keeps at least {floor:,} weights, or all it has")
+        return Check("minimum", "failed", f"fewer {unit} are kept than the minimum in {_first(low)}")
+    return Check("minimum", "ok", f"every tensor keeps at least {floor:,} {unit}, or all it has")
 
 
 def _first(names: list[str], limit: int = 5) -> str:

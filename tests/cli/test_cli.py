@@ -161,8 +161,8 @@ def test_existing_files_are_kept_without_force(dense: str) -> None:
         ),
         (["IN", "-o", "out.pt", "--input", "3x32x32"], "--input is 3x32x32, but no network is known"),
         (
-            ["IN", "-o", "out.pt", "--model", "resnet20", "--input", "32"],
-            "--input is 32, but must be channels,",
+            ["IN", "-o", "out.pt", "--model", "resnet20", "--input", "3x"],
+            "--input is 3x, but must be sizes such as 3x224x224",
         ),
         (
             ["IN", "-o", "out.pt", "--model", "resnet20", "--input", "3x32x32"],

@@ -7,7 +7,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from gpmt.cli import app
-from gpmt.training import experiment
+from gpmt.training import phase
 
 RECIPE = ["run", "digits", "dense.epochs=1", "dense.warmup_epochs=0", "finetune.epochs=1"]
 
@@ -27,7 +27,7 @@ def test_prints_a_table_and_leaves_a_folder_named_after_the_recipe():
     result = gpmt(*RECIPE)
     for text in ("dense", "pruned", "fine-tuned", "top-1", "(verified)", "written to runs/digits: model.pt"):
         assert text in result.stdout
-    assert "finetune epoch 1/1: lr 0.1, train loss" in result.stderr
+    assert "finetune epoch 1/1: lr 0.1, sparsity 93.00%, train loss" in result.stderr
     gpmt("verify", "runs/digits/model.pt", "--masks", "runs/digits/masks.safetensors", "--sparsity", "0.93")
     assert "resume" in gpmt(*RECIPE, code=2).stderr
     again = gpmt("run", "runs/digits/recipe.yaml", "--resume", "--json")
@@ -44,7 +44,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch):
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "train_epoch", interrupted)
+    monkeypatch.setattr(phase, "train_epoch", interrupted)
     result = gpmt(*RECIPE, code=130)
     assert result.stderr.splitlines()[-1] == (
         "interrupted in epoch 1 of 1 of dense; go on with: gpmt run digits dense.epochs=1 "

@@ -3,6 +3,7 @@
 import fnmatch
 
 import pytest
+import torch
 from torch import nn
 
 from gpmt.core.scope import find_scope
@@ -90,3 +91,33 @@ class TestPatterns:
             find_scope(Net(), scope="head", exclude="type:Linear")
         with pytest.raises(ScopeError, match="scope is empty; leave it out to take every prunable tensor"):
             find_scope(Net(), scope=[])
+
+
+class TestOwnParameters:
+    @pytest.fixture
+    def net(self):
+        cell = nn.Module()
+        cell.W1, cell.U1 = (nn.Parameter(torch.ones(3, columns)) for columns in (9, 80))
+        cell.weight = nn.Parameter(torch.ones(3, 3))
+        cell.bias_gate = nn.Parameter(torch.ones(1, 80))
+        return nn.ModuleDict({"cell": cell, "norm": nn.LayerNorm([2, 3]), "token_emb": nn.Embedding(4, 3)})
+
+    def test_a_glob_that_ends_in_their_name_reaches_them(self, net):
+        assert names(net, scope=["*.W1", "*.U1"]) == ["cell.W1", "cell.U1"]
+        assert names(net, scope=["cell.W1", "c*.U1"]) == ["cell.W1", "cell.U1"]
+        assert names(net.state_dict(), scope=["*.W1", "*.U1"]) == ["cell.W1", "cell.U1"]
+
+    @pytest.mark.parametrize("pattern", ["cell", "cell.*", "*1", "*.[WU]1", r"re:\.W1$"])
+    def test_wider_patterns_do_not(self, net, pattern):
+        with pytest.raises(ScopeError, match=r"only when named exactly, or by a glob that ends in their own"):
+            find_scope(net, scope=pattern)
+
+    def test_the_name_weight_says_too_little(self, net):
+        """It would take in embeddings and norms, and the layers of others."""
+        with pytest.raises(ScopeError, match=r"'\*\.weight' matches only"):
+            find_scope(net, scope="*.weight")
+        assert names(net.state_dict(), scope="*.weight") == ["cell.weight"]
+
+    def test_biases_stay_out_of_reach(self, net):
+        with pytest.raises(ScopeError, match=r"'cell\.bias_gate'; biases.* are never pruned"):
+            find_scope(net, scope="*.bias_gate")

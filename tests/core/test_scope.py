@@ -330,7 +330,7 @@ class TestEmbeddings:
         assert names(Net(), exclude=[nn.Embedding, "body.bn1", "*.bias"]) == DEFAULT
 
 
-def test_a_sharded_tensor_is_refused():
+def test_a_shared_tensor_is_refused_unless_asked_for():
     from torch import distributed
     from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.tensor import Shard, distribute_tensor
@@ -338,8 +338,9 @@ def test_a_sharded_tensor_is_refused():
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     try:
         weight = distribute_tensor(torch.ones(4, 4), DeviceMesh("cpu", [0]), [Shard(0)])
-        with pytest.raises(ScopeError, match=r"^w\.weight is spread over devices; prune the network before"):
+        with pytest.raises(ScopeError, match=r"^w\.weight is shared by several processes; gather it first"):
             find_scope({"w.weight": weight})
+        assert find_scope({"w.weight": weight}, shared=True).tensors["w.weight"] is weight
     finally:
         distributed.destroy_process_group()
 

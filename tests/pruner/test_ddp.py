@@ -82,4 +82,6 @@ def test_state_loads_on_every_rank(ranks: list[dict[str, Any]]) -> None:
 
 def test_different_weights_are_an_error_on_every_rank(ranks: list[dict[str, Any]]) -> None:
     for rank in ranks:
-        assert rank["error"].startswith("the masks differ between the ranks, because their weights do; load")
+        assert rank["error"].startswith(
+            "the masks differ between the ranks, because their weights or settings do; load"
+        )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.datasets import CIFAR10
+from torchvision.datasets import CIFAR10, CIFAR100
 
 from gpmt.errors import DataError
 from gpmt.training import datasets
@@ -21,9 +21,9 @@ def test_digits_have_a_fixed_split_with_every_class_in_the_same_shares():
         torch.cat([source.train.labels, source.test.labels])
     )
     assert (shares - 0.2).abs().max() < 0.006
-    assert source.train.pixels.max() == 255
+    assert source.train.samples.max() == 255
     # The split must never change: results are compared across versions.
-    digest = hashlib.sha256(source.test.pixels.numpy().tobytes()).hexdigest()
+    digest = hashlib.sha256(source.test.samples.numpy().tobytes()).hexdigest()
     assert digest.startswith("4789a1d86a4f4342")
 
 
@@ -48,10 +48,14 @@ def fashion(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_fashion_mnist_reads_idx_files_plain_or_compressed(fashion: Path):
-    source = datasets.load("fashion-mnist", root=fashion)
+@pytest.mark.parametrize(
+    ("name", "mean", "first"), [("fashion-mnist", 0.2860, "t-shirt/top"), ("mnist", 0.1307, "0")]
+)
+def test_mnist_and_fashion_mnist_read_idx_files_plain_or_compressed(fashion: Path, name, mean, first):
+    source = datasets.load(name, root=fashion)
+    assert (source.mean, source.classes[0]) == ((mean,), first)
     assert (source.train_size, source.test_size, source.input_shape) == (20, 10, (1, 2, 2))
-    assert source.train.pixels[1].flatten().tolist() == [4, 5, 6, 7]
+    assert source.train.samples[1].flatten().tolist() == [4, 5, 6, 7]
     assert source.test.labels.tolist() == list(range(10))
 
 
@@ -83,7 +87,7 @@ def test_cifar10_reads_a_tree_of_images(image_tree: Path):
     assert source.train.labels.tolist() == [label for label in range(6) for _ in range(6)]
     assert seen == [("reading train images", 36), ("reading test images", 24)]
     with Image.open(image_tree / "train" / "dark" / "03.png") as image:
-        assert np.array_equal(source.train.pixels[9].numpy(), np.array(image))
+        assert np.array_equal(source.train.samples[9].numpy(), np.array(image))
 
 
 def test_cifar10_reads_the_published_python_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -110,13 +114,49 @@ def test_cifar10_reads_the_published_python_files(tmp_path: Path, monkeypatch: p
     assert source.classes == tuple(classes)
     assert source.train.labels.tolist() == [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]
     expected = pixels["test_batch"].reshape(2, 3, 32, 32).transpose(0, 2, 3, 1)
-    assert np.array_equal(source.test.pixels.numpy(), expected)
+    assert np.array_equal(source.test.samples.numpy(), expected)
 
     (folder / "data_batch_3").write_bytes(b"cut")
     with pytest.raises(
         DataError, match=r"cifar-10-batches-py is incomplete .* unpack cifar-10-python.tar.gz"
     ):
         datasets.load("cifar10", root=tmp_path)
+
+
+def test_cifar100_reads_the_published_python_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    pixels = np.arange(2 * 3072, dtype=np.int64).astype(np.uint8).reshape(2, 3072)
+    classes = [f"class {number}" for number in range(100)]
+
+    def write(name: str, content: dict) -> list[str]:
+        (folder / name).write_bytes(pickle.dumps(content))
+        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
+
+    monkeypatch.setattr(CIFAR100, "train_list", [write("train", {"data": pixels, "fine_labels": [99, 3]})])
+    monkeypatch.setattr(CIFAR100, "test_list", [write("test", {"data": pixels[:1], "fine_labels": [7]})])
+    filename, md5 = write("meta", {"fine_label_names": classes})
+    monkeypatch.setattr(CIFAR100, "meta", {"filename": filename, "key": "fine_label_names", "md5": md5})
+
+    source = datasets.load("cifar100", root=tmp_path)
+    assert source.classes == tuple(classes)
+    assert source.train.labels.tolist() == [99, 3]
+    assert source.mean == (0.5071, 0.4865, 0.4409)
+    assert np.array_equal(source.test.samples[0].numpy(), pixels[0].reshape(3, 32, 32).transpose(1, 2, 0))
+
+    (folder / "train").write_bytes(b"cut")
+    with pytest.raises(DataError, match=r"cifar-100-python is incomplete .* unpack cifar-100-python.tar.gz"):
+        datasets.load("cifar100", root=tmp_path)
+
+
+def test_cifar100_reads_a_tree_of_images(image_tree: Path):
+    source = datasets.load("cifar100", root=image_tree, crop_padding=1, flip=True)
+    assert (source.train_size, source.std, source.crop_padding, source.flip) == (
+        36,
+        (0.2673, 0.2564, 0.2762),
+        1,
+        True,
+    )
 
 
 def test_images_of_different_sizes_are_named(image_tree: Path):
@@ -152,9 +192,17 @@ def test_train_and_test_need_the_same_classes(image_tree: Path):
             "absent",
             r"^data.root is .*absent, which is not a folder; for cifar10 it must hold either",
         ),
-        ("cifar10", ".", r"holds no CIFAR-10 that can be read; it must hold either cifar-10-batches-py"),
+        ("cifar10", ".", r"holds no cifar10 that can be read; it must hold either cifar-10-batches-py"),
         ("fashion-mnist", None, r"^data.root is not given; .* holds train-images-idx3-ubyte, train-labels"),
         ("fashion-mnist", ".", r"train-images-idx3-ubyte.gz\) is missing; fashion-mnist needs"),
+        ("mnist", "absent", r"for mnist it must hold train-images-idx3-ubyte"),
+        ("cifar100", ".", r"holds no cifar100 .* must hold either cifar-100-python"),
+        ("har2", None, r"the folder holds UCI HAR Dataset/ with activity_labels.txt and"),
+        ("har6", ".", r"activity_labels.txt is missing; data.root must hold UCI HAR Dataset/"),
+        ("imagenet", None, r"holds train/<wnid>/\*.JPEG and val/<wnid>/\*.JPEG, or data/train-\*.parquet"),
+        ("imagenet", ".", r"holds no imagenet that can be read; it must hold train/<wnid>"),
+        ("imagefolder", ".", r"holds no imagefolder .* train/<class>/\*.jpg and val/<class>"),
+        ("hf", ".", r"holds no dataset .* data/train-\*.parquet .* or what DatasetDict.save_to_disk wrote"),
         ("digits", ".", r"but digits come with scikit-learn; leave data.root out"),
     ],
 )
@@ -173,3 +221,45 @@ def test_a_split_without_images(image_tree: Path):
 def test_one_mean_per_channel():
     with pytest.raises(DataError, match=r"data.mean has 3 numbers, but digits has 1 channels"):
         datasets.load("digits", root=None, mean=(0.5, 0.5, 0.5))
+
+
+def test_an_unknown_name_is_answered_with_those_nearest():
+    with pytest.raises(DataError, match=r"data.name is cifar, which is not known; did you mean cifar10"):
+        datasets.load("cifar", root=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("digits", "size", 32),
+        ("cifar10", "workers", 0),
+        ("mnist", "interpolation", "bicubic"),
+        ("har2", "flip", True),
+        ("har6", "crop_padding", 4),
+        ("imagenet", "flip", True),
+        ("imagefolder", "tokenizer", Path("x")),
+        ("hf", "max_length", 32),
+    ],
+)
+def test_an_option_without_use_is_refused(tmp_path: Path, name: str, option: str, value):
+    with pytest.raises(
+        DataError, match=rf"^data.{option} is {value}, but {name} has no use for it, only for mean"
+    ):
+        datasets.load(name, root=tmp_path, **{option: value})
+
+
+def test_limits_choose_the_same_samples_every_time_from_all_classes():
+    sources = [datasets.load("digits", root=None, train_limit=25, test_limit=10) for _ in range(2)]
+    first, second = sources
+    assert (first.train_size, first.test_size) == (25, 10)
+    assert torch.equal(first.train.samples, second.train.samples)
+    assert torch.bincount(first.train.labels).sort().values.tolist() == [2] * 5 + [3] * 5
+    assert torch.bincount(first.test.labels).tolist() == [1] * 10
+
+
+@pytest.mark.parametrize("limit", [0, 1443])
+def test_a_limit_outside_the_split_is_refused(limit: int):
+    with pytest.raises(
+        DataError, match=rf"data.train_limit is {limit}, but the train split has 1,442 samples"
+    ):
+        datasets.load("digits", root=None, train_limit=limit)

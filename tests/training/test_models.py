@@ -1,10 +1,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from gpmt.core.scope import find_scope
 from gpmt.errors import RecipeError
-from gpmt.training.models import FACTORIES, build
+from gpmt.training.models import FACTORIES, build, check_name, construct, example, logits
+from gpmt.training.models.call import check_fit
 from gpmt.training.models.cifar_resnet import BasicBlock
+from gpmt.training.models.wide_resnet import WideBlock
+
+IMAGES = sorted(set(FACTORIES) - {"fastgrnn", "cifar-resnet34", "cifar-resnet101", "cifar-resnet152"})
 
 
 @pytest.mark.parametrize(
@@ -14,27 +20,53 @@ from gpmt.training.models.cifar_resnet import BasicBlock
         ("resnet32", (3, 32, 32), 464_154),
         ("resnet56", (3, 32, 32), 853_018),
         ("lenet5-caffe", (1, 28, 28), 431_080),
+        ("cifar-mobilenetv2", (3, 32, 32), 2_296_922),
+        ("cifar-resnet18", (3, 32, 32), 11_173_962),
+        ("cifar-resnet50", (3, 32, 32), 23_520_842),
+        ("wrn-28-10", (3, 32, 32), 36_479_194),  # Zagoruyko & Komodakis 2016, table 5: 36.5 M
+        ("wrn-16-8", (3, 32, 32), 10_961_370),  # 11.0 M
+        ("wrn-22-8", (3, 32, 32), 17_158_106),  # table 4: 17.2 M
+        ("wrn-40-4", (3, 32, 32), 8_949_210),  # 8.9 M
+        ("wrn-16-10", (3, 32, 32), 17_116_634),  # table 4: 17.1 M
     ],
 )
 def test_parameter_counts_are_the_published_ones(name, input_shape, parameters):
-    network = build(name, num_classes=10, input_shape=input_shape)
+    network = construct(name, num_classes=10, input_shape=input_shape)
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 
-@pytest.mark.parametrize("name", sorted(FACTORIES))
+@pytest.mark.parametrize("name", [*IMAGES, "wrn-10-1", "wrn-16-2"])
 @pytest.mark.parametrize("input_shape", [(1, 28, 28), (3, 32, 24)])
 def test_every_network_takes_other_images_and_classes(name, input_shape):
     network = build(name, num_classes=7, input_shape=input_shape)
+    assert all(module.training for module in network.modules())
     assert network(torch.randn(2, *input_shape)).shape == (2, 7)
 
 
-def test_resnet20_has_the_names_of_the_checkpoints_in_circulation():
+@pytest.mark.slow
+@pytest.mark.parametrize(("depth", "layers"), [(34, 34), (101, 101), (152, 152)])
+def test_deeper_residual_networks_have_the_layers_of_their_name(depth, layers):
+    network = construct(f"cifar-resnet{depth}", num_classes=10, input_shape=(3, 32, 32))
+    assert len([name for name in find_scope(network).tensors if "shortcut" not in name]) == layers
+
+
+def test_names_are_those_of_the_checkpoints_in_circulation():
     names = list(build("resnet20", num_classes=10, input_shape=(3, 32, 32)).state_dict())
     assert names[:2] == ["conv1.weight", "bn1.weight"]
     assert "layer1.0.conv1.weight" in names
     assert "layer3.2.bn2.running_var" in names
     assert names[-2:] == ["linear.weight", "linear.bias"]
     assert not [name for name in names if "shortcut" in name or "downsample" in name]
+
+    names = list(construct("cifar-resnet18", num_classes=10, input_shape=(3, 32, 32)).state_dict())
+    assert {"conv1.weight", "bn1.weight", "layer4.1.conv2.weight", "linear.weight"} <= set(names)
+    shortcuts = [name for name in names if "shortcut" in name and name.endswith("weight")]
+    assert shortcuts == [f"layer{stage}.0.shortcut.{part}.weight" for stage in (2, 3, 4) for part in (0, 1)]
+
+    names = list(construct("wrn-16-2", num_classes=10, input_shape=(3, 32, 32)).state_dict())
+    shortcuts = [f"layer{stage}.0.shortcut.0.weight" for stage in (1, 2, 3)]
+    assert [name for name in names if "shortcut" in name] == shortcuts
+    assert {"conv1.weight", "bn1.weight", "layer3.1.conv2.weight", "linear.bias"} <= set(names)
 
 
 def test_shortcut_subsamples_and_pads_channels_with_zeros():
@@ -44,6 +76,30 @@ def test_shortcut_subsamples_and_pads_channels_with_zeros():
     assert torch.equal(shortcut[:, 8:24], x[:, :, ::2, ::2])
     assert not shortcut[:, :8].any()
     assert not shortcut[:, 24:].any()
+
+
+@pytest.mark.parametrize(("in_channels", "stride"), [(4, 1), (3, 1), (4, 2)])
+def test_wide_block_is_norm_relu_convolution_twice(in_channels, stride):
+    block = WideBlock(in_channels, 4, stride).eval()
+    block.bn1.running_mean.normal_()
+    x = torch.randn(2, in_channels, 6, 6)
+    active = block.bn1(x).relu()
+    changed = stride == 2 or in_channels == 3
+    kept = F.conv2d(active, block.shortcut[0].weight, stride=stride) if changed else x
+    hidden = F.conv2d(active, block.conv1.weight, stride=stride, padding=1)
+    out = F.conv2d(block.bn2(hidden).relu(), block.conv2.weight, padding=1)
+    torch.testing.assert_close(block(x), out + kept)
+
+
+def test_wide_block_drops_three_tenths_between_its_convolutions():
+    block = WideBlock(3, 16, 1)
+    seen = []
+    block.conv2.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = torch.randn(4, 3, 16, 16)
+    block(x)
+    block.eval()(x)
+    zeros = [float((hidden == 0).float().mean()) for hidden in seen]
+    assert zeros[0] == pytest.approx(zeros[1] + 0.3 * (1 - zeros[1]), abs=0.05)
 
 
 def test_lenet_is_two_convolutions_then_two_linear_layers():
@@ -56,20 +112,20 @@ def test_lenet_is_two_convolutions_then_two_linear_layers():
     torch.testing.assert_close(network(x), F.linear(h, weights["fc2.weight"], weights["fc2.bias"]))
 
 
-def test_torchvision_networks_by_prefix():
-    network = build("torchvision:squeezenet1_1", num_classes=4, input_shape=(3, 64, 64))
-    assert network(torch.randn(1, 3, 64, 64)).shape == (1, 4)
-
-
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
         ("resnet22", r"^model is resnet22, which is not known; did you mean resnet"),
-        ("torchvision:resnet51", r"^model is torchvision:resnet51, .* did you mean torchvision:resnet"),
-        ("zzz", r"^model is zzz, which is not known; known are lenet5-caffe, mobilenet-digits, resnet20"),
+        ("wrn-28", r"^model is wrn-28, which is not known; did you mean wrn-28-8\?$"),
+        ("zzz", r"^model is zzz, which is not known; known are cifar-mobilenetv2, .* torchvision:NAME, wrn-"),
+        ("wrn-27-8", r"^model is wrn-27-8, .*: depth is 27, but must be 6n \+ 4, such as 16, 22 or 28$"),
+        ("wrn-4-8", r"depth is 4, but must be 6n \+ 4"),
+        ("wrn-16-0", r"width is 0, but must be at least 1"),
     ],
 )
 def test_unknown_names_are_answered_with_close_ones(name, sentence):
+    with pytest.raises(RecipeError, match=sentence):
+        check_name(name)
     with pytest.raises(RecipeError, match=sentence):
         build(name, num_classes=10, input_shape=(3, 32, 32))
 
@@ -78,9 +134,43 @@ def test_unknown_names_are_answered_with_close_ones(name, sentence):
     ("name", "input_shape", "sentence"),
     [
         ("lenet5-caffe", (1, 8, 8), "images are 8×8, but LeNet-5-Caffe needs at least 16×16"),
-        ("torchvision:resnet18", (1, 28, 28), "take 3 channels, not 1"),
+        ("resnet20", (128, 9), r"it takes images \(channels, height, width\), not inputs of shape 128x9"),
+        ("wrn-10-1", (128,), "it takes images .*, not inputs of shape 128"),
+        ("fastgrnn", (3, 32, 32), r"it takes series \(steps, features\), not inputs of shape 3x32x32"),
     ],
 )
-def test_a_network_that_cannot_take_the_images(name, input_shape, sentence):
-    with pytest.raises(RecipeError, match=f"model is {name}, which does not fit the data: .*{sentence}"):
+def test_a_network_that_cannot_take_the_inputs(name, input_shape, sentence):
+    with pytest.raises(RecipeError, match=f"^model is {name}, which does not fit the data: {sentence}$"):
         build(name, num_classes=10, input_shape=input_shape)
+
+
+def test_trying_a_network_changes_nothing():
+    torch.manual_seed(0)
+    tried = build("wrn-10-1", num_classes=3, input_shape=(3, 8, 8))
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    untried = construct("wrn-10-1", num_classes=3, input_shape=(3, 8, 8))
+    assert torch.equal(after, torch.rand(1))
+    torch.testing.assert_close(tried.state_dict(), untried.state_dict(), rtol=0, atol=0)
+
+
+def test_the_modes_of_single_layers_survive_the_trial():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.Dropout())
+    model[2].eval()
+    check_fit(model, torch.zeros(1, 4), 2)
+    with pytest.raises(ValueError, match=r"^it does not run on an input of shape 5 \("):
+        check_fit(model, torch.zeros(1, 5), 2)
+    with pytest.raises(ValueError, match=r"^for two inputs it returns shape 2x2, but 3 classes need 2x3$"):
+        check_fit(model, torch.zeros(1, 4), 3)
+    assert [module.training for module in model.modules()] == [True, True, True, False]
+
+
+def test_logits_are_found_in_what_a_network_returns():
+    class Answer(nn.Module):
+        def forward(self, x: torch.Tensor, factor: float = 1.0) -> torch.Tensor:
+            return factor * x
+
+    x = torch.ones(2, 3)
+    assert torch.equal(logits(Answer(), x), x)
+    assert torch.equal(logits(Answer(), {"x": x, "factor": torch.tensor(2.0)}), 2 * x)
+    assert example(Answer(), (3, 4)).shape == (1, 3, 4)

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from gpmt.errors import RecipeError
-from gpmt.training.recipe import Training, load_recipe, shipped
+from gpmt.training.recipe import Training
+from gpmt.training.recipe_file import load_recipe, shipped
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -55,10 +56,13 @@ def test_overrides_reach_sections_that_a_recipe_leaves_out(tmp_path: Path):
         ("sparsity=90", r"prune.sparsity is 90, but .*; for 90 % give 0.9"),
         ("min_kept=-1", r"prune.min_kept is -1, but must be a whole number"),
         ("allocation=magic", r"prune.allocation is 'magic', but must be 'exact', 'reference'"),
-        ("schedule=gradual", r"prune.schedule is 'gradual', but must be 'one-shot'"),
+        ("schedule=slow", r"prune.schedule is 'slow', but must be 'one-shot', 'gradual' or 'ac-dc'"),
+        ("end=3", r"prune.end is given, but schedule is one-shot; it is for gradual$"),
+        ("accumulate=40", r"override accumulate could be dense.accumulate or finetune.accumulate"),
+        ("finetune.accumulate=40", r"finetune.accumulate is 40, but parts of at least 2 of the 64"),
         ("seed=-1", r"seed is -1, but must be greater than or equal to 0$"),
-        ("dense.epochs=0", r"dense.checkpoint is missing and dense.epochs is 0; give one of them, or both$"),
-        ("finetune.momentum=0", r"finetune.nesterov is true, but momentum is 0"),
+        ("dense.epochs=0", r"dense.checkpoint is missing and dense.epochs is 0; give one of them"),
+        ("finetune.momentum=0", r"finetune.nesterov is true, but is for sgd with momentum; give momentum"),
         ("dense.warmup_epochs=10", r"dense.warmup_epochs is 10, but must be below epochs, which is 10$"),
         ("finetune.lr=.nan", r"finetune.lr is nan, but must be a finite number"),
         ("data.std=[0]", r"data.std.0 is 0, but must be greater than 0"),

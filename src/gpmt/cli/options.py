@@ -29,6 +29,12 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN", help="Leave these tensors alone; may be given several times."),
 ]
+Granularity = Annotated[
+    str,
+    typer.Option(
+        help="weight, or column for whole columns of matrices; --sparsity and --min-kept then count these."
+    ),
+]
 ModelName = Annotated[
     str | None,
     typer.Option(

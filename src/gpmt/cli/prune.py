@@ -10,6 +10,7 @@ import typer
 from gpmt.cli.options import (
     AsJson,
     Exclude,
+    Granularity,
     InputShape,
     MinKept,
     ModelName,
@@ -21,12 +22,14 @@ from gpmt.cli.options import (
 from gpmt.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from gpmt.core import structure
     from gpmt.core.allocate import Allocation
 
 EXAMPLES = examples(
     "gpmt prune resnet50.pth -o pruned.pth --sparsity 0.9 --min-kept 0.05%",
     "gpmt prune model.safetensors -o pruned.safetensors --sparsity 90% --exclude 'classifier.*'",
     "gpmt prune resnet50.pth -o pruned.pth --sparsity 0.9 --model torchvision:resnet50 --input 3x224x224",
+    "gpmt prune rnn.pt -o out.pt --granularity column --scope W1 --scope U1 --sparsity 72/89 --min-kept 8",
 )
 
 
@@ -37,13 +40,16 @@ def prune(
     out: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="File to write; its suffix is the format.")
     ],
-    sparsity: Annotated[str, typer.Option(help="Fraction of the prunable weights to prune: 0.9 or 90%.")],
+    sparsity: Annotated[
+        str, typer.Option(help="Fraction of the prunable weights to prune: 0.9, 90% or 9/10.")
+    ],
     min_kept: MinKept = "0",
     scope: Scope = None,
     exclude: Exclude = None,
     allocation: Annotated[
         str, typer.Option(help="exact, reference, uniform, erk, lamp or random.")
     ] = "exact",
+    granularity: Granularity = "weight",
     seed: Annotated[int, typer.Option(help="For --allocation random.")] = 0,
     masks_file: Annotated[
         Path | None, typer.Option("--masks", metavar="FILE", help="Write the masks too, to fine-tune with.")
@@ -86,6 +92,7 @@ def prune(
             scope=scope or None,
             exclude=tuple(exclude or ()),
             allocation=cast("Allocation", allocation),
+            granularity=cast("structure.Granularity", granularity),
             seed=seed,
         )
         masks = decided.masks()
@@ -112,10 +119,10 @@ def prune(
         screen = console()
         screen.print(plan_table(decided, macs=macs, out=screen))
         screen.print(decided.summary())
-        if zeros > decided.pruned:
+        if zeros > masks.total_pruned:
             screen.print(
-                f"note: {zeros:,} weights are zero, {zeros - decided.pruned:,} more than asked for, because they "
-                f"were zero before; the file is {zeros / decided.numel:.4%} sparse"
+                f"note: {zeros:,} weights are zero, {zeros - masks.total_pruned:,} more than asked for, because they "
+                f"were zero before; the file is {zeros / masks.total_numel:.4%} sparse"
             )
         screen.print(f"wrote {out}" + (f" and {masks_file}" if masks_file else ""))
         if checkpoint.other_keys:

@@ -28,14 +28,33 @@ def run(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the run in the folder.")] = False,
+    dense_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Take the dense network from another run with the same dense settings."
+        ),
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Stop after the epoch in which so many minutes are over.")
+    ] = None,
+    max_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many epochs; --resume goes on.")
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the curves for TensorBoard too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train or load a dense network, prune it, fine-tune it, and report; writes a run folder."""
+    """Train or load a dense network, prune it, fine-tune it, and report; writes a run folder.
+
+    Exit code 0: done and verified; 1: the result is not as promised; 2: the request or a file is not valid; 3:
+    stopped by --max-minutes or --max-epochs; 130: interrupted.
+    """
     try:
         from accelerate import PartialState
 
-        from gpmt.training.recipe import load_recipe
-        from gpmt.training.run import Interrupted
+        from gpmt.training.recipe_file import load_recipe
+        from gpmt.training.run import Interrupted, Stopped
         from gpmt.training.run import run as carry_out
     except ImportError as error:
         raise GpmtError(f"gpmt run needs {error.name}, which is missing; install gpmt[train]") from None
@@ -44,12 +63,25 @@ def run(
     if out is None:  # the recipe.yaml of a run folder goes on in that folder
         out = Path(recipe).parent if Path(recipe).name == "recipe.yaml" else Path("runs") / Path(recipe).stem
     command = shlex.join(["gpmt", *sys.argv[1:]])
+    again = shlex.join(["gpmt", "run", recipe, *(overrides or []), "--out", str(out), "--resume"])
     try:
-        metrics = carry_out(loaded, out, resume=resume, force=force, command=command)
-    except Interrupted as stopped:
-        again = shlex.join(["gpmt", "run", recipe, *(overrides or []), "--out", str(out), "--resume"])
-        typer.echo(f"interrupted {stopped}; go on with: {again}", err=True)
-        raise typer.Exit(130) from None
+        metrics = carry_out(
+            loaded,
+            out,
+            resume=resume,
+            force=force,
+            dense_from=dense_from,
+            max_minutes=max_minutes,
+            max_epochs=max_epochs,
+            tensorboard=tensorboard,
+            command=command,
+        )
+    except (Interrupted, Stopped) as stopped:
+        interrupted = isinstance(stopped, Interrupted)
+        what = "interrupted" if interrupted else "stopped"
+        if PartialState().is_main_process:
+            typer.echo(f"{what} {stopped}; go on with: {again}", err=True)
+        raise typer.Exit(130 if interrupted else 3) from None
     if PartialState().is_main_process:
         if as_json:
             print_json(metrics)
@@ -68,8 +100,10 @@ def _print(metrics: dict[str, Any], out: Path) -> None:
     table = Table(title=metrics["title"], title_justify="left")
     for column in ("network", "top-1", "top-5", "loss"):
         table.add_column(column, justify="left" if column == "network" else "right")
-    for name, key in (("dense", "dense"), ("pruned", "pruned"), ("fine-tuned", "finetuned")):
-        score = metrics[key]
+    names = {"dense": "dense", "pruned": "pruned", "recalibrated": "batch norms recalibrated"}
+    for key, name in {**names, "finetuned": "fine-tuned"}.items():
+        if (score := metrics[key]) is None:
+            continue
         top5 = "–" if score["top5"] is None else f"{score['top5']:.2%}"
         table.add_row(name, f"{score['top1']:.2%}", top5, f"{score['loss']:.4f}")
     screen.print(table)
@@ -81,5 +115,5 @@ def _print(metrics: dict[str, Any], out: Path) -> None:
         soft_wrap=True,
     )
     screen.print(
-        f"written to {out}: model.pt, masks.safetensors, dense.pt, metrics.json, recipe.yaml, log.txt"
+        f"written to {out}: model.pt, masks.safetensors, dense.pt, metrics.json and more, see its README.md"
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from gpmt.cli.options import AsJson, Exclude, MinKept, Scope, examples, print_json, working
+from gpmt.cli.options import AsJson, Exclude, Granularity, MinKept, Scope, examples, print_json, working
+
+if TYPE_CHECKING:
+    from gpmt.core import structure
 
 EXAMPLES = examples(
     "gpmt verify pruned.pth --sparsity 0.9 --min-kept 0.05%",
@@ -17,14 +20,15 @@ EXAMPLES = examples(
 
 def verify(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint to check.")],
-    sparsity: Annotated[str | None, typer.Option(help="The sparsity asked for: 0.9 or 90%.")] = None,
+    sparsity: Annotated[str | None, typer.Option(help="The sparsity asked for: 0.9, 90% or 9/10.")] = None,
     min_kept: MinKept = "0",
     masks: Annotated[
         Path | None, typer.Option(metavar="MASKS", help="Masks whose pruned weights must all be zero.")
     ] = None,
     scope: Scope = None,
     exclude: Exclude = None,
-    tolerance: Annotated[int, typer.Option(help="Weights by which the total may differ.")] = 0,
+    granularity: Granularity = "weight",
+    tolerance: Annotated[int, typer.Option(help="Weights (or columns) by which the total may differ.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Check that zeros are exactly where they were promised: totals, minimums, masks, no dead layer.
@@ -41,6 +45,7 @@ def verify(
             masks=masks,
             scope=scope or None,
             exclude=exclude or (),
+            granularity=cast("structure.Granularity", granularity),
             tolerance=tolerance,
         )
     if as_json:
@@ -49,7 +54,7 @@ def verify(
         from gpmt.report.tables import check_lines, console, count_table
 
         screen = console()
-        screen.print(count_table(result.tensors, out=screen))
+        screen.print(count_table(result.tensors, unit=result.unit, out=screen))
         screen.print(check_lines(result), soft_wrap=True)
     if not result.ok:
         raise typer.Exit(1)

@@ -30,10 +30,12 @@ def allocate(
     min_kept: int,
     allocation: Allocation = "exact",
     seed: int = 0,
+    unit: str = "weights",
 ) -> tuple[list[KeySource], KeyFormat, list[Selection]]:
     """Decide, for each sparsity, where every tensor is cut.
 
-    Returns the key sources of the tensors, the format of their keys, and one `Selection` a sparsity.
+    Returns the key sources of the tensors, the format of their keys, and one `Selection` a sparsity. `unit` is
+    what an element of a tensor stands for, for the errors.
     Raises `BudgetError` for an unknown allocation and for a minimum that the total cannot meet (before any
     weight is read), `WeightsError` for weights that cannot be ranked, `ScopeError` where there is no weight.
     """
@@ -46,7 +48,7 @@ def allocate(
     if not numel:
         raise ScopeError("there is no weight to prune: the scope holds no tensor with elements")
     for sparsity in sparsities:
-        check_feasible(sizes, sparsity=sparsity, min_kept=min_kept)
+        check_feasible(sizes, sparsity=sparsity, min_kept=min_kept, unit=unit)
     totals = [numel - pruned_count(sparsity, numel) for sparsity in sparsities]
     floors = [min(size, min_kept) for size in sizes.values()]
     form = key_format(tensors.values())

@@ -15,7 +15,7 @@ Ratio = float | str | Fraction | Decimal
 def exact_fraction(value: Ratio, *, what: str = "sparsity") -> Fraction:
     """Read a ratio by its decimal meaning: the float 0.9 is nine tenths, not its binary neighbour.
 
-    Accepts int, float, ``Fraction``, ``Decimal`` and strings such as ``"0.9"`` and ``"90%"``.
+    Accepts int, float, ``Fraction``, ``Decimal`` and strings such as ``"0.9"``, ``"90%"`` and ``"9/10"``.
     Raises `BudgetError` for anything that is not a finite number; `what` names it there.
 
     >>> exact_fraction(0.9), exact_fraction("98.05%")
@@ -49,17 +49,18 @@ def parse_sparsity(value: Ratio) -> Fraction:
     return sparsity
 
 
-def parse_min_kept(value: int | str, numel: int) -> int:
+def parse_min_kept(value: int | str, numel: int, *, unit: str = "weights") -> int:
     """Read the minimum threshold σ: the number of weights that every tensor keeps.
 
     An int (or a string of digits) is that number; a string with a percent sign is a share of all `numel`
-    prunable weights of the network, rounded down (not of one tensor; the papers' convention).
+    prunable weights of the network, rounded down (not of one tensor; the papers' convention). `unit` is what is
+    counted, for the error.
 
     >>> parse_min_kept("0.05%", 25_502_912)
     12751
     """
     remedy = (
-        'must be a whole number of weights such as 1000, or a share of all prunable weights such as "0.05%"'
+        f'must be a whole number of {unit} such as 1000, or a share of all prunable {unit} such as "0.05%"'
     )
     if isinstance(value, str) and value.strip().endswith("%"):
         share = exact_fraction(value, what="min_kept")
@@ -80,7 +81,9 @@ def pruned_count(sparsity: Fraction, numel: int) -> int:
     return math.floor(sparsity * numel)
 
 
-def check_feasible(sizes: Mapping[str, int], *, sparsity: Fraction, min_kept: int) -> None:
+def check_feasible(
+    sizes: Mapping[str, int], *, sparsity: Fraction, min_kept: int, unit: str = "weights"
+) -> None:
     """Raise `BudgetError` unless every tensor can keep min(n, min_kept) weights within the kept budget."""
     numel = sum(sizes.values())
     kept = numel - pruned_count(sparsity, numel)
@@ -91,7 +94,7 @@ def check_feasible(sizes: Mapping[str, int], *, sparsity: Fraction, min_kept: in
     most = sorted(floors, key=floors.__getitem__, reverse=True)[:3]
     named = ", ".join(f"{name} {floors[name]:,}" for name in most)
     raise BudgetError(
-        f"sparsity {float(sparsity):g} keeps {kept:,} of {numel:,} weights, but the minimum of {min_kept:,} in each "
+        f"sparsity {float(sparsity):g} keeps {kept:,} of {numel:,} {unit}, but the minimum of {min_kept:,} in each "
         f"of {len(sizes)} tensors needs {needed:,} (most: {named}); ask for a sparsity of at most "
         f"{_largest_sparsity(numel, needed)} or a smaller min_kept"
     )

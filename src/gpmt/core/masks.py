@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gpmt.atomic import atomic_path
 from gpmt.core.scope import unwrap
+from gpmt.core.shards import cut, local
 from gpmt.errors import MaskError
 
 FORMAT = "gpmt-masks"
@@ -132,18 +133,20 @@ class Masks(Mapping[str, Tensor]):
     def apply_(self, target: Target) -> None:
         """Set the pruned weights of a module or a mapping of tensors to +0.0, in place.
 
-        Everything is checked before anything is changed. Raises `MaskError` as `fits` does.
+        Everything is checked before anything is changed. Of a tensor that several processes share (`DTensor`), each
+        changes its part. Raises `MaskError` as `fits` does.
         """
         from gpmt.core import kernels
 
         for name, tensor in self._tensors(target).items():
             with torch.no_grad():
-                if tensor.device.type == "cpu" and tensor.is_contiguous():
+                part = local(tensor)
+                if part is tensor and tensor.device.type == "cpu" and tensor.is_contiguous():
                     if not tensor.is_inference():
                         torch.autograd.graph.increment_version(tensor)
                     kernels.zero_pruned(tensor.detach().view(-1), self._packed[name].numpy())
                 else:
-                    tensor.masked_fill_(~self[name].to(tensor.device), 0)
+                    part.masked_fill_(~cut(self[name], tensor).to(part.device), 0)
 
     def _tensors(self, target: Target) -> dict[str, Tensor]:
         if isinstance(target, nn.Module):
@@ -244,7 +247,8 @@ class Masks(Mapping[str, Tensor]):
                 packed = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise MaskError(
-                f"{path} is not a readable safetensors file ({error}); save the masks again"
+                f"{path} is not a readable safetensors file ({error}); save the masks again with gpmt, which reads no "
+                "pickled ones"
             ) from None
         if metadata.get("format") != FORMAT:
             raise MaskError(

@@ -23,7 +23,7 @@ class Reach(IntEnum):
     NONE = 0
     BROAD = 1  # a glob, a regex, a containing module, a type
     LAYER = 2  # the name of the owning layer, or the type of an embedding
-    TENSOR = 3  # the exact name of the tensor
+    TENSOR = 3  # the exact name of the tensor, or a glob that ends in the own name of a parameter
     NEVER = 4  # no pattern reaches this far
 
 
@@ -66,8 +66,10 @@ def _reach_by_type(pattern: Pattern, owner: nn.Module | None) -> Reach:
 
 
 def _reach_by_name(pattern: str, name: str) -> Reach:
-    layer = name.rpartition(".")[0]
-    if pattern == name:
+    layer, _, own = name.rpartition(".")
+    # "*.W1" can only mean these parameters, while "*.weight" says nothing about the layers it means.
+    spelled = own != "weight" and pattern.endswith(f".{own}") and fnmatchcase(name, pattern)
+    if pattern == name or spelled:
         return Reach.TENSOR
     if pattern == layer:
         return Reach.LAYER

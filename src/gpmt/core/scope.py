@@ -13,6 +13,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from gpmt.core.patterns import EMBEDDINGS, Pattern, Patterns, Reach, listed, matcher, names_type, shown
+from gpmt.core.shards import is_shared, local
 from gpmt.errors import ScopeError
 
 _ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
@@ -67,6 +68,7 @@ def find_scope(
     *,
     scope: Patterns | None = None,
     exclude: Patterns = (),
+    shared: bool = False,
 ) -> Scope:
     """The tensors of a model or state_dict that pruning may touch.
 
@@ -87,9 +89,11 @@ def find_scope(
         scope: one or more patterns to choose by; `None` takes everything prunable. A pattern is the name of a
             tensor or of a module (with all inside it), a glob for the name of a tensor or of its layer
             (`"layer1.*"`), `"re:REGEX"` searched in the names of tensors, `"type:Conv2d"` for the class of
-            the layer or a base class of it, or that class itself. The exact name of a tensor may also
-            choose a parameter of any other module, if it has two or more dimensions.
+            the layer or a base class of it, or that class itself. The exact name of a tensor, or
+            a glob that ends in its own name (`"*.W1"`, but not `"*.weight"`), may also choose a parameter of
+            any other module, if it has two or more dimensions.
         exclude: patterns of what to take away again.
+        shared: take tensors that several processes share (`DTensor`) too, as they are; otherwise they are refused.
 
     Raises:
         ScopeError: nothing is in scope, a pattern is malformed or matches nothing, or a chosen tensor cannot
@@ -119,6 +123,11 @@ def find_scope(
     for candidate in remaining:
         if candidate.problem is not None:
             raise ScopeError(f"{candidate.problem}, or exclude it")
+        if is_shared(candidate.tensor) and not shared:
+            raise ScopeError(
+                f"{candidate.names[0]} is shared by several processes; gather it first with full_tensor(), "
+                "or exclude it"
+            )
     return Scope(
         tensors={c.names[0]: c.tensor for c in remaining},
         aliases={c.names[0]: tuple(c.names[1:]) for c in remaining if len(c.names) > 1},
@@ -180,7 +189,7 @@ def _identity(tensor: Tensor) -> Hashable:
     if is_lazy(tensor) or tensor.layout != torch.strided:
         return id(tensor)
     # The storage's own identity, as torch.save uses it: unlike an address it also tells meta tensors apart.
-    storage = tensor.untyped_storage()._cdata
+    storage = local(tensor).untyped_storage()._cdata
     return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
 
 
@@ -217,8 +226,6 @@ def _unusable(name: str, tensor: Tensor) -> str | None:
     """The problem of a tensor of weights that cannot be ranked in the form it has."""
     if is_lazy(tensor):
         return f"{name} is not initialised yet; call the model once on an input to give it its shape"
-    if hasattr(tensor, "to_local"):  # a DTensor
-        return f"{name} is spread over devices; prune the network before sharding it"
     if tensor.layout != torch.strided:
         return f"{name} has layout {tensor.layout}, but must be dense; convert it with to_dense()"
     if tensor.dtype not in _DTYPES:
@@ -278,7 +285,8 @@ def _select(candidates: list[_Candidate], pattern: Pattern, typed: bool) -> set[
     name = nearest.names[0]
     why = {
         Reach.LAYER: f"embeddings such as {name!r}; give an embedding's own name or its type",
-        Reach.TENSOR: f"tensors such as {name!r} that are pruned only when named exactly",
+        Reach.TENSOR: f"tensors such as {name!r} that are pruned only when named exactly, or by "
+        "a glob that ends in their own name",
         Reach.NEVER: f"tensors such as {name!r}; biases, norms, vectors and integers are never pruned",
     }[nearest.needs]
     raise ScopeError(f"scope pattern {shown(pattern)} matches only {why}")

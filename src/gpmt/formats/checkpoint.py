@@ -25,6 +25,7 @@ SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
 _KEYS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
 _ZIP = b"PK\x03\x04"
+_NUMPY = b"\x93NUMPY"
 # The long integer that opens every file of torch.save's older format, as pickle writes it after the protocol.
 _LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _RESAVE = (
@@ -150,6 +151,11 @@ def file_format(path: Path) -> Literal["zip", "legacy", "safetensors"]:
         return "legacy"
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**27:
         return "safetensors"
+    if head.startswith(_NUMPY):
+        raise CheckpointError(
+            f"{path} is an array of NumPy, such as the mask files of the published scripts, whose pickled objects are "
+            "not read; give the pruned checkpoint, whose zeros say the same"
+        )
     if head[:1] == b"\x80":
         raise CheckpointError(f"{path} is a plain pickle (or cut short), not a file of torch.save; {_RESAVE}")
     raise CheckpointError(f"{path} is neither a file of torch.save nor of safetensors; {_RESAVE}")

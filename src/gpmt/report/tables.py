@@ -51,16 +51,18 @@ def plan_table(plan: Plan, *, macs: Macs | None = None, out: Console) -> Table:
         Line(row.name, row.shape, row.numel, row.kept, row.binds if plan.min_kept else None)
         for row in plan.tensors
     ]
-    return _tensor_table(rows, macs, out)
+    return _tensor_table(rows, macs, out, unit=plan.unit)
 
 
-def count_table(rows: Iterable[TensorCount], *, macs: Macs | None = None, out: Console) -> Table:
-    """Draw what is in a file: weights that are not zero, and outputs that have any."""
+def count_table(
+    rows: Iterable[TensorCount], *, macs: Macs | None = None, unit: str = "weights", out: Console
+) -> Table:
+    """Draw what is in a file: weights (or columns) that are not zero, and outputs that have any."""
     lines = [
         Line(row.name, row.shape, row.numel, row.kept, None, f"{row.live_outputs:,}/{row.outputs:,}")
         for row in rows
     ]
-    return _tensor_table(lines, macs, out)
+    return _tensor_table(lines, macs, out, unit=unit)
 
 
 def mask_table(masks: Masks, *, out: Console) -> Table:
@@ -99,13 +101,13 @@ def check_lines(verification: Verification) -> Text:
         text.append(f"{check.status:>7}", style=_STYLES[check.status])
         text.append(f"  {check.name}: {check.message}\n")
     text.append("ok" if verification.ok else "FAILED", style=_STYLES["ok" if verification.ok else "failed"])
-    text.append(f": {totals(verification.numel, verification.kept)}")
+    text.append(f": {totals(verification.numel, verification.kept, unit=verification.unit)}")
     return text
 
 
-def totals(numel: int, kept: int) -> str:
+def totals(numel: int, kept: int, *, unit: str = "weights") -> str:
     """Describe a total in words, e.g. "90 of 100 weights are zero (90.0000%)"."""
-    return f"{numel - kept:,} of {numel:,} weights are zero ({(numel - kept) / max(numel, 1):.4%})"
+    return f"{numel - kept:,} of {numel:,} {unit} are zero ({(numel - kept) / max(numel, 1):.4%})"
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -125,11 +127,11 @@ def shorten(name: str, width: int) -> str:
     return name[: width - 1 - tail] + "…" + name[len(name) - tail :]
 
 
-def _tensor_table(lines: Sequence[Line], macs: Macs | None, out: Console) -> Table:
+def _tensor_table(lines: Sequence[Line], macs: Macs | None, out: Console, *, unit: str = "weights") -> Table:
     kept, numel = sum(line.kept for line in lines), sum(line.numel for line in lines)
     columns: list[tuple[str, list[str], str]] = [
         ("shape", [shape_text(line.shape) for line in lines], ""),
-        ("weights", [f"{line.numel:,}" for line in lines], f"{numel:,}"),
+        (unit, [f"{line.numel:,}" for line in lines], f"{numel:,}"),
         ("kept", [f"{line.kept:,}" for line in lines], f"{kept:,}"),
         ("density", [_share(line.kept, line.numel) for line in lines], _share(kept, numel)),
     ]

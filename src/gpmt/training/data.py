@@ -1,51 +1,82 @@
-"""Small image data sets, decoded once into memory and augmented as whole batches."""
+"""What training asks of data, and small data sets that answer it from memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Batch = tuple[Tensor, Tensor]  # images float32 [b, channels, height, width], labels int64 [b]
+Inputs = Tensor | dict[str, Tensor]
+"""Images float32 [b, channels, height, width], series float32 [b, steps, channels], or tokens by keyword, int64."""
+
+Batch = tuple[Inputs, Tensor]
+"""What a network takes, and its labels, int64 [b]."""
 
 
 class Source(Protocol):
-    """What training asks of a data set; in memory here, and a loader over files where memory is too small."""
+    """A data set as training sees it: batches on the device, this process's part of them."""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their labels."""
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input without the batch: (channels, height, width), (steps, channels) or (tokens,)."""
 
     @property
     def train_size(self) -> int:
-        """Number of training images."""
+        """Number of training samples."""
 
     @property
     def test_size(self) -> int:
-        """Number of test images."""
+        """Number of test samples."""
+
+    def placed(self, device: torch.device, *, rank: int, processes: int) -> "Source":
+        """Return the same data with batches on `device`, for process `rank` of `processes`."""
+
+    def train_steps(self, batch_size: int) -> int:
+        """Return how many batches `train_batches` yields in an epoch."""
 
     def train_batches(self, batch_size: int, *, seed: tuple[int, ...]) -> Iterator[Batch]:
-        """Yield one epoch in an order, and with an augmentation, that depend on `seed` alone."""
+        """Yield one epoch in an order, and with an augmentation, that depend on `seed` alone.
+
+        `batch_size` counts the samples of all processes together; each takes an equal part of every batch.
+        """
 
     def test_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yield every test image once, over all processes, in a fixed order."""
+        """Yield every test sample once, over all processes, in a fixed order."""
+
+    def plain_batches(self, batch_size: int, *, images: int) -> Iterator[Batch]:
+        """Yield that many training samples (or all, where there are fewer) without augmentation.
+
+        They are the same in every process and at every call, in an order that mixes the classes; batch
+        normalisation is recalibrated on them.
+        """
+
+    def example(self) -> Inputs:
+        """Return one input of zeros with a batch dimension of 1, to trace a network or count its MACs."""
 
 
 @dataclass(frozen=True)
-class Images:
-    """One split of a data set: pixels uint8 [n, height, width, channels] and labels int64 [n]."""
+class Split:
+    """One split of a data set in memory.
 
-    pixels: Tensor
+    `samples` are pixels uint8 [n, height, width, channels] or series float32 [n, steps, channels]; `labels`
+    are int64 [n].
+    """
+
+    samples: Tensor
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def subset(self, index: Tensor) -> "Split":
+        """Return the samples at `index` [m]."""
+        return Split(self.samples[index], self.labels[index])
 
 
 @dataclass(frozen=True)
@@ -58,8 +89,8 @@ class InMemory:
     the images and their augmentation are the same however many there are.
     """
 
-    train: Images
-    test: Images
+    train: Split
+    test: Split
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -69,57 +100,63 @@ class InMemory:
     processes: int = 1
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, ...]:
         """Channels, height and width."""
-        height, width, channels = self.train.pixels.shape[1:]
+        height, width, channels = self.train.samples.shape[1:]
         return channels, height, width
 
     @property
     def train_size(self) -> int:
-        """Number of training images."""
+        """Number of training samples."""
         return len(self.train)
 
     @property
     def test_size(self) -> int:
-        """Number of test images."""
+        """Number of test samples."""
         return len(self.test)
 
-    def placed(self, device: torch.device, *, rank: int, processes: int) -> "InMemory":
+    def placed(self, device: torch.device, *, rank: int, processes: int) -> Self:
         """Return the same data on `device`, for process `rank` of `processes`."""
-        train, test = (Images(s.pixels.to(device), s.labels.to(device)) for s in (self.train, self.test))
+        train, test = (Split(s.samples.to(device), s.labels.to(device)) for s in (self.train, self.test))
         return replace(self, train=train, test=test, rank=rank, processes=processes)
 
-    def train_batches(self, batch_size: int, *, seed: tuple[int, ...]) -> Iterator[Batch]:
-        """Yield this process's part of each batch of `batch_size` images (the last one may be smaller).
+    def train_steps(self, batch_size: int) -> int:
+        """Return how many batches `train_batches` yields in an epoch."""
+        return len(shares(len(self.train), batch_size, rank=0, processes=self.processes))
 
-        A last batch too small to give every process two images is left out: batch normalisation, and
-        the processes' waiting for each other, need them.
-        """
-        generator = torch.Generator().manual_seed(_mix(seed))
+    def train_batches(self, batch_size: int, *, seed: tuple[int, ...]) -> Iterator[Batch]:
+        """Yield this process's part of each batch of `batch_size` samples, as `shares` cuts the epoch."""
+        generator = torch.Generator().manual_seed(mix(seed))
         order = torch.randperm(len(self.train), generator=generator)
         shifts = torch.randint(2 * self.crop_padding + 1, (2, len(order)), generator=generator)
         mirrored = torch.rand(len(order), generator=generator) < (0.5 if self.flip else 0.0)
         device = self.train.labels.device
         order, shifts, mirrored = (t.to(device) for t in (order, shifts, mirrored))
-        for start in range(0, len(order), batch_size):
-            share = min(batch_size, len(order) - start) // self.processes
-            if share < 2:
-                return
-            part = slice(start + self.rank * share, start + (self.rank + 1) * share)
+        for part in shares(len(order), batch_size, rank=self.rank, processes=self.processes):
             pixels = self._cropped(order[part], shifts[:, part], mirrored[part])
             yield self._normalised(pixels), self.train.labels[order[part]]
 
     def test_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yield every image of the test split once, this process's share of it, without augmentation."""
+        """Yield every sample of the test split once, this process's share of it, without augmentation."""
         for start in range(self.rank * batch_size, len(self.test), self.processes * batch_size):
             part = slice(start, start + batch_size)
-            yield self._normalised(self.test.pixels[part]), self.test.labels[part]
+            yield self._normalised(self.test.samples[part]), self.test.labels[part]
+
+    def plain_batches(self, batch_size: int, *, images: int) -> Iterator[Batch]:
+        """Yield `images` training samples without augmentation, the same in every process."""
+        for index in torch.split(fixed_order(len(self.train))[:images], batch_size):
+            index = index.to(self.train.labels.device)
+            yield self._normalised(self.train.samples[index]), self.train.labels[index]
+
+    def example(self) -> Tensor:
+        """Return one input of zeros with a batch dimension of 1."""
+        return torch.zeros(1, *self.input_shape, device=self.train.labels.device)
 
     def _cropped(self, index: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
         """Gather images `index`, each cropped and mirrored by reading its rows and columns elsewhere."""
         if self.crop_padding == 0 and not self.flip:
-            return self.train.pixels[index]
-        height, width = self.train.pixels.shape[1:3]
+            return self.train.samples[index]
+        height, width = self.train.samples.shape[1:3]
         rows = _reflect(
             torch.arange(height, device=index.device) + shifts[0, :, None] - self.crop_padding, height
         )
@@ -127,20 +164,84 @@ class InMemory:
             torch.arange(width, device=index.device) + shifts[1, :, None] - self.crop_padding, width
         )
         cols = torch.where(mirrored[:, None], cols.flip(1), cols)
-        return self.train.pixels[index[:, None, None], rows[:, :, None], cols[:, None, :]]
+        return self.train.samples[index[:, None, None], rows[:, :, None], cols[:, None, :]]
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        """Turn bytes [b, h, w, c] into floats [b, c, h, w], laid out channels last."""
-        mean = torch.tensor(self.mean, device=pixels.device)
-        std = torch.tensor(self.std, device=pixels.device)
-        return (pixels * (1 / (255 * std)) - mean / std).permute(0, 3, 1, 2)
+        return normalised(pixels, mean=self.mean, std=self.std)
+
+
+@dataclass(frozen=True)
+class Series(InMemory):
+    """A `Source` of time series, normalised with `mean` and `std` per channel; there is no augmentation."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Steps and channels."""
+        return tuple(self.train.samples.shape[1:])
+
+    def _normalised(self, series: Tensor) -> Tensor:
+        return (series - series.new_tensor(self.mean)) / series.new_tensor(self.std)
+
+
+def normalised(pixels: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Turn bytes [b, h, w, c] into floats [b, c, h, w], laid out channels last.
+
+    The bytes are scaled to [0, 1] first, then normalised with `mean` and `std` per channel.
+
+    >>> normalised(torch.tensor([[[[0], [255]]]], dtype=torch.uint8), mean=(0.5,), std=(0.25,)).tolist()
+    [[[[-2.0, 2.0]]]]
+    """
+    means = torch.tensor(mean, device=pixels.device)
+    stds = torch.tensor(std, device=pixels.device)
+    return (pixels * (1 / (255 * stds)) - means / stds).permute(0, 3, 1, 2)
+
+
+def shares(count: int, batch_size: int, *, rank: int, processes: int) -> list[slice]:
+    """Return the positions in an epoch of `count` samples that process `rank` takes, one slice a batch.
+
+    A last batch too small to give every process two samples is left out: batch normalisation, and the
+    processes' waiting for each other, need them.
+
+    >>> shares(10, 8, rank=1, processes=2), shares(12, 8, rank=1, processes=2)
+    ([slice(4, 8, None)], [slice(4, 8, None), slice(10, 12, None)])
+    """
+    parts = []
+    for start in range(0, count, batch_size):
+        share = min(batch_size, count - start) // processes
+        if share >= 2:
+            parts.append(slice(start + rank * share, start + (rank + 1) * share))
+    return parts
+
+
+def fixed_order(count: int) -> Tensor:
+    """Return a permutation of `count` positions that is always the same."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
+
+
+def balanced(labels: Tensor, count: int) -> Tensor:
+    """Choose `count` samples by their labels [n], as evenly over the classes as possible, always the same ones.
+
+    Returns their positions in rising order.
+
+    >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 2])
+    >>> labels[balanced(labels, 5)].tolist()
+    [0, 0, 1, 1, 2]
+    """
+    order = fixed_order(len(labels))
+    shuffled = labels[order]
+    grouped = torch.argsort(shuffled, stable=True)
+    sizes = torch.bincount(shuffled)
+    # The first of every class come first, then the second of every class, and so on; a short class drops out.
+    turn = torch.empty_like(order)
+    turn[grouped] = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    return order[torch.argsort(turn, stable=True)[:count]].sort().values
+
+
+def mix(seed: tuple[int, ...]) -> int:
+    """Turn several small numbers into one well-mixed 64-bit seed."""
+    return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
 
 
 def _reflect(position: Tensor, size: int) -> Tensor:
     """Fold positions just outside [0, size) back in, without repeating the border pixel."""
     return (size - 1) - ((size - 1) - position.abs()).abs()
-
-
-def _mix(seed: tuple[int, ...]) -> int:
-    """Turn several small numbers into one well-mixed 64-bit seed."""
-    return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])

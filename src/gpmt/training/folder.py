@@ -1,8 +1,11 @@
 """The run folder: which files a run writes, and how it starts, goes on and ends there."""
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import torch
@@ -10,16 +13,37 @@ from torch import Tensor
 
 from gpmt.atomic import atomic_path
 from gpmt.errors import CheckpointError, RecipeError
-from gpmt.training.recipe import Recipe, load_recipe
+from gpmt.training.recipe import Recipe
+from gpmt.training.recipe_file import load_recipe
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+
+README = """# {title}
+
+{about}
+
+This folder holds one run of `gpmt run`. What is in it:
+
+| file | what it is |
+|---|---|
+| recipe.yaml | every setting, defaults written out; `gpmt run recipe.yaml --out ELSEWHERE` repeats the run |
+| log.txt | what the run said, with times and commands |
+| history.csv | loss, accuracy, learning rate, sparsity and speed of every epoch |
+| dense.pt | the dense network that was pruned |
+| model.pt | the result: the weights after the last epoch, pruned ones exactly zero |
+| best.pt | the weights of the best epoch with the final masks, chosen on the test images; not what is reported |
+| masks.safetensors | which weights are kept, by tensor name |
+| metrics.json | results, plan, verification, versions, machine, seeds, times; there once the run is finished |
+| state.pt | what `gpmt run recipe.yaml --resume` goes on from; there until the run is finished |
+
+`gpmt verify model.pt --masks masks.safetensors` proves the zeros, `gpmt inspect model.pt` lists the layers.
+"""
 
 
 class RunFolder:
-    """The files of one run; each is written in full or not at all.
+    """The files of one run; each is written in full or not at all. `README` says what each of them is.
 
-    ``recipe.yaml`` (as resolved), ``log.txt``, ``dense.pt``, ``model.pt``, ``masks.safetensors`` and, last,
-    ``metrics.json``, which marks the run as finished. ``state.pt`` is there while the run is not finished.
+    ``metrics.json`` comes last and marks the run as finished; ``state.pt`` is there until then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,7 +53,11 @@ class RunFolder:
         self.state = path / "state.pt"
         self.dense = path / "dense.pt"
         self.model = path / "model.pt"
+        self.best = path / "best.pt"
         self.masks = path / "masks.safetensors"
+        self.history = path / "history.csv"
+        self.tensorboard = path / "tensorboard"
+        self.readme = path / "README.md"
         self.metrics = path / "metrics.json"
 
     def check(self, recipe: Recipe, *, resume: bool, force: bool) -> None:
@@ -51,19 +79,29 @@ class RunFolder:
                 "or overwrite the run in it with --force"
             )
 
-    def start(self, recipe: Recipe, *, resume: bool) -> None:
+    def start(self, recipe: Recipe, *, resume: bool, tensorboard: bool = False) -> None:
         """Make the folder ready and note the recipe; unless resuming, files of an earlier run are removed."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not resume:
+                rmtree(self.tensorboard, ignore_errors=True)
                 for path in vars(self).values():
-                    if path != self.path:
+                    if path not in (self.path, self.tensorboard):
                         path.unlink(missing_ok=True)
         except OSError as error:
             raise CheckpointError(
                 f"{self.path} cannot be used for a run ({error.strerror}); choose another --out"
             ) from error
         self.write_text(self.recipe, recipe.to_yaml())
+        if tensorboard:
+            self.tensorboard.mkdir(exist_ok=True)
+        self.write_text(self.readme, README.format(title=recipe.title, about=recipe.about))
+
+    def settings(self) -> Recipe:
+        """Return the recipe of the run in this folder."""
+        if not self.recipe.exists():
+            raise RecipeError(f"{self.path} holds no run (recipe.yaml is missing); give the folder of one")
+        return load_recipe(str(self.recipe))
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a text file atomically."""
@@ -99,6 +137,17 @@ class RunFolder:
             )
         return state
 
+    def log_history(self, history: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Write what was measured in every epoch as a table, and for TensorBoard where that folder is."""
+        rows = [_columns(phase, row) for phase, rows in history.items() for row in rows]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write_text(self.history, text.getvalue())
+        if self.tensorboard.exists():
+            _write_events(self.tensorboard, rows)
+
     def finish(self, metrics: Mapping[str, Any]) -> None:
         """Write the metrics, which marks the run as finished, and drop the state."""
         self.write_text(self.metrics, json.dumps(metrics, indent=2) + "\n")
@@ -115,12 +164,34 @@ class RunFolder:
 def _differences(before: Recipe, now: Recipe) -> list[str]:
     """Name the settings that differ; data may have moved, and texts do not matter."""
     flat_before, flat_now = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
-    free = {"title", "about", "data.root"}
+    free = {"title", "about", "data.root", "data.workers"}
     return [
         f"{key} {value} there, {flat_now[key]} now"
         for key, value in flat_before.items()
-        if key not in free and value != flat_now[key]
+        if key not in free and not key.startswith("expects.") and value != flat_now[key]
     ]
+
+
+def _columns(phase: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten a row of the history: ``{"test": {"top1": ...}}`` becomes ``test_top1``."""
+    flat = {"phase": phase}
+    for key, value in row.items():
+        flat.update(
+            {f"{key}_{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
+        )
+    return flat
+
+
+def _write_events(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the curves anew, so that a resumed run leaves no epoch twice."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    rmtree(folder)
+    with SummaryWriter(str(folder)) as writer:
+        for row in rows:
+            for key, value in row.items():
+                if key not in ("phase", "epoch") and value is not None:
+                    writer.add_scalar(f"{row['phase']}/{key}", value, row["epoch"])
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,18 +1,22 @@
 """One epoch of training, and one evaluation."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gpmt.training.data import Source
+from gpmt.training.data import Batch, Inputs, Source
 from gpmt.training.metrics import Meter, Score
+from gpmt.training.models import logits
+from gpmt.training.objective import Objective
 from gpmt.training.progress import Advance
+from gpmt.training.recipe import Training
+from gpmt.training.states import is_sharded
 
 EVALUATION_BATCH = 256
 
@@ -23,40 +27,69 @@ def train_epoch(
     source: Source,
     accelerator: Accelerator,
     *,
-    batch_size: int,
-    label_smoothing: float,
+    settings: Training,
+    epoch: int,
+    objective: Objective,
     seed: tuple[int, ...],
     advance: Advance,
+    after_step: Callable[[], None] = lambda: None,
+    memory_format: torch.memory_format = torch.channels_last,
 ) -> Score:
     """Train on every image once and return the mean loss and accuracy seen on the way.
 
-    `batch_size` counts the images of all processes together. Everything random is drawn from `seed`, so
-    that an epoch started anew after an interruption repeats itself exactly.
+    `epoch`, from 0, decides the learning rate. Everything random is drawn from `seed`, so that an epoch
+    started anew after an interruption repeats itself exactly. `after_step` is called after every step of the
+    optimiser.
     """
     seed_everything((*seed, accelerator.process_index))
     meter = Meter(accelerator.device, num_classes=len(source.classes))
+    steps = source.train_steps(settings.batch_size)
     model.train()
-    for images, labels in source.train_batches(batch_size, seed=seed):
-        logits = model(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    for step, (inputs, labels) in enumerate(source.train_batches(settings.batch_size, seed=seed)):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate(epoch, step, steps)
         optimizer.zero_grad()
-        accelerator.backward(loss)
+        parts = list(_parts((_laid_out(inputs, memory_format), labels), settings.accumulate))
+        for index, (part, part_labels) in enumerate(parts):
+            last = index == len(parts) - 1
+            with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
+                outputs = logits(model, part)
+                loss = objective(outputs, part, part_labels)
+                accelerator.backward(loss * (len(part_labels) / len(labels)))
+            meter.add(outputs, part_labels, loss)
+        if settings.clip_norm is not None:
+            accelerator.clip_grad_norm_(model.parameters(), settings.clip_norm)
         optimizer.step()
-        meter.add(logits, labels, loss)
+        after_step()
         advance(len(labels) * accelerator.num_processes, loss.detach())
     return meter.score(accelerator)
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, source: Source, accelerator: Accelerator, *, advance: Callable[[int], None]
+    model: nn.Module,
+    source: Source,
+    accelerator: Accelerator,
+    *,
+    advance: Callable[[int], None],
+    batch_size: int = EVALUATION_BATCH,
+    memory_format: torch.memory_format = torch.channels_last,
 ) -> Score:
     """Return loss (without label smoothing) and accuracy over the test split."""
     meter = Meter(accelerator.device, num_classes=len(source.classes))
     model.eval()
-    for images, labels in source.test_batches(EVALUATION_BATCH):
-        meter.add(model(images), labels)
+    batches = 0
+    for inputs, labels in source.test_batches(batch_size):
+        with accelerator.autocast():
+            meter.add(logits(model, _laid_out(inputs, memory_format)), labels)
+        batches += 1
         advance(len(labels) * accelerator.num_processes)
+    if is_sharded(model):
+        # Every process takes part in gathering the weights, also one that has fewer batches than another.
+        most = -(-source.test_size // (batch_size * accelerator.num_processes))
+        for _ in range(most - batches):
+            with accelerator.autocast():
+                logits(model, source.example())
     return meter.score(accelerator)
 
 
@@ -66,3 +99,26 @@ def seed_everything(seed: tuple[int, ...]) -> None:
     random.seed(int(words[0]))
     np.random.seed(int(words[0]))  # noqa: NPY002  # networks and layers of others may draw from it
     torch.manual_seed(int(words[1]))
+
+
+def _parts(batch: Batch, count: int) -> Iterator[Batch]:
+    """Cut a batch into `count` parts of nearly equal size."""
+    inputs, labels = batch
+    if count == 1:
+        yield batch
+        return
+    for index in torch.arange(len(labels), device=labels.device).tensor_split(count):
+        if len(index):
+            taken = (
+                {key: value[index] for key, value in inputs.items()}
+                if isinstance(inputs, dict)
+                else inputs[index]
+            )
+            yield taken, labels[index]
+
+
+def _laid_out(inputs: Inputs, memory_format: torch.memory_format) -> Inputs:
+    """Return images in the memory format that the network's weights have."""
+    if isinstance(inputs, Tensor) and inputs.ndim == 4:
+        return inputs.contiguous(memory_format=memory_format)
+    return inputs

@@ -1,8 +1,6 @@
-"""A recipe: one experiment as a readable YAML file, checked as a whole before anything runs."""
+"""A recipe: the settings of one experiment, checked as a whole before anything runs."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,15 +12,18 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
-    ValidationError,
     model_validator,
 )
 
 from gpmt.core.allocate import Allocation
 from gpmt.core.budget import parse_min_kept, parse_sparsity
-from gpmt.errors import RecipeError
+from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.training import datasets, models
 from gpmt.training.names import did_you_mean
+
+Patterns = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+]
 
 
 class Section(BaseModel):
@@ -31,54 +32,121 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
+class Expected(Section):
+    """What a run should come to and what it takes; shown by ``gpmt recipes``, and no part of the experiment.
+
+    `top1` is a published accuracy in percent, `source` where it was published. A recipe with ``device: gpu``
+    refuses to start without one, and names the recipe `on_cpu` instead.
+    """
+
+    top1: float | None = Field(None, ge=0, le=100)
+    source: str = ""
+    hardware: str = ""
+    time: str = ""
+    device: Literal["any", "gpu"] = "any"
+    on_cpu: str | None = None
+
+
 class Data(Section):
     """The data set, where it lies, and how its pixels are augmented and normalised.
 
     Paths are relative to the folder in which the command runs. `mean` and `std` default to those of the
-    training split.
+    training split, `size` and `resize` (pixels, for images read from files) to 224 and size / 0.875. With
+    `train_limit` or `test_limit` only so many images are used, always the same ones.
     """
 
     name: Annotated[str, AfterValidator(lambda name: _known_data(name))]
     root: Path | None = None
+    train_limit: int | None = Field(None, ge=2)
+    test_limit: int | None = Field(None, ge=1)
     crop_padding: int = Field(0, ge=0)
     flip: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    size: int | None = Field(None, ge=1)
+    resize: int | None = Field(None, ge=1)
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    workers: int | None = Field(None, ge=0)
+    max_length: int | None = Field(None, ge=1)
+
+
+class Compute(Section):
+    """How the numbers are computed: devices, precision, and what is spread over processes.
+
+    `precision` is that of automatic mixed precision; by default what ``accelerate launch`` was told, else
+    float32. `sharding` decides what several processes share: with ``ddp`` each holds the whole network, with
+    ``fsdp2`` its part of every tensor.
+    """
+
+    device: Literal["auto", "cpu"] = "auto"
+    precision: Literal["float32", "bf16", "fp16"] | None = None
+    channels_last: bool = True
+    compile: bool = False
+    sharding: Literal["ddp", "fsdp2"] = "ddp"
 
 
 class Training(Section):
-    """SGD with a cosine learning rate, set once per epoch; the loss is cross-entropy."""
+    """One phase of training: the optimiser, its learning rate, and the loss, which is cross-entropy.
+
+    `batch_size` counts the images of a step, over all processes; it is computed in `accumulate` parts. The
+    learning rate is set once an epoch, as published, or with `lr_per_step` at every step. `momentum` is
+    Adam's first beta. Weight decay spares norms and biases unless `decay_norms`, as published, says
+    otherwise. `ema` is the decay of a running average of the weights, which is then what is evaluated.
+    """
 
     epochs: int = Field(0, ge=0)
     batch_size: int = Field(128, ge=2)
+    accumulate: int = Field(1, ge=1)
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = Field(0.05, gt=0)
+    lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
+    lr_per_step: bool = False
+    lr_step_epochs: int = Field(30, ge=1)
+    lr_gamma: float = Field(0.1, gt=0, le=1)
+    warmup_epochs: int = Field(0, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(5e-4, ge=0)
+    decay_norms: bool = True
+    clip_norm: float | None = Field(None, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    warmup_epochs: int = Field(0, ge=0)
+    ema: float | None = Field(None, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Training":
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov is true, but momentum is 0; give momentum, such as 0.9")
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError("nesterov is true, but is for sgd with momentum; give momentum, such as 0.9")
         if self.epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs}, but must be below epochs, which is {self.epochs}"
             )
+        if self.accumulate * 2 > self.batch_size:
+            raise ValueError(
+                f"accumulate is {self.accumulate}, but parts of at least 2 of the {self.batch_size} images of "
+                "a batch are needed; lower it"
+            )
         return self
 
-    def learning_rate(self, epoch: int) -> float:
-        """Return the rate of `epoch` (from 0): a linear rise over the warm-up epochs, then half a cosine.
+    def learning_rate(self, epoch: int, step: int = 0, steps: int = 1) -> float:
+        """Return the rate of step `step` of the `steps` of epoch `epoch`, both from 0.
 
-        >>> recipe = Training(epochs=4, lr=1.0, warmup_epochs=2)
-        >>> [recipe.learning_rate(epoch) for epoch in range(4)]
+        It rises linearly over the warm-up epochs; then it falls like half a cosine, or by `lr_gamma` every
+        `lr_step_epochs` epochs, or stays.
+
+        >>> settings = Training(epochs=4, lr=1.0, warmup_epochs=2)
+        >>> [settings.learning_rate(epoch) for epoch in range(4)]
         [0.5, 1.0, 1.0, 0.5]
         """
-        if epoch < self.warmup_epochs:
-            return self.lr * (epoch + 1) / self.warmup_epochs
-        progress = (epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * progress))
+        if not self.lr_per_step:
+            step, steps = 0, 1
+        done, warmup, total = (epoch * steps + step, self.warmup_epochs * steps, self.epochs * steps)
+        if done < warmup:
+            return self.lr * (done + 1) / warmup
+        if self.lr_schedule == "constant":
+            return self.lr
+        if self.lr_schedule == "step":
+            return self.lr * self.lr_gamma ** (epoch // self.lr_step_epochs)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (total - warmup)))
 
 
 class Dense(Training):
@@ -86,25 +154,71 @@ class Dense(Training):
 
     checkpoint: Path | None = None
 
-    @model_validator(mode="after")
-    def _has_weights(self) -> "Dense":
-        if self.checkpoint is None and not self.epochs:
-            raise ValueError("checkpoint is missing and dense.epochs is 0; give one of them, or both")
-        return self
+
+class Finetune(Training):
+    """Training while and after pruning.
+
+    `distill` is the share of the loss that asks for the outputs of the dense network instead of the labels
+    (Hinton et al. 2015, arXiv 1503.02531), both softened by `temperature`.
+    """
+
+    distill: float = Field(0.0, ge=0, le=1)
+    temperature: float = Field(2.0, gt=0)
 
 
 class Prune(Section):
-    """What is pruned, and how far; the terms are those of `gpmt.plan`."""
+    """What is pruned, how far, and when; the terms are those of `gpmt.plan`.
 
-    sparsity: Annotated[float | str, PlainValidator(lambda value: _parsed(value, parse_sparsity))]
+    `start`, `end` and `interval` count epochs of fine-tuning, in fractions too, and are for ``one-shot``
+    (`start` alone) and ``gradual``, which by default ends after three quarters of the epochs. ``ac-dc`` scales
+    the published schedule to the epochs there are. `recalibrate` is the number of training images from which
+    the batch norms' statistics are measured anew right after one-shot pruning.
+    """
+
+    sparsity: Annotated[float | int | str, PlainValidator(lambda value: _parsed(value, parse_sparsity))]
     min_kept: Annotated[
         int | str, PlainValidator(lambda value: _parsed(value, lambda v: parse_min_kept(v, 0)))
     ] = 0
     allocation: Allocation = "exact"
-    schedule: Literal["one-shot"] = "one-shot"
-    exclude: Annotated[
-        tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
-    ] = ()
+    granularity: Literal["weight", "column"] = "weight"
+    scope: Patterns | None = None
+    exclude: Patterns = ()
+    schedule: Literal["one-shot", "gradual", "ac-dc"] = "one-shot"
+    start: float = Field(0.0, ge=0)
+    end: float | None = Field(None, gt=0)
+    interval: float | None = Field(None, gt=0)
+    recalibrate: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Prune":
+        if self.schedule != "gradual":
+            for key in ("end", "interval"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key} is given, but schedule is {self.schedule}; it is for gradual")
+        if self.schedule == "ac-dc" and self.start:
+            raise ValueError("start is given, but ac-dc scales the published schedule; leave it out")
+        if self.recalibrate and (self.schedule != "one-shot" or self.start):
+            raise ValueError("recalibrate is for one-shot pruning before fine-tuning; leave it out")
+        return self
+
+    def make_schedule(self, *, epochs: int, steps_per_epoch: int) -> Schedule:
+        """Return the schedule in steps of the optimiser, for that many epochs of fine-tuning.
+
+        >>> Prune(sparsity=0.9, schedule="gradual").make_schedule(epochs=100, steps_per_epoch=10).last
+        750
+        """
+        total = epochs * steps_per_epoch
+        start = round(self.start * steps_per_epoch)
+        if self.schedule == "one-shot":
+            return OneShot(self.sparsity, at=start)
+        if self.schedule == "ac-dc":
+            return ACDC.over(self.sparsity, total, unit="step")
+        end = round((0.75 * epochs if self.end is None else self.end) * steps_per_epoch)
+        # Once an epoch, but in short trainings often enough to be gradual.
+        interval = min(1.0, epochs / 20) if self.interval is None else self.interval
+        return Gradual(
+            self.sparsity, start=start, end=end, interval=max(1, round(interval * steps_per_epoch))
+        )
 
 
 class Recipe(Section):
@@ -112,158 +226,37 @@ class Recipe(Section):
 
     title: str
     about: str = ""
+    expects: Expected = Field(default_factory=lambda: Expected.model_validate({}))
     model: Annotated[str, AfterValidator(models.check_name)]
     seed: int = Field(0, ge=0)
     data: Data
-    dense: Dense
+    compute: Compute = Field(default_factory=lambda: Compute.model_validate({}))
+    dense: Dense = Field(default_factory=lambda: Dense.model_validate({}))
     prune: Prune
-    finetune: Training
+    finetune: Finetune
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        dense, prune, epochs = self.dense, self.prune, self.finetune.epochs
+        has_weights = dense.checkpoint is not None or dense.epochs or self.model.startswith("hf:")
+        if not has_weights and prune.schedule == "one-shot" and not prune.start:
+            raise ValueError(
+                "dense.checkpoint is missing and dense.epochs is 0; give one of them, or both, or another "
+                "prune.schedule, which prunes while it trains"
+            )
+        if not has_weights and self.finetune.distill:
+            raise ValueError("finetune.distill needs a dense network; give dense.checkpoint or dense.epochs")
+        last = prune.end if prune.schedule == "gradual" else prune.start
+        if (last and last > epochs) or (prune.schedule != "one-shot" and not epochs):
+            raise ValueError(
+                f"prune.schedule is {prune.schedule} up to epoch {last or 'n'}, but finetune.epochs is {epochs}; "
+                "give enough epochs"
+            )
+        return self
 
     def to_yaml(self) -> str:
         """Return the recipe with every default written out; it reads back as the same recipe."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
-
-
-def shipped() -> tuple[str, ...]:
-    """Return the names of the recipes that come with the package."""
-    return tuple(
-        sorted(
-            p.name.removesuffix(".yaml") for p in files("gpmt.recipes").iterdir() if p.name.endswith(".yaml")
-        )
-    )
-
-
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Return a shipped recipe by name, or that of a YAML file by path, changed by ``key=value`` overrides.
-
-    A key is dotted (``finetune.lr=0.01``); its last part is enough where only one section has it
-    (``sparsity=0.95``). Values are read as YAML. Raises RecipeError with every error, one on a line.
-    """
-    settings = _read(name)
-    for override in overrides:
-        _apply(settings, override)
-    try:
-        return Recipe.model_validate(settings)
-    except ValidationError as error:
-        sentences = [_sentence(detail) for detail in error.errors(include_url=False)]
-        if len(sentences) == 1:
-            raise RecipeError(f"recipe {name}: {sentences[0]}") from error
-        lines = "".join(f"\n  {sentence}" for sentence in sentences)
-        raise RecipeError(f"recipe {name} has {len(sentences)} errors:{lines}") from error
-
-
-def _read(name: str) -> dict[str, Any]:
-    if name in shipped():
-        text = files("gpmt.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    elif "/" in name or Path(name).suffix in (".yaml", ".yml"):
-        try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise RecipeError(
-                f"recipe {name} cannot be read ({reason}); give a YAML file or a shipped name"
-            ) from error
-    else:
-        raise RecipeError(f"recipe {name} is not known; {did_you_mean(name, shipped())}")
-    try:
-        settings = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise RecipeError(f"recipe {name} is not valid YAML ({error.problem}{place}); correct it") from error
-    except yaml.YAMLError as error:  # a byte that YAML does not allow
-        raise RecipeError(f"recipe {name} is not valid YAML ({error}); correct it") from error
-    if not isinstance(settings, dict):
-        raise RecipeError(f"recipe {name} holds no settings; it must have keys such as title, model and data")
-    return settings
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe loading that refuses a key given twice, where plain YAML would silently take the second."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: list[Any] = []  # a key may be unhashable, which the loader itself refuses
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key} is given twice", key_node.start_mark
-                )
-            seen.append(key)
-        return super().construct_mapping(node, deep)
-
-
-def _keys(section: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted keys of a recipe."""
-    for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name
-
-
-def _apply(settings: dict[str, Any], override: str) -> None:
-    """Set the value of one ``key=value``."""
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise RecipeError(f"override {override} has no value; write key=value, such as sparsity=0.9")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
-    *sections, last = _full_key(key.strip()).split(".")
-    for section in sections:
-        inner = settings.get(section)
-        settings[section] = inner = dict(inner) if isinstance(inner, Mapping) else {}
-        settings = inner
-    settings[last] = value
-
-
-def _full_key(key: str) -> str:
-    """Complete a key of an override to its dotted form."""
-    known = list(_keys())
-    matches = [full for full in known if full == key] or [full for full in known if full.endswith(f".{key}")]
-    if inside := [full for full in known if full.startswith(f"{key}.")]:
-        raise RecipeError(f"override {key} is a section; give one of {', '.join(inside)}")
-    if len(matches) > 1:
-        raise RecipeError(f"override {key} could be {' or '.join(matches)}; give the dotted key")
-    if not matches:
-        short = [full.rpartition(".")[2] for full in known] if "." not in key else known
-        raise RecipeError(f"override {key} is not a key of a recipe; {did_you_mean(key, set(short))}")
-    return matches[0]
-
-
-def _sentence(detail: Any) -> str:
-    """Turn one of pydantic's errors into a line: the key, its value and the remedy."""
-    key = ".".join(str(part) for part in detail["loc"])
-    match detail["type"]:
-        case "missing":
-            return f"{key} is missing; add it"
-        case "extra_forbidden":
-            *sections, last = detail["loc"]
-            return f"{key} is not a key of a recipe; {did_you_mean(last, _fields_at(sections))}"
-        case "value_error":  # one of our own sentences, which starts with the name of a field
-            message = str(detail["ctx"]["error"])
-            *sections, last = detail["loc"]
-            if not message.startswith(str(last)):
-                sections = [*sections, last]
-            return ".".join([*map(str, sections), message])
-        case "model_type" | "dict_type":
-            return f"{key} is {detail['input']!r}, but must be a section with keys of its own"
-    problem = (
-        detail["msg"]
-        .replace("Input should", "must")
-        .replace("a valid tuple", "a list")
-        .replace("a valid", "a")
-    )
-    return f"{key} is {detail['input']!r}, but {problem}"
-
-
-def _fields_at(sections: Sequence[Any]) -> list[str]:
-    section: Any = Recipe
-    for name in sections:
-        section = section.model_fields[name].annotation
-    return list(section.model_fields)
 
 
 def _known_data(name: str) -> str:

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from gpmt.errors import GpmtError
 from gpmt.macs import count_macs, sparse_macs
+from gpmt.training.allowance import Allowance, Spent
+from gpmt.training.devices import make_accelerator
 from gpmt.training.environment import machine, versions
 from gpmt.training.experiment import Experiment
 from gpmt.training.folder import RunFolder
+from gpmt.training.models import construct
 from gpmt.training.progress import Reporter
 from gpmt.training.recipe import Recipe
 from gpmt.verification import verify
@@ -21,32 +24,51 @@ class Interrupted(KeyboardInterrupt):
     """The user stopped the run; the text says how far it got."""
 
 
+class Stopped(Exception):
+    """The run used up the minutes or epochs that it was given; the text says how far it got."""
+
+
 def run(
-    recipe: Recipe, out: Path, *, resume: bool = False, force: bool = False, command: str = ""
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    dense_from: Path | None = None,
+    max_minutes: float | None = None,
+    max_epochs: int | None = None,
+    tensorboard: bool = False,
+    command: str = "",
 ) -> dict[str, Any]:
     """Carry out `recipe`, write everything into the folder `out`, and return the metrics.
 
     With `resume` the run goes on after the last epoch that was finished, with the same result as if it had
     not been stopped; a finished run is returned as it is. With `force` the run in `out` is overwritten.
-    `command` is noted in the metrics. In the metrics, sparsity and accuracy are fractions, times are seconds.
+    `dense_from` is the folder of a run with the same dense network, which is taken from there. After
+    `max_minutes` or `max_epochs` of this call, the run stops with its state saved. `tensorboard` writes the
+    curves for TensorBoard too, and `command` is noted in the metrics. In the metrics, sparsity and accuracy
+    are fractions, times are seconds.
 
     What can be wrong with recipe, data, checkpoint and budget is found before `out` is touched. Raises the
-    subclasses of GpmtError, and `Interrupted` on Ctrl-C.
+    subclasses of GpmtError, `Interrupted` on Ctrl-C, and `Stopped`.
     """
     folder = RunFolder(out)
     folder.check(recipe, resume=resume, force=force)
-    # Accelerate takes part in a CPU-only torchrun only when told that the CPU is meant.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    accelerator = make_accelerator(recipe)
     reporter = Reporter(silent=not accelerator.is_main_process)
     if resume and (metrics := folder.finished()):
         reporter.line(f"{out} is finished already")
         return metrics
     state = folder.load_state() if resume else None
-    experiment = Experiment(recipe, folder, accelerator, reporter, state=state)
+    allowance = Allowance(minutes=max_minutes, epochs=max_epochs)
+    experiment = Experiment(
+        recipe, folder, accelerator, reporter, allowance, state=state, dense_from=dense_from
+    )
+    accelerator.wait_for_everyone()  # all have read what the first may now remove
     if accelerator.is_main_process:
-        folder.start(recipe, resume=resume)
+        folder.start(recipe, resume=resume, tensorboard=tensorboard)
     reporter.log = folder.log
-    experiment.record["commands"].append(command)
+    experiment.setup.record["commands"].append(command)
     reporter.line(f"{recipe.title}: {command}")
     try:
         experiment.carry_out()
@@ -54,13 +76,35 @@ def run(
     except KeyboardInterrupt:
         reporter.line(f"interrupted {experiment.progress}")
         raise Interrupted(experiment.progress) from None
+    except Spent as spent:
+        reporter.line(f"stopped {spent}, {experiment.progress}")
+        raise Stopped(f"{spent}, {experiment.progress}") from None
+    except RuntimeError as error:
+        if sentence := _machine_failure(error, experiment.progress):
+            raise GpmtError(sentence) from error
+        raise
     broadcast_object_list(results)
     return results[0] or {}
 
 
+def _machine_failure(error: RuntimeError, progress: str) -> str | None:
+    """Say what the machine lacked, or return None for an error of another kind."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            f"the device ran out of memory {progress}; lower batch_size or raise accumulate, and start again"
+        )
+    if "DataLoader worker" in str(error):
+        return (
+            f"a process that reads data was killed {progress}, probably for want of memory; lower "
+            "data.workers and go on with --resume"
+        )
+    return None
+
+
 def _finish(experiment: Experiment) -> dict[str, Any]:
     """Verify the files that were written, and write the metrics."""
-    recipe, folder, record = experiment.recipe, experiment.folder, experiment.record
+    setup = experiment.setup
+    recipe, folder, record = setup.recipe, setup.folder, setup.record
     prune = recipe.prune
     verification = verify(
         folder.model,
@@ -68,15 +112,23 @@ def _finish(experiment: Experiment) -> dict[str, Any]:
         # The authors' scheme meets the total only nearly, by design.
         sparsity=None if prune.allocation == "reference" else prune.sparsity,
         min_kept=prune.min_kept,
+        scope=prune.scope,
+        exclude=prune.exclude,
+        granularity=prune.granularity,
     )
     fewest = min(verification.tensors, key=lambda tensor: tensor.kept)
     history = record["history"]
-    macs = count_macs(experiment.network, experiment.source.input_shape, exclude=prune.exclude)
+    prunes_first = prune.schedule == "one-shot" and not prune.start
+    plain = construct(
+        recipe.model, num_classes=len(setup.source.classes), input_shape=setup.source.input_shape
+    ).to(setup.accelerator.device)
+    macs = count_macs(plain, setup.source.example(), scope=prune.scope, exclude=prune.exclude)
     metrics = {
         "title": recipe.title,
         "seed": recipe.seed,
         "dense": history["dense"][-1]["test"],
-        "pruned": history["finetune"][0]["test"],
+        "pruned": history["finetune"][0]["test"] if prunes_first else None,
+        "recalibrated": history["finetune"][0].get("recalibrated"),
         "finetuned": history["finetune"][-1]["test"],
         "sparsity": verification.pruned / verification.numel,
         "weights": verification.numel,
@@ -92,13 +144,13 @@ def _finish(experiment: Experiment) -> dict[str, Any]:
         "fewest_kept": {"name": fewest.name, "kept": fewest.kept, "weights": fewest.numel},
         "verification": verification.to_dict(),
         **record,
-        "images": {"train": experiment.source.train_size, "test": experiment.source.test_size},
+        "images": {"train": setup.source.train_size, "test": setup.source.test_size},
         "recipe": recipe.model_dump(mode="json"),
-        "machine": machine(experiment.accelerator),
+        "machine": machine(setup.accelerator),
         "versions": versions(),
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     folder.finish(metrics)
     for line in str(verification).splitlines():
-        experiment.reporter.line(line)
+        setup.reporter.line(line)
     return metrics

@@ -1,0 +1,173 @@
+"""``gpmt eval``: the accuracy of a checkpoint, its sparsity and its cost, beside what was published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpmt.cli.options import AsJson, ModelName, examples, print_json
+from gpmt.errors import GpmtError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gpmt.formats.checkpoint import Checkpoint
+    from gpmt.training.evaluation import Evaluation
+    from gpmt.training.recipe import Recipe
+
+EXAMPLES = examples(
+    "gpmt eval gp90.pth.tar --recipe imagenet-resnet50-gp90 data.root=imagenet",
+    "gpmt eval resnet18.pth --model torchvision:resnet18 --data imagenet --root imagenet test_limit=1000",
+    "gpmt eval runs/cifar10-resnet20",
+    "gpmt eval hf:my-classifier --data hf --root my-dataset",
+)
+
+
+def eval(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A checkpoint, the folder of a run, or hf:FOLDER, a network that brings its own weights.",
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Settings of the data: root, mean, std, size, resize, interpolation, test_limit, workers.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RECIPE",
+            help="The experiment that FILE belongs to: a shipped name or a YAML file, which says the network, the "
+            "data, and the accuracy published. The folder of a run has its own.",
+        ),
+    ] = None,
+    model: ModelName = None,
+    data: Annotated[str | None, typer.Option(metavar="NAME", help="The data set, such as imagenet.")] = None,
+    root: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the data set lies.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a checkpoint on the test split of a data set, and show its sparsity, layers and MACs.
+
+    Files of torch.save come in any of the usual shapes: bare weights, names prefixed `module.`, a training state
+    with optimiser, tensors saved on a GPU. With a recipe, the published accuracy stands beside the measured one.
+    """
+    from accelerate import PartialState
+
+    from gpmt.formats.checkpoint import load_checkpoint
+    from gpmt.training.evaluation import evaluate_checkpoint
+
+    checkpoint = None
+    if target.startswith("hf:"):
+        model = target
+    else:
+        path = Path(target)
+        if (path / "recipe.yaml").is_file():
+            recipe = recipe or str(path / "recipe.yaml")
+            path = path / "model.pt"
+        checkpoint = load_checkpoint(path)
+    resolved = _resolve(checkpoint, recipe, overrides or [], model=model, data=data, root=root)
+    result = evaluate_checkpoint(resolved, checkpoint, batch_size=batch_size)
+    if not PartialState().is_main_process:
+        return
+    if as_json:
+        print_json({"file": target, **result.to_dict()})
+    else:
+        _print(result)
+
+
+def _resolve(
+    checkpoint: Checkpoint | None,
+    recipe: str | None,
+    overrides: list[str],
+    *,
+    model: str | None,
+    data: str | None,
+    root: Path | None,
+) -> Recipe:
+    """Return the recipe that has the checkpoint as its dense network."""
+    from gpmt.training.recipe_file import load_recipe, make_recipe
+
+    settings = {
+        "model": model,
+        "data.name": data,
+        "data.root": root,
+        "dense.checkpoint": checkpoint and checkpoint.path,
+    }
+    # JSON strings are YAML, whatever a path holds.
+    given = [f"{key}={json.dumps(str(value))}" for key, value in settings.items() if value is not None]
+    if recipe is not None:
+        return load_recipe(recipe, [*given, *overrides])
+
+    from gpmt.cli.network import recorded_name
+
+    if model is None and checkpoint is not None:
+        model = recorded_name(checkpoint)
+    if model is None:
+        raise GpmtError(
+            f"{settings['dense.checkpoint']} does not say which network it belongs to; "
+            "name it with --model, or give --recipe"
+        )
+    if data is None:
+        raise GpmtError(
+            "there are no data to evaluate on; give --data NAME and --root FOLDER, or --recipe NAME data.root=FOLDER"
+        )
+    bare = {"title": "evaluation", "model": model, "data": {}, "prune": {"sparsity": 0}, "finetune": {}}
+    return make_recipe(bare, [*given, *overrides], label="gpmt eval")
+
+
+def _print(result: Evaluation) -> None:
+    from gpmt.report.tables import check_lines, console, count_table
+
+    screen = console()
+    verification, score = result.verification, result.score
+    screen.print(count_table(verification.tensors, macs=result.macs, unit=verification.unit, out=screen))
+    screen.print(check_lines(verification), soft_wrap=True)
+    macs = result.total_macs
+    screen.print(
+        f"{result.recipe.model}: {result.parameters:,} parameters, {macs['dense']:,} MACs, "
+        f"{macs['sparse']:,} without the zeros"
+    )
+    screen.print(_score_table(result))
+    if (top1 := result.published_top1) is not None:
+        difference, source = score.top1 - top1, result.recipe.expects.source
+        screen.print(
+            f"top-1 is {abs(difference) * 100:.2f} points {'below' if difference < 0 else 'above'} "
+            f"the published {top1:.2%}{f' ({source})' if source else ''}",
+            soft_wrap=True,
+        )
+    for note in result.notes():
+        screen.print(f"note: {note}", soft_wrap=True)
+    screen.print(
+        f"{score.images:,} images in {result.seconds:.1f} s ({score.images / result.seconds:,.1f} images/s)"
+    )
+
+
+def _score_table(result: Evaluation) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("", "sparsity", "top-1", "top-5", "loss", "images"):
+        table.add_column(column, justify="right" if column else "left")
+    score = result.score
+    top5 = "–" if score.top5 is None else f"{score.top5:.2%}"
+    table.add_row(
+        "measured",
+        f"{result.sparsity:.4%}",
+        f"{score.top1:.2%}",
+        top5,
+        f"{score.loss:.4f}",
+        f"{score.images:,}",
+    )
+    if result.published_top1 is not None:
+        table.add_row("published", f"{result.published_sparsity:.4%}", f"{result.published_top1:.2%}")
+    return table

@@ -1,0 +1,137 @@
+"""``gpmt recipes``: which experiments come with the package, and what each expects."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpmt.cli.options import AsJson, examples, print_json, working
+from gpmt.core.budget import parse_sparsity
+from gpmt.errors import GpmtError, RecipeError
+
+if TYPE_CHECKING:
+    from gpmt.training.recipe import Recipe
+
+EXAMPLES = examples(
+    "gpmt recipes",
+    "gpmt recipes imagenet-resnet50-gp90",
+    "gpmt recipes imagenet-resnet50-gp90 --resolved > own.yaml",
+)
+
+NOTE = """\
+Times are estimates where they begin with ~ or <; one-shot runs include the dense network, which --dense-from takes \
+from another run. `gpmt recipes NAME` shows a recipe with its command, `gpmt run NAME data.root=FOLDER` starts it."""
+
+_SCHEDULES = ("one-shot", "gradual", "ac-dc")
+
+
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(help="Show this one: a shipped recipe's name, or the path of a YAML file.")
+    ] = None,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Show NAME with all it inherits and every default.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the recipes that come with the package, by network and data, or show one of them."""
+    try:
+        from gpmt.training.recipe_file import load_recipe, shipped
+    except ImportError as error:
+        raise GpmtError(f"gpmt recipes needs {error.name}, which is missing; install gpmt[train]") from None
+
+    if name is None:
+        if resolved:
+            raise RecipeError("--resolved is given, but no NAME; name a recipe, such as digits")
+        with working("reading the recipes", quiet=as_json):
+            listed = [(name, load_recipe(name)) for name in shipped()]
+        listed.sort(key=lambda item: _order(*item))
+        if as_json:
+            print_json({"recipes": [_facts(*item) for item in listed]})
+        else:
+            _print(listed)
+        return
+    recipe = load_recipe(name)
+    if as_json:
+        print_json({**_facts(name, recipe), "settings": recipe.model_dump(mode="json")})
+    else:
+        file = files("gpmt.recipes").joinpath(f"{name}.yaml") if name in shipped() else Path(name)
+        print(recipe.to_yaml() if resolved else file.read_text(encoding="utf-8"), end="")
+
+
+def _order(name: str, recipe: Recipe) -> tuple[Any, ...]:
+    """Sort by data and network; within those the dense one comes first and the short ones last."""
+    prune = recipe.prune
+    return (
+        _experiment(recipe),
+        name.endswith("-short"),
+        _SCHEDULES.index(prune.schedule),
+        prune.min_kept != 0,
+        parse_sparsity(prune.sparsity),
+        name,
+    )
+
+
+def _experiment(recipe: Recipe) -> str:
+    return f"{recipe.data.name}, {recipe.model}"
+
+
+def _facts(name: str, recipe: Recipe) -> dict[str, Any]:
+    """What a recipe is and what it expects, as JSON takes it; the accuracy is in percent."""
+    prune = recipe.prune
+    return {
+        "name": name,
+        "title": recipe.title,
+        "about": recipe.about,
+        "model": recipe.model,
+        "data": recipe.data.name,
+        "sparsity": prune.sparsity,
+        "min_kept": prune.min_kept,
+        "granularity": prune.granularity,
+        "schedule": prune.schedule,
+        **recipe.expects.model_dump(mode="json"),
+    }
+
+
+def _print(listed: list[tuple[str, Recipe]]) -> None:
+    from rich.table import Table
+
+    from gpmt.report.tables import console
+
+    screen = console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("recipe", "sparsity", "minimum", "schedule", "published\ntop-1", "hardware", "time"):
+        left = title in ("recipe", "schedule", "hardware")
+        table.add_column(title, justify="left" if left else "right", no_wrap=True, vertical="bottom")
+    for experiment, group in groupby(listed, key=lambda item: _experiment(item[1])):
+        table.add_row()
+        table.add_row(experiment, style="bold")
+        for name, recipe in group:
+            table.add_row(*_row(name, recipe))
+    screen.print(table)
+    screen.print(f"\n{NOTE}")
+
+
+def _row(name: str, recipe: Recipe) -> tuple[str, ...]:
+    prune, expects = recipe.prune, recipe.expects
+    dense = not parse_sparsity(prune.sparsity)
+    return (
+        f"  {name}",
+        "dense" if dense else _sparsity(recipe),
+        "" if prune.min_kept == 0 else str(prune.min_kept),
+        "" if dense else prune.schedule,
+        "" if expects.top1 is None else f"{expects.top1:.2f} %",
+        expects.hardware,
+        expects.time,
+    )
+
+
+def _sparsity(recipe: Recipe) -> str:
+    sparsity = recipe.prune.sparsity
+    if recipe.prune.granularity == "column":  # few enough to count
+        return f"{sparsity} cols"
+    return f"{float(100 * parse_sparsity(sparsity)):.5g} %"

@@ -1,0 +1,68 @@
+"""States of networks and optimisers in full, also where every process holds only its part of each tensor."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether the processes share the parameters among them, as with FSDP2."""
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def model_state(network: nn.Module) -> dict[str, Any]:
+    """Return the network's state_dict with whole tensors; of a sharded one, in the first process alone.
+
+    All processes have to call it together, as all functions here.
+    """
+    return get_model_state_dict(network, options=FULL) if is_sharded(network) else network.state_dict()
+
+
+def load_model_state(network: nn.Module, state: Mapping[str, Any], *, strict: bool = True) -> None:
+    """Load whole tensors, given in every process, into a network, sharded or not."""
+    if is_sharded(network):
+        options = StateDictOptions(full_state_dict=True, strict=strict)
+        set_model_state_dict(network, dict(state), options=options)
+    else:
+        network.load_state_dict(state, strict=strict)
+
+
+def optimizer_state(network: nn.Module, optimizer: Optimizer) -> dict[str, Any] | None:
+    """Return the optimiser's state_dict with whole tensors, or None where it has none yet."""
+    if not is_sharded(network):
+        return optimizer.state_dict()
+    # Asked for an empty state, PyTorch would make one by a step of the optimiser, which is not ours to take.
+    return get_optimizer_state_dict(network, _plain(optimizer), options=FULL) if optimizer.state else None
+
+
+def load_optimizer_state(network: nn.Module, optimizer: Optimizer, state: Mapping[str, Any] | None) -> None:
+    """Load what `optimizer_state` returned, given in every process.
+
+    For a sharded network this takes a step with a learning rate of 0: load the network afterwards, and a
+    Pruner last.
+    """
+    if state is None:
+        return
+    if is_sharded(network):
+        options = StateDictOptions(full_state_dict=True)
+        set_optimizer_state_dict(network, _plain(optimizer), dict(state), options=options)
+    else:
+        optimizer.load_state_dict(state)
+
+
+def _plain(optimizer: Optimizer) -> Optimizer:
+    """Return the optimiser inside Accelerate's wrapper."""
+    inner: Optimizer = getattr(optimizer, "optimizer", optimizer)
+    return inner

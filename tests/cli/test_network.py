@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from gpmt.cli.network import find_network
+from gpmt.errors import CheckpointError, GpmtError, RecipeError
+from gpmt.formats.checkpoint import load_checkpoint
+from gpmt.training.models import construct
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def saved(module: torch.nn.Module, **described: object):
+    torch.save({"state_dict": module.state_dict(), "gpmt": described}, "model.pt")
+    return load_checkpoint("model.pt")
+
+
+def test_a_network_for_series():
+    model = construct("fastgrnn", num_classes=6, input_shape=(5, 4))
+    checkpoint = saved(model)
+    network = find_network(checkpoint, model="fastgrnn", input_shape="5x4")
+    assert network.macs["linear.weight"] == 6 * 80
+    assert torch.equal(network.module.W1.weight, model.W1.weight)
+    with pytest.raises(RecipeError, match=r"it takes series .*, not inputs of shape 3x32x32"):
+        find_network(checkpoint, model="fastgrnn", input_shape="3x32x32")
+    with pytest.raises(GpmtError, match=r"^--input is 5xa, but must be sizes such as 3x224x224"):
+        find_network(checkpoint, model="fastgrnn", input_shape="5xa")
+
+
+def test_a_text_classifier_needs_no_shape():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        vocab_size=9,
+        max_position_embeddings=16,
+    )
+    config.save_pretrained("bert")
+    checkpoint = saved(construct("hf:bert", num_classes=3, input_shape=(16,)))
+    network = find_network(checkpoint, model="hf:bert", input_shape=None)
+    assert network.macs["bert.encoder.layer.0.output.dense.weight"] == 16 * 8 * 8
+    assert network.macs["classifier.weight"] == 3 * 8
+    shorter = find_network(checkpoint, model="hf:bert", input_shape="4")
+    assert shorter.macs["bert.encoder.layer.0.output.dense.weight"] == 4 * 8 * 8
+    with pytest.raises(RecipeError, match="takes texts"):
+        find_network(checkpoint, model="hf:bert", input_shape="3x32x32")
+
+
+def test_a_network_of_the_users_own(tmp_path):
+    (tmp_path / "net_for_the_command_line.py").write_text(
+        "from torch import nn\n\ndef make():\n    return nn.Sequential(nn.Linear(4, 3))\n"
+    )
+    checkpoint = saved(torch.nn.Sequential(torch.nn.Linear(4, 3)))
+    network = find_network(checkpoint, model="net_for_the_command_line:make", input_shape="4")
+    assert network.macs == {"0.weight": 12}
+
+
+def test_a_file_cannot_choose_code_to_run(tmp_path):
+    (tmp_path / "net_that_must_not_run.py").write_text("open('ran', 'w')\n")
+    checkpoint = saved(torch.nn.Linear(4, 3), model={"name": "net_that_must_not_run:make"}, input_shape=[4])
+    assert find_network(checkpoint, model=None, input_shape=None) is None
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["hf:gone", "resnet21", 7, None])
+def test_a_name_in_a_file_that_stands_for_nothing_here_is_passed_over(name):
+    checkpoint = saved(torch.nn.Linear(4, 3), model={"name": name}, input_shape=[4])
+    assert find_network(checkpoint, model=None, input_shape=None) is None
+
+
+def test_weights_of_another_network():
+    checkpoint = saved(torch.nn.Linear(4, 3))
+    with pytest.raises(CheckpointError, match=r"model.pt does not fit wrn-10-1: tensors \d+ missing"):
+        find_network(checkpoint, model="wrn-10-1", input_shape="3x8x8")
+
+
+def test_a_finished_run_names_its_network():
+    model = construct("wrn-10-1", num_classes=7, input_shape=(3, 8, 8))
+    checkpoint = saved(model, model={"name": "wrn-10-1", "num_classes": 7}, input_shape=[3, 8, 8])
+    network = find_network(checkpoint, model=None, input_shape=None)
+    assert network.macs["linear.weight"] == 7 * 64
