@@ -22,7 +22,7 @@ class Allowance:
         self._done += 1
         reasons: list[str | None] = [None]
         if self.epochs is not None and self._done >= self.epochs:
-            reasons = [f"after {self._done} epochs"]
+            reasons = [f"after {self._done} epoch{'s' * (self._done > 1)}"]
         elif self.minutes is not None and time.monotonic() - self._start >= 60 * self.minutes:
             reasons = [f"after {self.minutes:g} minutes"]
         broadcast_object_list(reasons)  # clocks differ

@@ -81,7 +81,9 @@ class Evaluation:
         notes = []
         name, images, top1 = self.recipe.data.name, self.score.images, self.score.top1
         if images != FULL_TEST.get(name, images):
-            error = math.sqrt(top1 * (1 - top1) / images)
+            # Laplace's rule: none right among few images does not mean that none ever is.
+            share = (top1 * images + 1) / (images + 2)
+            error = math.sqrt(share * (1 - share) / images)
             notes.append(
                 f"these are {images:,} images, not the {FULL_TEST[name]:,} that {name} is evaluated on; "
                 f"the standard error of top-1 is {error:.2%}"

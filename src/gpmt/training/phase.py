@@ -111,11 +111,11 @@ class Phase:
     def _score_untrained(self) -> None:
         """Evaluate before the first epoch, and again once the batch norms are recalibrated."""
         setup, images = self.setup, 0
-        row: dict[str, Any] = {"epoch": 0, "test": asdict(score := setup.evaluate(self.evaluated))}
-        setup.reporter.line(f"{self.name} before training: {score}")
         if self.pruner is not None:
             self._note_plan()
             images = setup.recipe.prune.recalibrate
+        row: dict[str, Any] = {"epoch": 0, "test": asdict(score := setup.evaluate(self.evaluated))}
+        setup.reporter.line(f"{self.name} before training: {score}")
         if images:
             batches = setup.source.plain_batches(RECALIBRATION_BATCH, images=images)
             update_bn(batches, setup.network)
@@ -211,7 +211,8 @@ class Phase:
             return None
         copy = self.setup.another_network()
         copy.load_state_dict(self.setup.network.state_dict())
-        return AveragedModel(copy, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema), use_buffers=True)
+        mean = get_ema_multi_avg_fn(self.settings.ema)  # type: ignore[no-untyped-call]
+        return AveragedModel(copy, multi_avg_fn=mean, use_buffers=True)
 
     def _make_objective(self) -> Objective:
         settings = self.settings

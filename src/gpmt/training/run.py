@@ -118,6 +118,7 @@ def _finish(experiment: Experiment) -> dict[str, Any]:
     )
     fewest = min(verification.tensors, key=lambda tensor: tensor.kept)
     history = record["history"]
+    first, last = history["finetune"][0], history["finetune"][-1]
     prunes_first = prune.schedule == "one-shot" and not prune.start
     plain = construct(
         recipe.model, num_classes=len(setup.source.classes), input_shape=setup.source.input_shape
@@ -127,9 +128,9 @@ def _finish(experiment: Experiment) -> dict[str, Any]:
         "title": recipe.title,
         "seed": recipe.seed,
         "dense": history["dense"][-1]["test"],
-        "pruned": history["finetune"][0]["test"] if prunes_first else None,
-        "recalibrated": history["finetune"][0].get("recalibrated"),
-        "finetuned": history["finetune"][-1]["test"],
+        "pruned": first["test"] if prunes_first else None,
+        "recalibrated": first.get("recalibrated"),
+        "finetuned": last.get("recalibrated", last["test"]),
         "sparsity": verification.pruned / verification.numel,
         "weights": verification.numel,
         "kept": verification.kept,

@@ -59,7 +59,7 @@ def load_optimizer_state(network: nn.Module, optimizer: Optimizer, state: Mappin
         options = StateDictOptions(full_state_dict=True)
         set_optimizer_state_dict(network, _plain(optimizer), dict(state), options=options)
     else:
-        optimizer.load_state_dict(state)
+        optimizer.load_state_dict(dict(state))
 
 
 def _plain(optimizer: Optimizer) -> Optimizer:
