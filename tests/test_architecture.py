@@ -18,6 +18,7 @@ ORDER = [
     "core",
     "prune",
     "pruner",
+    "integrations",
     "formats",
     "verification",
     "macs",

@@ -327,10 +327,12 @@ def _zero_bits(tensor: Tensor, keep: Tensor) -> None:
     a fraction of the time of `masked_fill_` on a CPU.
     """
     integer = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
-    bits = tensor.detach().view(integer)
-    rows = PIECE * len(bits) // max(1, bits.numel()) if bits.is_cpu else len(bits)
-    pieces = (torch.split(each, max(1, rows)) for each in (bits, keep.to(bits.device)))
-    for piece, kept in zip(*pieces, strict=True):
+    bits, keep = tensor.detach().view(integer), keep.to(tensor.device)
+    if not bits.is_cpu or bits.numel() <= PIECE:
+        bits.bitwise_and_(keep)
+        return
+    rows = max(1, PIECE * len(bits) // bits.numel())
+    for piece, kept in zip(torch.split(bits, rows), torch.split(keep, rows), strict=True):
         piece.bitwise_and_(kept)
 
 

@@ -73,7 +73,10 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch):
     ("arguments", "sentence"),
     [
         (["digit", "seed=0,1"], "error: recipe digit is not known; did you mean digits?"),
-        (["digits", "sed=0,1"], "error: override sed is not a key of a recipe; did you mean seed?"),
+        (
+            ["digits", "sparsty=0,0.5"],
+            "error: override sparsty is not a key of a recipe; did you mean sparsity?",
+        ),
         (["digits", "seed=0"], "error: the sweep has a single run; give a list of values"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
 import subprocess
@@ -30,17 +31,16 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Run the script once as two processes and return what each found."""
     folder = tmp_path_factory.mktemp("fsdp")
     command = [sys.executable, str(SCRIPT)]
-    processes = [
-        subprocess.Popen([*command, str(rank), "2", str(folder)], stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    try:
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context((folder / f"errors{rank}").open("w+")) for rank in range(2)]
+        processes = [
+            subprocess.Popen([*command, str(rank), "2", str(folder)], stderr=files[rank]) for rank in range(2)
+        ]
         for process in processes:
-            _, errors = process.communicate(timeout=300)
-            assert process.returncode == 0, errors
-    finally:
-        for process in processes:
-            process.kill()
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        for process, errors in zip(processes, files, strict=True):
+            assert process.wait(timeout=300) == 0, Path(errors.name).read_text()
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -302,7 +302,7 @@ def test_a_recipe_for_a_gpu_names_a_short_one_for_the_cpu(name):
 def test_a_recipe_is_a_readable_document(name):
     lines = text(name).splitlines()
     settings = next(number for number, line in enumerate(lines) if not line.startswith("#"))
-    assert 2 <= settings
+    assert settings >= 2
     assert not any(line.startswith("#") for line in lines[settings:])
     assert max(map(len, lines)) <= 118
     # What a child must not inherit.

@@ -128,8 +128,8 @@ def test_a_grid_that_is_not_valid(settings: list[str], variants: list[str], sent
     ("settings", "error", "sentence"),
     [
         (["sparsity=0.9,0.9999", "min_kept=0,10%"], BudgetError, "^sparsity=0.9 min_kept=10%: sparsity 0.9 keeps"),
-        (["schedule=one-shot,ac-dc", "finetune.batch_size=1000"], BudgetError,
-         "^schedule=ac-dc: total is 5 steps, but|^schedule=ac-dc: "),
+        (["schedule=one-shot,ac-dc", "finetune.epochs=1", "finetune.batch_size=1000"], BudgetError,
+         "^schedule=ac-dc: total is 2 steps, but AC/DC needs at least 5"),
         (["data.name=digits,mnist"], DataError, "^name=mnist: data.root is not given"),
         (["model=mobilenet-digits,lenet5-caffe"], RecipeError, "^model=lenet5-caffe: model is lenet5-caffe, which"),
         (["checkpoint=null,nowhere.pt"], CheckpointError, "^checkpoint=nowhere.pt: nowhere.pt does not exist"),
@@ -137,8 +137,13 @@ def test_a_grid_that_is_not_valid(settings: list[str], variants: list[str], sent
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_found_before_any_run_starts(
-    tmp_path: Path, settings: list[str], error: type[Exception], sentence: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: list[str],
+    error: type[Exception],
+    sentence: str,
 ):
+    monkeypatch.delattr(run, "Child")
     with pytest.raises(error, match=sentence):
         sweep(make_grid("digits", settings), tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
@@ -225,6 +230,22 @@ def test_a_sweep_that_is_interrupted_goes_on_where_it_stopped(
     assert Path(metrics(copied, FIRST)["dense_from"]) == copied / SECOND
     assert len(metrics(copied, FIRST)["commands"]) == 2
     assert (copied / SECOND / "metrics.json").stat().st_mtime_ns == untouched
+
+
+def test_runs_without_their_dense_network_are_not_started(tmp_path: Path):
+    results = sweep(grid("dense.lr=1e30"), tmp_path / "sweep")
+    assert results["runs"] == results["summary"] == []
+    first, second = results["failed"]
+    assert first["error"].startswith(
+        "the loss became nan in epoch 1 of dense; lower dense.lr, which is 1e+30"
+    )
+    assert second == {
+        "run": SECOND,
+        "folder": SECOND,
+        "error": f"its dense network was to come from {FIRST}, which failed",
+    }
+    assert not (tmp_path / "sweep" / SECOND).exists()
+    assert (tmp_path / "sweep" / "results.csv").read_text() == ""
 
 
 def test_resuming_a_finished_sweep_starts_nothing(swept, copied: Path, monkeypatch: pytest.MonkeyPatch):

@@ -59,6 +59,7 @@ def eval(
 
     Files of torch.save come in any of the usual shapes: bare weights, names prefixed `module.`, a training state
     with optimiser, tensors saved on a GPU. With a recipe, the published accuracy stands beside the measured one.
+    Nothing that is found changes the exit code: to hold a file against a promise, see `gpmt verify`.
     """
     from accelerate import PartialState
 

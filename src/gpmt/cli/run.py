@@ -87,7 +87,7 @@ def run(
             print_json(metrics)
         else:
             _print(metrics, out)
-    if not metrics["verification"]["ok"]:
+    if not metrics["verified"]:
         raise typer.Exit(1)
 
 
@@ -108,12 +108,15 @@ def _print(metrics: dict[str, Any], out: Path) -> None:
         table.add_row(name, f"{score['top1']:.2%}", top5, f"{score['loss']:.4f}")
     screen.print(table)
     fewest = metrics["fewest_kept"]
-    verdict = "verified" if metrics["verification"]["ok"] else "NOT as promised, see metrics.json"
+    verdict = "verified" if metrics["verified"] else "NOT as promised, see metrics.json"
     screen.print(
-        f"{metrics['sparsity']:.4%} of {metrics['weights']:,} prunable weights are zero ({verdict}); "
+        f"{metrics['sparsity']:.4%} of {metrics['weights']:,} prunable {metrics['unit']} are zero ({verdict}); "
         f"the fewest kept in a tensor are {fewest['kept']:,} of {fewest['weights']:,}, in {fewest['name']}",
         soft_wrap=True,
     )
+    if dead := metrics["dead"]:
+        some = ", ".join(dead[:3]) + (", ..." if len(dead) > 3 else "")
+        screen.print(f"no weight is left in {len(dead)} of the tensors: {some}", soft_wrap=True)
     screen.print(
         f"written to {out}: model.pt, masks.safetensors, dense.pt, metrics.json and more, see its README.md"
     )

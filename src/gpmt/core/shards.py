@@ -31,14 +31,15 @@ def whole(tensor: Tensor) -> Tensor:
     return gathered.cpu()
 
 
-@torch.no_grad()
 def local(tensor: Tensor) -> Tensor:
     """Return the part of a shared tensor that this process holds, in the same memory; it may be empty."""
-    part: Tensor = cast(Any, tensor).to_local() if is_shared(tensor) else tensor
+    if not is_shared(tensor):
+        return tensor
+    with torch.no_grad():
+        part: Tensor = cast(Any, tensor).to_local()
     return part
 
 
-@torch.no_grad()
 def cut(mask: Tensor, like: Tensor) -> Tensor:
     """Return the part of `mask`, which every process has whole, that belongs to `local(like)`; nothing is sent."""
     if not is_shared(like):

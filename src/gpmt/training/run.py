@@ -132,6 +132,7 @@ def _finish(experiment: Experiment) -> dict[str, Any]:
         "recalibrated": first.get("recalibrated"),
         "finetuned": last.get("recalibrated", last["test"]),
         "sparsity": verification.pruned / verification.numel,
+        "unit": verification.unit,
         "weights": verification.numel,
         "kept": verification.kept,
         "parameters": experiment.parameters,
@@ -143,6 +144,9 @@ def _finish(experiment: Experiment) -> dict[str, Any]:
             ),
         },
         "fewest_kept": {"name": fewest.name, "kept": fewest.kept, "weights": fewest.numel},
+        # A layer that died is no broken promise where no minimum was given: that is what the run is to show.
+        "verified": all(check.ok for check in verification.checks if check.name != "dead"),
+        "dead": [tensor.name for tensor in verification.tensors if tensor.dead],
         "verification": verification.to_dict(),
         **record,
         "images": {"train": setup.source.train_size, "test": setup.source.test_size},

@@ -44,10 +44,10 @@ class SweepFolder:
 
         Raises RecipeError where the sweep must not start, or the earlier one has runs that `grid` lacks.
         """
-        if not self.path.exists() or force:
-            return grid
-        if not self.path.is_dir():
+        if self.path.exists() and not self.path.is_dir():
             raise RecipeError(f"{self.path} is a file, but a sweep needs a folder; choose another with --out")
+        if force or not self.path.exists():
+            return grid
         if resume and self.sweep.exists():
             return self._adopted(grid)
         if resume and any(self.path.iterdir()):
