@@ -61,7 +61,9 @@ def run(
 
     loaded = load_recipe(recipe, overrides or [])
     if out is None:  # the recipe.yaml of a run folder goes on in that folder
-        out = Path(recipe).parent if Path(recipe).name == "recipe.yaml" else Path("runs") / Path(recipe).stem
+        path = Path(recipe)
+        name = path.stem if path.suffix in (".yaml", ".yml") else path.name
+        out = path.parent if path.name == "recipe.yaml" else Path("runs") / name
     command = shlex.join(["gpmt", *sys.argv[1:]])
     again = shlex.join(["gpmt", "run", recipe, *(overrides or []), "--out", str(out), "--resume"])
     try:

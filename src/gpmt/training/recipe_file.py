@@ -101,7 +101,7 @@ def _read(name: str) -> dict[str, Any]:
     return settings
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the one in C, if built
     """Safe loading that refuses a key given twice, where plain YAML would silently take the second."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -19,7 +19,6 @@ from gpmt.training.metrics import Score
 from gpmt.training.models import build, usual_shape
 from gpmt.training.progress import Reporter
 from gpmt.training.recipe import Recipe
-from gpmt.training.states import is_sharded
 
 
 @dataclass
@@ -72,7 +71,7 @@ class Setup:
     def evaluate(self, network: nn.Module | None = None) -> Score:
         """Return the score of `network` (this one if not given) on the test split."""
         network = network or self.network
-        if self.accelerator.num_processes > 1 and not is_sharded(network):
+        if self.accelerator.num_processes > 1:
             # Running means differ between processes; those of the first are the ones saved.
             for buffer in network.buffers():
                 torch.distributed.broadcast(buffer, src=0)
