@@ -58,6 +58,9 @@ def test_average_is_sparse_and_dense_with_the_model(toy: Any) -> None:
     for step in train(model, optimizer, toy.data(), 12):
         average.update(model)
         zeros = sum(int((weight == 0).sum()) for weight in average.module.parameters() if weight.ndim == 2)
-        assert (zeros > 0) == (pruner.masks is not None)
-        if zeros:
+        if step == 7:  # lifted after step 6, the masks let go of the weights in step 7
+            assert zeros < 0.5 * toy.numel
+        elif step < 4:
+            assert zeros == 0
+        else:
             assert gpmt.verify(average.module, sparsity=0.9, min_kept=5), step

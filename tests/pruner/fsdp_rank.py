@@ -29,7 +29,7 @@ SCHEDULES: dict[str, Schedule] = {
     "acdc": ACDC(0.75, start=1, period=4, sparse=2, last_restore=3, end=6, unit="step"),
 }
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-2),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.02, momentum=0.9, weight_decay=1e-2),
     "adam": lambda parameters: torch.optim.AdamW(parameters, lr=0.01),
 }
 

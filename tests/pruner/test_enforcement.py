@@ -104,6 +104,28 @@ def test_floors_and_scope_reach_the_plan(toy: Any) -> None:
     run.steps(2).assert_zero_where_pruned()
 
 
+def test_columns_stay_pruned_as_a_whole(toy: Any) -> None:
+    run = toy.start(Gradual(0.5, end=3, initial=0.1), scope="type:Linear", granularity="column").steps(5)
+    for mask in run.pruner.masks.values():
+        assert torch.equal(mask.any(dim=0), mask.all(dim=0))
+    columns = sum(int((~mask[0]).sum()) for mask in run.pruner.masks.values())
+    assert columns == run.pruner.plan.pruned == (32 + 10) // 2
+    run.assert_zero_where_pruned()
+
+
+@pytest.mark.parametrize("format_", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("piece", [1, 30, 72, 200])
+def test_masking_in_pieces_changes_nothing(
+    toy: Any, monkeypatch: pytest.MonkeyPatch, piece: int, format_: torch.memory_format
+) -> None:
+    """Tensors of more weights than go at a time, whether or not their rows divide evenly."""
+    whole = toy.start(Gradual(0.9, end=4), model=toy.model().to(memory_format=format_)).steps(6)
+    monkeypatch.setattr("gpmt.pruner.PIECE", piece)
+    parts = toy.start(Gradual(0.9, end=4), model=toy.model().to(memory_format=format_)).steps(6)
+    toy.assert_same(whole, parts)
+    parts.assert_zero_where_pruned()
+
+
 @pytest.mark.parametrize("allocation", ["exact", "uniform", "erk", "lamp", "random"])
 def test_every_allocation_trains(toy: Any, allocation: Any) -> None:
     run = toy.start(Gradual(0.8, end=4), allocation=allocation, seed=3).steps(6)

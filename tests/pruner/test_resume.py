@@ -142,6 +142,13 @@ def test_other_steps_per_epoch_are_refused(toy: Any) -> None:
         other.pruner.load_state_dict(state)
 
 
+def test_another_granularity_is_refused(toy: Any) -> None:
+    state = toy.start(OneShot(0.5), scope="type:Linear").pruner.state_dict()
+    other = toy.start(OneShot(0.5), scope="type:Linear", granularity="column")
+    with pytest.raises(MaskError, match="granularity='weight', but this Pruner has 'column'"):
+        other.pruner.load_state_dict(state)
+
+
 def test_equal_settings_in_another_spelling_are_accepted(toy: Any) -> None:
     state = toy.start(OneShot(0.9), exclude=("type:Linear",)).pruner.state_dict()
     toy.start(OneShot("90%"), exclude=torch.nn.Linear).pruner.load_state_dict(state)

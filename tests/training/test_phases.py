@@ -76,7 +76,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_weights(
     whole = run(recipe, tmp_path / "whole", dense_from=dense)
     with monkeypatch.context() as patch:
         interrupt(patch, epoch=2)
-        with pytest.raises(Interrupted, match="in epoch 2 of . of finetune"):
+        with pytest.raises(Interrupted, match=r"in epoch 2 of . of finetune"):
             run(recipe, tmp_path / "parts", dense_from=dense)
     parts = run(recipe, tmp_path / "parts", resume=True)
     for file in ("model.pt", "best.pt", "dense.pt"):
@@ -123,9 +123,9 @@ def test_a_dense_network_of_other_settings_is_refused(dense: Path, tmp_path: Pat
 
 
 def test_an_allowance_of_epochs_stops_the_run_which_then_goes_on(dense: Path, tmp_path: Path):
-    with pytest.raises(Stopped, match="^after 1 epoch, in epoch 1 of 2 of dense$"):
+    with pytest.raises(Stopped, match=r"^after 1 epoch, in epoch 1 of 2 of dense$"):
         run(short(), tmp_path / "run", max_epochs=1)
-    with pytest.raises(Stopped, match="^after 0 minutes, in epoch 2 of 2 of dense$"):
+    with pytest.raises(Stopped, match=r"^after 0 minutes, in epoch 2 of 2 of dense$"):
         run(short(), tmp_path / "run", resume=True, max_minutes=0)
     run(short(), tmp_path / "run", resume=True)
     assert equal(weights(tmp_path / "run/model.pt"), weights(dense / "model.pt"))

@@ -153,8 +153,8 @@ def file_format(path: Path) -> Literal["zip", "legacy", "safetensors"]:
         return "safetensors"
     if head.startswith(_NUMPY):
         raise CheckpointError(
-            f"{path} is an array of NumPy, such as the mask files of the published scripts, whose pickled objects are "
-            "not read; give the pruned checkpoint, whose zeros say the same"
+            f"{path} is an array of NumPy, such as the mask files of the published scripts, whose pickled objects "
+            "are not read; give the pruned checkpoint, whose zeros say the same"
         )
     if head[:1] == b"\x80":
         raise CheckpointError(f"{path} is a plain pickle (or cut short), not a file of torch.save; {_RESAVE}")

@@ -113,7 +113,8 @@ class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignor
                     None, None, f"{key} is given twice", key_node.start_mark
                 )
             seen.append(key)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def _keys(section: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[str]:
