@@ -129,7 +129,7 @@ class Pruner:
         if first is None or first.sparsity != schedule.sparsity:
             self._plan(schedule.sparsity)  # an impossible target fails now, not at the end of the training
         self._run_event()
-        self._handle: RemovableHandle | None = self._optimizer.register_step_post_hook(self._after_step)
+        self._handle: RemovableHandle | None = self._attach()
 
     def track(self, average: nn.Module) -> None:
         """Prune a running average of the model too, such as `torch.optim.swa_utils.AveragedModel`.
@@ -204,7 +204,14 @@ class Pruner:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         attached = state["_handle"]
-        self._handle = self._optimizer.register_step_post_hook(self._after_step) if attached else None
+        self._handle = self._attach() if attached else None
+
+    def _attach(self) -> RemovableHandle:
+        optimizer = self._optimizer
+        # timm's Lookahead skips the constructor that makes an optimiser's steps run their hooks.
+        if not getattr(type(optimizer).step, "hooked", False):
+            optimizer._patch_step_function()
+        return optimizer.register_step_post_hook(self._after_step)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -267,13 +274,12 @@ class Pruner:
         if self.masks is None:
             return
         reshard(self._model)
-        # A ZeroRedundancyOptimizer leaves the state to an optimiser of its own.
-        memory = getattr(self._optimizer, "optim", self._optimizer).state
+        memories = [optimizer.state for optimizer in _with_inner(self._optimizer)]
         for name in self.masks:
             weight = self._weight(name)
             keep = self._keep_beside(name, weight)
             _zero_bits(local(weight), keep)
-            for value in memory.get(weight, {}).values():
+            for value in (v for memory in memories for v in memory.get(weight, {}).values()):
                 if isinstance(value, Tensor) and value.shape == weight.shape and value.is_floating_point():
                     _zero_bits(local(value), keep)
 
@@ -341,6 +347,12 @@ def _unwrap_optimizer(optimizer: Optimizer) -> Optimizer:
     while "_optimizer_step_post_hooks" not in vars(optimizer) and hasattr(optimizer, "optimizer"):
         optimizer = optimizer.optimizer
     return optimizer
+
+
+def _with_inner(optimizer: Optimizer) -> list[Optimizer]:
+    """Return an optimiser and the one it keeps its state in: ZeroRedundancyOptimizer's, or timm's Lookahead's."""
+    inner = (getattr(optimizer, name, None) for name in ("optim", "_base_optimizer"))
+    return [optimizer, *(other for other in inner if isinstance(other, Optimizer))]
 
 
 def _nested(average: nn.Module) -> Iterator[nn.Module]:

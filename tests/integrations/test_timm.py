@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch.nn import functional as F
@@ -64,3 +65,21 @@ def test_average_is_sparse_and_dense_with_the_model(toy: Any) -> None:
             assert zeros == 0
         else:
             assert gpmt.verify(average.module, sparsity=0.9, min_kept=5), step
+
+
+def test_lookahead_runs_the_pruner_although_it_makes_no_hooks_of_its_own():
+    from timm.optim.lookahead import Lookahead
+
+    torch.manual_seed(0)
+    model = torch.nn.Linear(16, 16)
+    optimizer = Lookahead(torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), k=2)
+    pruner = gpmt.Pruner(model, optimizer, schedule=gpmt.OneShot(0.75))
+    for _ in range(5):
+        model.zero_grad()  # not the optimiser's, which would repair it
+        model(torch.randn(8, 16)).square().sum().backward()
+        optimizer.step()
+    assert pruner.step_count == 5
+    mask = pruner.masks["weight"]
+    assert not model.weight[~mask].any()
+    state = optimizer._base_optimizer.state[model.weight]
+    assert all(not value[~mask].any() for value in state.values() if torch.is_tensor(value))

@@ -113,7 +113,8 @@ def _dense_record(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
             f"the dense network of {run.path} comes from other settings ({', '.join(different)} differ); "
             "give a run with the same ones, or leave out --dense-from"
         )
-    record = run.finished() or (run.load_state() or {}).get("record")
+    # A run may finish while it is asked, which takes its state away.
+    record = run.finished() or (run.load_state() or {}).get("record") or run.finished()
     if not isinstance(record, Mapping) or not run.dense.exists():
         raise RecipeError(f"{run.path} has no dense network yet; wait until its dense phase is done")
     seconds = {"dense": record["seconds"]["dense"], "prune": 0.0, "finetune": 0.0}

@@ -4,22 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+from gpmt.core.shards import is_shared
 
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether the processes share the parameters among them, as with FSDP2."""
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return any(is_shared(parameter) for parameter in model.parameters())
 
 
 def model_state(network: nn.Module) -> dict[str, Any]:
@@ -27,24 +19,34 @@ def model_state(network: nn.Module) -> dict[str, Any]:
 
     All processes have to call it together, as all functions here.
     """
-    return get_model_state_dict(network, options=FULL) if is_sharded(network) else network.state_dict()
+    if not is_sharded(network):
+        return network.state_dict()
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    return get_model_state_dict(network, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
 def load_model_state(network: nn.Module, state: Mapping[str, Any], *, strict: bool = True) -> None:
     """Load whole tensors, given in every process, into a network, sharded or not."""
-    if is_sharded(network):
-        options = StateDictOptions(full_state_dict=True, strict=strict)
-        set_model_state_dict(network, dict(state), options=options)
-    else:
+    if not is_sharded(network):
         network.load_state_dict(state, strict=strict)
+        return
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+    options = StateDictOptions(full_state_dict=True, strict=strict)
+    set_model_state_dict(network, dict(state), options=options)
 
 
 def optimizer_state(network: nn.Module, optimizer: Optimizer) -> dict[str, Any] | None:
     """Return the optimiser's state_dict with whole tensors, or None where it has none yet."""
     if not is_sharded(network):
         return optimizer.state_dict()
-    # Asked for an empty state, PyTorch would make one by a step of the optimiser, which is not ours to take.
-    return get_optimizer_state_dict(network, _plain(optimizer), options=FULL) if optimizer.state else None
+    if not optimizer.state:  # asked for it, PyTorch would make one by a step, which is not ours to take
+        return None
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return get_optimizer_state_dict(network, _plain(optimizer), options=options)
 
 
 def load_optimizer_state(network: nn.Module, optimizer: Optimizer, state: Mapping[str, Any] | None) -> None:
@@ -55,11 +57,13 @@ def load_optimizer_state(network: nn.Module, optimizer: Optimizer, state: Mappin
     """
     if state is None:
         return
-    if is_sharded(network):
-        options = StateDictOptions(full_state_dict=True)
-        set_optimizer_state_dict(network, _plain(optimizer), dict(state), options=options)
-    else:
+    if not is_sharded(network):
         optimizer.load_state_dict(dict(state))
+        return
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+
+    options = StateDictOptions(full_state_dict=True)
+    set_optimizer_state_dict(network, _plain(optimizer), dict(state), options=options)
 
 
 def _plain(optimizer: Optimizer) -> Optimizer:
