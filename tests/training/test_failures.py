@@ -106,7 +106,7 @@ def test_two_processes_stop_and_go_on_to_the_same_weights(tmp_path: Path, shardi
     parts = tmp_path / "parts"
     assert together("run", *recipe, "--out", str(parts), "--max-epochs", "2").returncode != 0
     assert (parts / "state.pt").exists()
-    again = together("run", *recipe, "--out", str(parts), "--resume")
+    again = together("run", *recipe, "--out", str(parts), "--resume", "--tensorboard")
     assert again.returncode == 0, again.stderr
     assert equal(weights(tmp_path / "whole/model.pt"), weights(parts / "model.pt"))
     metrics = json.loads((parts / "metrics.json").read_text())

@@ -247,8 +247,8 @@ class Masks(Mapping[str, Tensor]):
                 packed = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise MaskError(
-                f"{path} is not a readable safetensors file ({error}); save the masks again with gpmt, which reads no "
-                "pickled ones"
+                f"{path} is not a readable safetensors file ({error}); save the masks again with gpmt, which reads "
+                "no pickled ones"
             ) from None
         if metadata.get("format") != FORMAT:
             raise MaskError(

@@ -75,7 +75,8 @@ class Phase:
             self.history.append(row)
             self._note_best(row)
             self.save_state()
-            self.setup.folder.log_history(self.setup.record["history"])
+            if self.setup.accelerator.is_main_process:
+                self.setup.folder.log_history(self.setup.record["history"])
             if (self.name, epoch) != (PHASES[-1], self.settings.epochs):
                 self.setup.allowance.spend_epoch(self.setup.accelerator)
 
