@@ -189,6 +189,7 @@ def test_the_dense_network_is_trained_once(swept):
     assert "dense epoch" not in (out / SECOND / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_runs_beside_each_other_give_the_same_results(swept, tmp_path: Path):
     results = sweep(grid(), tmp_path / "sweep", jobs=2)
     assert timeless(results["runs"]) == timeless(swept[1]["runs"])

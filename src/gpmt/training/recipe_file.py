@@ -101,7 +101,7 @@ def _read(name: str) -> dict[str, Any]:
     return settings
 
 
-class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the one in C, if built
+class _UniqueKeys(yaml.SafeLoader):
     """Safe loading that refuses a key given twice, where plain YAML would silently take the second."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -113,8 +113,7 @@ class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignor
                     None, None, f"{key} is given twice", key_node.start_mark
                 )
             seen.append(key)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
+        return super().construct_mapping(node, deep)
 
 
 def _keys(section: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[str]:
