@@ -53,7 +53,7 @@ def run(
     try:
         from accelerate import PartialState
 
-        from gpmt.training.recipe_file import load_recipe
+        from gpmt.training.recipe_file import load_recipe, short_name
         from gpmt.training.run import Interrupted, Stopped
         from gpmt.training.run import run as carry_out
     except ImportError as error:
@@ -62,8 +62,7 @@ def run(
     loaded = load_recipe(recipe, overrides or [])
     if out is None:  # the recipe.yaml of a run folder goes on in that folder
         path = Path(recipe)
-        name = path.stem if path.suffix in (".yaml", ".yml") else path.name
-        out = path.parent if path.name == "recipe.yaml" else Path("runs") / name
+        out = path.parent if path.name == "recipe.yaml" else Path("runs") / short_name(recipe)
     command = shlex.join(["gpmt", *sys.argv[1:]])
     again = shlex.join(["gpmt", "run", recipe, *(overrides or []), "--out", str(out), "--resume"])
     try:

@@ -12,6 +12,8 @@ from gpmt.errors import RecipeError
 from gpmt.training.names import did_you_mean
 from gpmt.training.recipe import Recipe
 
+YAML_SUFFIXES = (".yaml", ".yml")
+
 
 def shipped() -> tuple[str, ...]:
     """Return the names of the recipes that come with the package."""
@@ -20,6 +22,16 @@ def shipped() -> tuple[str, ...]:
             p.name.removesuffix(".yaml") for p in files("gpmt.recipes").iterdir() if p.name.endswith(".yaml")
         )
     )
+
+
+def short_name(recipe: str) -> str:
+    """Return a recipe's name without folder and suffix, to name what comes of it.
+
+    >>> short_name("imagenet-resnet50-gp95.3"), short_name("own/mine.yaml")
+    ('imagenet-resnet50-gp95.3', 'mine')
+    """
+    path = Path(recipe)
+    return path.stem if path.suffix in YAML_SUFFIXES else path.name
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -78,7 +90,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _read(name: str) -> dict[str, Any]:
     if name in shipped():
         text = files("gpmt.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    elif "/" in name or Path(name).suffix in (".yaml", ".yml"):
+    elif "/" in name or Path(name).suffix in YAML_SUFFIXES:
         try:
             text = Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
