@@ -1,0 +1,182 @@
+"""Tensors that are several things at once: tied, embeddings, and networks made of them at random."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from gpmt.core.scope import find_scope
+from gpmt.errors import ScopeError
+from tests.core.networks import DEFAULT, Net, names
+
+
+class TestTied:
+    def test_same_parameter_counts_once_under_its_first_name(self):
+        model = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4), "c": nn.Linear(4, 4)})
+        model["c"].weight = model["a"].weight
+        for target in (model, model.state_dict()):
+            scope = find_scope(target)
+            assert list(scope.tensors) == ["a.weight", "b.weight"]
+            assert scope.aliases == {"a.weight": ("c.weight",)}
+            assert scope.numel == 32
+
+    def test_module_used_twice(self):
+        block = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        scope = find_scope(nn.ModuleDict({"first": block, "again": block}))
+        assert list(scope.tensors) == ["first.0.weight"]
+        assert scope.aliases == {"first.0.weight": ("again.0.weight",)}
+
+    def test_any_name_can_be_used_in_a_pattern(self):
+        model = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)})
+        model["c"] = model["a"]
+        assert names(model, scope="c.weight") == names(model, scope="c") == ["a.weight"]
+        assert names(model, exclude="c.*") == ["b.weight"]
+
+    def test_two_parameters_on_one_memory_are_tied(self):
+        first = nn.Linear(4, 4)
+        second = nn.Linear(4, 4)
+        second.weight = nn.Parameter(first.weight.detach())
+        assert names(nn.Sequential(first, second)) == ["0.weight"]
+
+    def test_views_of_one_memory_are_tied_only_when_equal(self):
+        whole = torch.zeros(4, 4)
+        views = {"a": whole[:2], "b": whole[2:], "c": whole[:2], "d": whole, "e": whole.t()}
+        scope = find_scope({f"{name}.weight": view for name, view in views.items()})
+        assert list(scope.tensors) == ["a.weight", "b.weight", "d.weight", "e.weight"]
+        assert scope.aliases == {"a.weight": ("c.weight",)}
+
+    def test_on_meta_tensors(self):
+        with torch.device("meta"):
+            model = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4), "c": nn.Linear(4, 4)})
+        model["b"].weight = model["a"].weight
+        for target in (model, model.state_dict()):
+            assert find_scope(target).aliases == {"a.weight": ("b.weight",)}
+            assert find_scope(target).numel == 32
+
+    def test_equal_values_are_not_tied(self):
+        assert len(names({"a.weight": torch.zeros(2, 2), "b.weight": torch.zeros(2, 2)})) == 2
+
+    def test_own_parameter_tied_to_a_layer_is_prunable_under_its_first_name(self):
+        net = Net()
+        net.mixing = nn.Parameter(torch.ones(2, 6))
+        net.head.weight = net.mixing
+        scope = find_scope(net)
+        assert list(scope.tensors) == ["mixing", *DEFAULT[:-1]]
+        assert scope.aliases == {"mixing": ("head.weight",)}
+        model = nn.ModuleDict({"layer": nn.Linear(2, 2), "own": nn.ParameterList([torch.ones(2, 2)])})
+        model["own"][0] = model["layer"].weight
+        assert find_scope(model).aliases == {"layer.weight": ("own.0",)}
+
+
+class TestEmbeddings:
+    @pytest.mark.parametrize(
+        "pattern", ["tokens", "tokens.weight", "type:Embedding", nn.Embedding, ["tokens", "tokens.weight"]]
+    )
+    def test_only_when_asked(self, pattern):
+        assert names(Net(), scope=pattern) == ["tokens.weight"]
+
+    def test_type_of_a_subclass_and_of_its_base(self):
+        class Learned(nn.Embedding):
+            pass
+
+        net = nn.Sequential(Learned(4, 3), nn.Linear(3, 3), nn.EmbeddingBag(4, 3))
+        assert names(net, scope="type:Embedding") == names(net, scope="type:Learned") == ["0.weight"]
+        assert names(net, scope=nn.EmbeddingBag) == ["2.weight"]
+        assert names(net, scope=nn.Module) == names(net, scope="type:Module") == ["1.weight"]
+
+    @pytest.mark.parametrize("pattern", ["*", "*weight", "re:.", nn.Module])
+    def test_not_by_a_broad_pattern(self, pattern):
+        assert names(Net(), scope=pattern) == DEFAULT
+
+    @pytest.mark.parametrize("pattern", ["tok*", "re:^tokens"])
+    def test_a_broad_pattern_that_matches_nothing_else_says_so(self, pattern):
+        with pytest.raises(
+            ScopeError, match=r"matches only embeddings such as 'tokens\.weight'; give an emb"
+        ):
+            find_scope(Net(), scope=pattern)
+
+    def test_name_of_a_containing_module_is_broad(self):
+        model = nn.ModuleDict({"encoder": Net(), "head": nn.Linear(2, 2)})
+        assert names(model, scope="encoder") == [f"encoder.{name}" for name in DEFAULT]
+
+    def test_tied_head(self):
+        net = nn.ModuleDict({"tokens": nn.Embedding(10, 6), "mid": nn.Linear(6, 6), "head": nn.Linear(6, 10)})
+        net["head"].weight = net["tokens"].weight
+        assert names(net) == names(net, scope=nn.Linear) == names(net, scope="*") == ["mid.weight"]
+        for pattern in ("head", "head.weight", "tokens", nn.Embedding):
+            scope = find_scope(net, scope=pattern)
+            assert list(scope.tensors) == ["tokens.weight"]
+            assert scope.aliases == {"tokens.weight": ("head.weight",)}
+            assert scope.kinds == {"tokens.weight": "Embedding"}
+
+    def test_excluding_embeddings_that_are_out_anyway_is_fine(self):
+        assert names(Net(), exclude=[nn.Embedding, "body.bn1", "*.bias"]) == DEFAULT
+
+
+LAYER_KINDS = st.sampled_from(["conv", "linear", "norm", "embedding", "lstm", "again"])
+
+
+def build(kinds):
+    """A network of such layers; "again" repeats the layer before it."""
+    layers = []
+    for kind in kinds:
+        new = {
+            "conv": lambda: nn.Conv1d(2, 3, 2),
+            "linear": lambda: nn.Linear(2, 3),
+            "norm": lambda: nn.LayerNorm([2, 3]),
+            "embedding": lambda: nn.Embedding(3, 2),
+            "lstm": lambda: nn.LSTM(2, 2),
+            "again": lambda: layers[-1] if layers else nn.ReLU(),
+        }[kind]
+        layers.append(new())
+    return nn.Sequential(*layers)
+
+
+class TestProperties:
+    @given(st.lists(LAYER_KINDS, max_size=8))
+    def test_scope_is_the_ordered_unique_weights(self, kinds):
+        model = build([*kinds, "linear"])
+        weights = (
+            (name, tensor)
+            for name, tensor in model.named_parameters()
+            if isinstance(model[int(name.split(".")[0])], (nn.Conv1d, nn.Linear, nn.LSTM))
+            and "weight" in name
+        )
+        expected = dict(weights)
+        scope = find_scope(model)
+        assert list(scope.tensors) == list(expected)
+        assert all(scope.tensors[name] is expected[name] for name in expected)
+        assert scope.numel == sum(tensor.numel() for tensor in expected.values())
+        every_name = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+        for first, others in scope.aliases.items():
+            assert all(every_name.index(first) < every_name.index(other) for other in others)
+            assert all(model.get_parameter(other) is scope.tensors[first] for other in others)
+
+    @given(
+        st.lists(LAYER_KINDS, max_size=6),
+        st.sets(st.integers(0, 6), min_size=1),
+        st.sets(st.integers(0, 6)),
+    )
+    def test_include_then_exclude(self, kinds, include, exclude):
+        model = build(["conv", *(kind for kind in kinds if kind != "again")])
+        default = names(model)
+        index = [str(i) for i in range(len(model))]
+        asked = [f"{i}.*" for i in index if int(i) in include and any(n.startswith(f"{i}.") for n in default)]
+        removed = [i for i in index if int(i) in exclude]
+        expected = [
+            name
+            for name in default
+            if (f"{name.split('.')[0]}.*" in asked or not asked) and name.split(".")[0] not in removed
+        ]
+        keywords = {"scope": asked or None, "exclude": removed}
+        if expected:
+            assert names(model, **keywords) == expected
+        else:
+            with pytest.raises(ScopeError, match="exclude takes away every tensor"):
+                find_scope(model, **keywords)
+
+    @given(st.permutations(range(5)))
+    def test_order_of_patterns_does_not_matter(self, order):
+        patterns = ["head", "body.conv1", "re:conv2", "mixing", nn.Embedding]
+        assert names(Net(), scope=[patterns[i] for i in order]) == ["mixing", "tokens.weight", *DEFAULT]
