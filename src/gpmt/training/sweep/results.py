@@ -13,7 +13,16 @@ from gpmt.training.sweep.grid import Point
 
 PHASES = ("dense", "pruned", "recalibrated", "finetuned")
 SCORES = tuple(f"{phase}_{measure}" for phase in PHASES for measure in ("top1", "top5", "loss"))
-MEASURES = ("sparsity_reached", "kept", "fewest_kept", "macs_dense", "macs_sparse", *SCORES, "seconds")
+MEASURES = (
+    "sparsity_reached",
+    "kept",
+    "fewest_kept",
+    "dead",
+    "macs_dense",
+    "macs_sparse",
+    *SCORES,
+    "seconds",
+)
 """What is averaged; fractions, counts, and seconds. A score that a run has not, such as that right after
 pruning under a gradual schedule, is None."""
 
@@ -33,6 +42,7 @@ def result_row(point: Point, metrics: Mapping[str, Any]) -> dict[str, Any]:
         "kept": metrics["kept"],
         "fewest_kept": metrics["fewest_kept"]["kept"],
         "fewest_kept_in": metrics["fewest_kept"]["name"],
+        "dead": len(metrics["dead"]),
         "macs_dense": metrics["macs"]["dense"],
         "macs_sparse": metrics["macs"]["sparse"],
         **{
@@ -41,7 +51,7 @@ def result_row(point: Point, metrics: Mapping[str, Any]) -> dict[str, Any]:
             for measure in ("top1", "top5", "loss")
         },
         "seconds": sum(metrics["seconds"].values()),
-        "verified": metrics["verification"]["ok"],
+        "verified": metrics["verified"],
         "folder": point.folder,
     }
 
