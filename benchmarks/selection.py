@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 import gpmt
+from gpmt.training.environment import cpu_name
 
 SPARSITY = 0.9
 
@@ -117,13 +117,6 @@ def peak_memory() -> int:
     return int(status.split("VmHWM:")[1].split()[0]) << 10
 
 
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -153,7 +146,7 @@ def main() -> None:
                 "pruned": pruned,
             }
         )
-    machine = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    machine = f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     print(
         f"ResNet-50, 25,502,912 weights, sparsity {SPARSITY}; {machine}; {arguments.repetitions} repetitions"
     )

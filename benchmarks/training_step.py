@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from torch.nn.utils import prune
 
 import gpmt
 from gpmt.training import models
+from gpmt.training.environment import cpu_name
 
 SPARSITY = 0.9
 METHODS = ("unmasked", "gpmt", "prune")
@@ -147,13 +147,6 @@ def show(name: str, workload: Workload, rows: list[dict[str, Any]], repetitions:
         )
 
 
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -165,7 +158,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
 
-    machine = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    machine = f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     print(machine)
     results = {}
     for name in arguments.network or WORKLOADS:

@@ -26,14 +26,14 @@ def model_state(network: nn.Module) -> dict[str, Any]:
     return get_model_state_dict(network, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
-def load_model_state(network: nn.Module, state: Mapping[str, Any], *, strict: bool = True) -> None:
+def load_model_state(network: nn.Module, state: Mapping[str, Any]) -> None:
     """Load whole tensors, given in every process, into a network, sharded or not."""
     if not is_sharded(network):
-        network.load_state_dict(state, strict=strict)
+        network.load_state_dict(state)
         return
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
-    options = StateDictOptions(full_state_dict=True, strict=strict)
+    options = StateDictOptions(full_state_dict=True)
     set_model_state_dict(network, dict(state), options=options)
 
 
