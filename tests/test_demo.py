@@ -1,13 +1,13 @@
 import json
 
 import pytest
-import torch
 
 from gpmt import demo
 from gpmt.demo import Comparison, Level, Outcome, compare
 from gpmt.errors import BudgetError
 from gpmt.training.models.mobilenet_small import MobileNetSmall
 from gpmt.training.progress import Reporter
+from tests.threads import one_thread
 
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0, "batch_size": 256}
 SHORT = {
@@ -19,10 +19,8 @@ SHORT = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

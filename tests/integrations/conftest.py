@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+from tests.threads import one_thread
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -72,7 +73,5 @@ def schedule(request: pytest.FixtureRequest) -> Schedule:
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Sums in one thread always run in one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.threads import one_thread
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -168,7 +169,5 @@ def make(request: pytest.FixtureRequest) -> Callable[..., torch.optim.Optimizer]
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Tensors this small gain nothing from threads, and sums in one thread always run in one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield

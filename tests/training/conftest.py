@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
+from tests.threads import one_thread
 
 CLASSES = ("bright", "dark", "even", "odd", "plain", "rough")
 
@@ -14,10 +14,8 @@ CLASSES = ("bright", "dark", "even", "odd", "plain", "rough")
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     """Networks this small train faster on one thread, and always to the same bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
