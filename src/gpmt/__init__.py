@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from gpmt.core.schedule import ACDC, Gradual, OneShot
     from gpmt.core.scope import find_scope
     from gpmt.errors import GpmtError
+    from gpmt.formats.sparse.reader import SparseFile, load_sparse
+    from gpmt.formats.sparse.writer import SparseSize, save_sparse
     from gpmt.prune import Plan, plan, prune_
     from gpmt.pruner import Pruner
     from gpmt.verification import Verification, verify
@@ -21,10 +23,14 @@ _HOME = {
     "OneShot": "gpmt.core.schedule",
     "Plan": "gpmt.prune",
     "Pruner": "gpmt.pruner",
+    "SparseFile": "gpmt.formats.sparse.reader",
+    "SparseSize": "gpmt.formats.sparse.writer",
     "Verification": "gpmt.verification",
     "find_scope": "gpmt.core.scope",
+    "load_sparse": "gpmt.formats.sparse.reader",
     "plan": "gpmt.prune",
     "prune_": "gpmt.prune",
+    "save_sparse": "gpmt.formats.sparse.writer",
     "verify": "gpmt.verification",
 }
 
@@ -36,10 +42,14 @@ __all__ = [
     "OneShot",
     "Plan",
     "Pruner",
+    "SparseFile",
+    "SparseSize",
     "Verification",
     "find_scope",
+    "load_sparse",
     "plan",
     "prune_",
+    "save_sparse",
     "verify",
 ]
 

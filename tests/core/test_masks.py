@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from torch import nn
 
 from gpmt import Masks
@@ -204,23 +205,36 @@ class TestFiles:
             Masks.load(path)
 
     def test_a_newer_version(self, path):
-        self.rewrite(path, version="2")
-        with pytest.raises(MaskError, match="mask format version 2, but this gpmt reads version 1"):
+        self.rewrite(path, version="3")
+        with pytest.raises(MaskError, match="mask format version 3, but this gpmt reads version 2"):
             Masks.load(path)
 
     @pytest.mark.parametrize(
-        "shapes",
+        ("field", "value"),
         [
-            "[]",
-            "{",
-            '{"a.weight": [3, 7]}',
-            '{"a.weight": 3, "b.weight": [5]}',
-            '{"a.weight": [3, -7], "b.weight": [5]}',
-            '{"a.weight": ["x"], "b.weight": [5]}',
+            ("shape", 3),
+            ("shape", [3, -7]),
+            ("shape", ["x"]),
+            ("shape", [1 << 40, 1 << 40]),
+            ("shape", [True, 21]),
+            ("kept", "all"),
+            ("kept", 10**30),
+            ("parameter", 99),
+            ("parameter", None),
         ],
     )
-    def test_wrong_shapes(self, path, shapes):
-        self.rewrite(path, shapes=shapes)
+    def test_wrong_entries(self, path, field, value):
+        entries = json.loads(safe_open(path, framework="pt").metadata()["masks"])
+        entries["a.weight"][field] = value
+        self.rewrite(path, masks=json.dumps(entries))
+        with pytest.raises(MaskError, match=r"damaged"):
+            Masks.load(path)
+
+    @pytest.mark.parametrize(
+        "text", ["[]", "{", '{"a.weight": 1}', '{"c.weight": {"shape": [1], "kept": 1}}']
+    )
+    def test_wrong_metadata(self, path, text):
+        self.rewrite(path, masks=text)
         with pytest.raises(MaskError, match=r"damaged"):
             Masks.load(path)
 

@@ -19,7 +19,7 @@ from gpmt.core.shards import cut, local
 from gpmt.errors import MaskError
 
 FORMAT = "gpmt-masks"
-VERSION = 1
+VERSION = 2
 
 Target = nn.Module | Mapping[str, Tensor]
 
@@ -217,24 +217,54 @@ class Masks(Mapping[str, Tensor]):
             raise MaskError(f"the saved masks are damaged ({error!r}); save them again") from None
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file with the packed bits by name, the shapes and two checksums, atomically."""
+        """Write a safetensors file with the Rice-coded masks by name (docs/format.md), atomically."""
         from safetensors.torch import save_file
 
+        from gpmt.core import rice
+
+        codes = {name: rice.encode(bits.numpy(), self.numel(name)) for name, bits in self._packed.items()}
+        entries = {
+            name: {
+                "shape": list(self._shapes[name]),
+                "kept": code.kept,
+                "parameter": code.parameter,
+                "complement": code.complement,
+            }
+            for name, code in codes.items()
+        }
         metadata = {
             "format": FORMAT,
             "version": str(VERSION),
-            "shapes": self._shapes_json(),
+            "masks": json.dumps(entries),
             "structure": self.structure(),
             "digest": self.digest(),
         }
         with atomic_path(path) as temporary:
-            save_file(dict(self._packed), temporary, metadata=metadata)
+            save_file(
+                {n: torch.from_numpy(code.data) for n, code in codes.items()}, temporary, metadata=metadata
+            )
+
+    @classmethod
+    def _decoded(cls, entries: Mapping[str, Any], coded: Mapping[str, Tensor]) -> Masks:
+        """Build masks from what `save` writes; anything may be wrong with it."""
+        from gpmt.core import rice
+
+        packed, shapes = {}, {}
+        for name, entry in entries.items():
+            data, shape, kept = coded[name], tuple(entry["shape"]), entry["kept"]
+            if data.dtype != torch.uint8 or not all(type(n) is int and n >= 0 for n in (*shape, kept)):
+                raise MaskError(f"the entry of mask {name} is not valid")
+            code = rice.RiceCode(
+                math.prod(shape), kept, int(entry["parameter"]), bool(entry["complement"]), data.numpy()
+            )
+            packed[name], shapes[name] = torch.from_numpy(rice.decode(code)), shape
+        return cls(packed, shapes)
 
     @classmethod
     def load(cls, path: str | Path, *, of: Target | None = None) -> Masks:
         """Read masks that `save` wrote; with `of`, check that they belong to that module or state_dict.
 
-        Raises `MaskError` for a file that is missing, foreign, damaged or of a newer version, and for masks of
+        Raises `MaskError` for a file that is missing, foreign, damaged or of another version, and for masks of
         another network.
         """
         from safetensors import SafetensorError, safe_open
@@ -244,7 +274,7 @@ class Masks(Mapping[str, Tensor]):
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                packed = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                coded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise MaskError(
                 f"{path} is not a readable safetensors file ({error}); save the masks again with gpmt, which reads "
@@ -260,9 +290,8 @@ class Masks(Mapping[str, Tensor]):
                 "use the gpmt that wrote it"
             )
         try:
-            shapes = {name: tuple(shape) for name, shape in json.loads(metadata["shapes"]).items()}
-            masks = cls(packed, shapes)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            masks = cls._decoded(json.loads(metadata["masks"]), coded)
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise MaskError(f"{path} is damaged ({error}); save the masks again") from None
         if masks.digest() != metadata.get("digest"):
             raise MaskError(f"{path} does not match its checksum; it is damaged, save the masks again")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gpmt.atomic import atomic_path, check_output
+from gpmt.core.masks import Masks
 from gpmt.errors import CheckpointError
 from gpmt.formats.numbers import NUMPY_GLOBALS
 
@@ -47,6 +48,8 @@ class Checkpoint:
         prefix: what DataParallel and torch.compile put before every name, e.g. "module.", or "".
         metadata: the strings in the header of a safetensors file.
         original: the weights as they lay in the file, with entries that are not tensors.
+        masks: which weights the file itself says are kept; None where only its zeros say it.
+        source: what wrote the file, as far as its content tells.
     """
 
     path: Path
@@ -56,6 +59,8 @@ class Checkpoint:
     prefix: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     original: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    masks: Masks | None = None
+    source: str = "torch.save"
 
     @property
     def other_keys(self) -> list[str]:
@@ -210,7 +215,9 @@ def _load_safetensors(path: Path) -> Checkpoint:
             state_dict[name] = state_dict[first]
     prefix = _common_prefix(state_dict)
     plain = {name.removeprefix(prefix): value for name, value in state_dict.items()}
-    return Checkpoint(path, plain, prefix=prefix, metadata=metadata, original=state_dict)
+    return Checkpoint(
+        path, plain, prefix=prefix, metadata=metadata, original=state_dict, source="safetensors"
+    )
 
 
 def _read_layout(text: str) -> dict[str, Any]:

@@ -1,0 +1,299 @@
+"""Reading a sparse file: all of it with several threads, or one tensor at a time, without the rest."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpmt.core import rice
+from gpmt.core.masks import Masks
+from gpmt.errors import CheckpointError, MaskError
+from gpmt.formats.sparse.layout import DTYPES, FORMAT, Coding, Entry, Layout, LayoutError, parse
+from gpmt.formats.sparse.values import Rounding, integers
+
+MAX_THREADS = 8
+
+
+class SparseFile(Mapping[str, Tensor]):
+    """A sparse file, opened: a mapping from name to dense tensor, each decoded anew when it is asked for.
+
+    The file is mapped into memory, and only what is asked for is read. Names come in the order of the network, further
+    names of tied tensors last. Every tensor is checked against its checksum.
+
+    Args:
+        path: a file that `save_sparse` wrote.
+
+    Raises:
+        CheckpointError: a file that is missing, truncated, foreign, of another version, or whose header contradicts
+            itself; and on reading a tensor, one whose bytes do not match their checksum, by its name.
+
+    >>> import tempfile
+    >>> from gpmt import save_sparse
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save_sparse({"a": torch.eye(40), "b": torch.ones(2)}, f"{folder}/x.sparse.safetensors")
+    ...     with SparseFile(f"{folder}/x.sparse.safetensors") as file:
+    ...         list(file), file.shape("a"), file.kept("a"), file["b"]
+    (['a', 'b'], (40, 40), 40, tensor([1., 1.]))
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file, self._layout = _open(self.path)
+        self._checked: set[str] = set()
+
+    def __enter__(self) -> SparseFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file; tensors that were read stay."""
+        self._file = None
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The strings that were saved with the weights."""
+        return dict(self._layout.metadata)
+
+    @property
+    def record(self) -> Mapping[str, Any] | None:
+        """What a run noted of its network, or None."""
+        return self._layout.record
+
+    @property
+    def tied(self) -> Mapping[str, str]:
+        """Further names of tied tensors, and the name each tensor is stored under."""
+        return self._layout.tied
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._layout.entries, *self._layout.tied])
+
+    def __len__(self) -> int:
+        return len(self._layout.entries) + len(self._layout.tied)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Decode one tensor; a new one each time."""
+        return self.load([name])[name]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor."""
+        return self._entry(name).shape
+
+    def dtype(self, name: str) -> torch.dtype:
+        """Return the type that a tensor is read in; it may be stored in fewer bits."""
+        return DTYPES[self._entry(name).dtype]
+
+    def kept(self, name: str) -> int:
+        """Return how many weights of a tensor are kept: all of one that is not coded."""
+        entry = self._entry(name)
+        return entry.coding.kept if entry.coding else entry.numel
+
+    def error(self, name: str) -> float:
+        """Return the largest |stored − original| of a tensor, as the writer measured it."""
+        entry = self._entry(name)
+        return entry.coding.error if entry.coding else 0.0
+
+    def mask(self, name: str) -> Tensor | None:
+        """Return the mask of a tensor (bool, True = kept), or None of one that is not coded."""
+        coding = self._entry(name).coding
+        return None if coding is None else self._masks([name])[name]
+
+    def masks(self) -> Masks | None:
+        """Return the masks that were saved as such, or None where only zeros say what is pruned."""
+        coded = [name for name in self if (coding := self._entry(name).coding) and coding.masked]
+        return self._masks(coded) if coded else None
+
+    def _masks(self, names: Iterable[str]) -> Masks:
+        packed, shapes = {}, {}
+        for name in names:
+            entry, stored = self._entry(name), self._stored(name)
+            assert entry.coding is not None
+            self._check(stored)
+            try:
+                packed[name] = torch.from_numpy(rice.decode(self._code(stored, entry, entry.coding)))
+            except MaskError as error:
+                raise CheckpointError(f"{self.path}: {name} is damaged: {error}") from None
+            shapes[name] = entry.shape
+        return Masks(packed, shapes)
+
+    def damaged(self) -> dict[str, str]:
+        """Read everything, and return the tensors that cannot be trusted with what is wrong with each."""
+        found = {}
+        for name in self._layout.entries:
+            try:
+                self[name]
+            except CheckpointError as error:
+                found[name] = str(error)
+        return found | {name: found[stored] for name, stored in self.tied.items() if stored in found}
+
+    def load(self, names: Iterable[str] | None = None, *, threads: int | None = None) -> dict[str, Tensor]:
+        """Decode tensors, all by default, in up to `threads` threads (default: PyTorch's number, at most 8).
+
+        Tied tensors share memory. Beyond the result it takes less than 64 MiB.
+        """
+        names = list(self if names is None else names)
+        stored = {self._stored(name): self._entry(name) for name in names}
+        self._check_memory(sum(entry.nbytes for entry in stored.values()))
+        jobs: list[Callable[[], None]] = []
+        workers = threads or min(torch.get_num_threads(), MAX_THREADS)
+        with ThreadPoolExecutor(max_workers=workers) as pool:
+            list(pool.map(self._check, sorted(stored, key=lambda name: -stored[name].nbytes)))
+            tensors = {name: torch.empty(e.shape, dtype=DTYPES[e.dtype]) for name, e in stored.items()}
+            for name, entry in stored.items():
+                jobs.extend(self._jobs(name, entry, tensors[name]))
+            list(pool.map(lambda job: job(), jobs))
+        return {name: tensors[self._stored(name)] for name in names}
+
+    def _jobs(self, name: str, entry: Entry, out: Tensor) -> Iterator[Callable[[], None]]:
+        """Yield what there is to do to fill a tensor, in pieces that can be done at the same time."""
+        coding = entry.coding
+        if coding is None:
+            yield lambda: _copy(self._part(name), out)
+            return
+        code = self._code(name, entry, coding)
+        values = self._part(f"{name}:values")
+        scales = self._part(f"{name}:scales").clone() if f"{name}:scales" in entry.parts(name) else None
+        rounding = Rounding(name, coding.values, entry.shape, scales)
+        flat = out.view(-1)
+
+        def fill(first: int, last: int) -> None:
+            start, kept = first * rice.BLOCK, code.index.kept
+            piece = flat[start : last * rice.BLOCK]
+            staged = (
+                piece if rounding.dtype == piece.dtype else torch.empty(piece.shape, dtype=rounding.dtype)
+            )
+            try:
+                rice.place(code, first, last, integers(values)[kept[first] : kept[last]], integers(staged))
+            except MaskError as error:
+                raise CheckpointError(f"{self.path}: {name} is damaged: {error}") from None
+            if staged is not piece:
+                rounding.restore(staged, start, piece)
+
+        try:
+            code.index  # noqa: B018  checked once, before threads share it
+        except MaskError as error:
+            raise CheckpointError(f"{self.path}: {name} is damaged: {error}") from None
+        for first, last in rice.groups(entry.numel):
+            yield lambda first=first, last=last: fill(first, last)  # type: ignore[misc]
+
+    def _code(self, name: str, entry: Entry, coding: Coding) -> rice.RiceCode:
+        data = self._part(f"{name}:mask").numpy()[: coding.mask_bytes]
+        return rice.RiceCode(entry.numel, coding.kept, coding.parameter, coding.complement, data)
+
+    def _check(self, name: str) -> None:
+        """Raise `CheckpointError` where the stored bytes of a tensor do not match its checksum."""
+        if name in self._checked:
+            return
+        entry, crc = self._layout.entries[name], 0
+        for part in entry.parts(name):
+            crc = zlib.crc32(integers(self._part(part)).data, crc)
+        if crc != entry.crc32:
+            raise CheckpointError(
+                f"{self.path}: {name} does not match its checksum ({crc:08x}, not {entry.crc32:08x}); copy or download "
+                "the file again, or read the others with --skip-bad (skip_bad=True)"
+            )
+        self._checked.add(name)
+
+    def _part(self, part: str) -> Tensor:
+        if self._file is None:
+            raise CheckpointError(f"{self.path} is closed; open it again")
+        try:
+            tensor: Tensor = self._file.get_tensor(part)
+        except Exception as error:
+            raise CheckpointError(
+                f"{self.path}: {part} cannot be read ({error}); copy or download it again"
+            ) from None
+        return tensor
+
+    def _stored(self, name: str) -> str:
+        return self._layout.tied.get(name, name)
+
+    def _entry(self, name: str) -> Entry:
+        try:
+            return self._layout.entries[self._stored(name)]
+        except KeyError:
+            raise CheckpointError(
+                f"{self.path} holds no tensor {name}; see gpmt inspect for those it holds"
+            ) from None
+
+    def _check_memory(self, needed: int) -> None:
+        available = _physical_memory()
+        if needed > available:
+            raise CheckpointError(
+                f"{self.path} would take {needed:,} bytes of memory, more than this machine's {available:,}; "
+                "read its tensors one by one with gpmt.SparseFile"
+            )
+
+
+def load_sparse(
+    path: str | os.PathLike[str], *, names: Iterable[str] | None = None, skip_bad: bool = False
+) -> dict[str, Tensor]:
+    """Read a sparse file into dense tensors on the CPU, by name, in the order of the network; tied ones share memory.
+
+    Args:
+        path: a file that `save_sparse` wrote.
+        names: only these tensors; nothing else is read.
+        skip_bad: leave out tensors that are damaged, rather than raise an error; `SparseFile.damaged` names them.
+
+    Raises:
+        CheckpointError: as `SparseFile` does, for a name that the file does not hold, and for a network that is larger
+            than the machine's memory.
+    """
+    with SparseFile(path) as file:
+        wanted = list(file if names is None else names)
+        if skip_bad:
+            bad = file.damaged()
+            wanted = [name for name in wanted if name not in bad]
+        return file.load(wanted)
+
+
+def is_sparse(metadata: Mapping[str, str]) -> bool:
+    """Tell by a safetensors file's metadata whether it is a sparse file of any version."""
+    return metadata.get("format") == FORMAT
+
+
+def _open(path: Path) -> tuple[Any, Layout]:
+    import safetensors
+
+    if not path.is_file():
+        what = "is a folder; give the file inside it" if path.is_dir() else "does not exist; check the path"
+        raise CheckpointError(f"{path} {what}")
+    try:
+        # The file stays mapped for as long as the object lives; closing drops it.
+        file = safetensors.safe_open(path, framework="pt", device="cpu").__enter__()
+        metadata = dict(file.metadata() or {})
+        parts = {}
+        for part in file.keys():  # noqa: SIM118
+            piece = file.get_slice(part)
+            parts[part] = (str(piece.get_dtype()), tuple(piece.get_shape()))
+    except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is truncated or damaged ({error}); copy or download it again"
+        ) from None
+    if not is_sparse(metadata):
+        raise CheckpointError(f"{path} is not a sparse file of gpmt; gpmt.load reads files of other kinds")
+    try:
+        return file, parse(metadata, parts)
+    except LayoutError as error:
+        raise CheckpointError(f"{path} {error}") from None
+
+
+def _copy(source: Tensor, out: Tensor) -> None:
+    # By bits: a floating-point copy need not keep the payload of a NaN.
+    np.copyto(integers(out), integers(source))
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # not known on every system
+        return 1 << 62

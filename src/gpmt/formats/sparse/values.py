@@ -1,0 +1,159 @@
+"""Kept values in fewer bits, where asked for: half precision, or eight bits on a scale of each channel's own.
+
+Eight bits store a sign and one of 127 magnitudes, evenly spaced from the smallest to the largest of the kept weights of
+a channel (an index of the first dimension). Magnitude pruning leaves no small weights, so these steps are finer than
+those of a scale that starts at zero, and a kept weight never becomes zero. The error is at most half a step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpmt.core import rice
+from gpmt.core.rice import Bits
+from gpmt.errors import WeightsError
+from gpmt.formats.sparse.layout import DTYPES
+
+LEVELS = 127
+_CHUNK = 16 * rice.BLOCK
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def integers(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """Return the bits of a contiguous CPU tensor as a flat array of integers of its width, sharing memory."""
+    return tensor.view(-1).view(_INTEGERS[tensor.element_size()]).numpy()
+
+
+def take(packed: Bits, weights: Tensor) -> Tensor:
+    """Return the kept of flat contiguous weights, whose bits are set in `packed`."""
+    return torch.from_numpy(rice.take(packed, integers(weights))).view(weights.dtype)
+
+
+class Rounding:
+    """From weights to what is stored of them, and back; the two differ where `values` is not the tensor's type.
+
+    Args:
+        name: the tensor, for messages.
+        stored: type of the stored values, as safetensors names it; "I8" for eight bits on `scales`.
+        shape: of the tensor.
+        scales: float32 [2, channels] on the CPU: smallest magnitude and step of each channel, for "I8" only.
+    """
+
+    def __init__(self, name: str, stored: str, shape: tuple[int, ...], scales: Tensor | None = None) -> None:
+        self.name = name
+        self.dtype = DTYPES[stored]
+        self._columns = max(1, int(np.prod(shape[1:], dtype=np.int64)))
+        self._scales = None if scales is None else scales.numpy()
+
+    def store(self, weights: Tensor, start: int, packed: Bits) -> tuple[Tensor, float]:
+        """Return the kept of the flat `weights` as they are stored, and the largest error made.
+
+        `weights` begin at flat index `start`, and `packed` are their mask's bits. Raises `WeightsError` for a kept
+        weight that would become zero or infinite, or is not finite already.
+        """
+        if self._scales is not None:
+            codes = torch.empty(weights.shape, dtype=torch.int8)
+            exact = weights if weights.dtype in (torch.float32, torch.float64) else weights.float()
+            low, step = self._scales
+            error = _quantise(exact.numpy(), start, self._columns, packed, low, step, codes.numpy())
+            return take(packed, codes), float(error)
+        kept = take(packed, weights)
+        if kept.dtype == self.dtype:
+            return kept, 0.0
+        stored = kept.to(self.dtype)
+        lost = (stored == 0) & (kept != 0) | ~torch.isfinite(stored)
+        if lost.any():
+            raise WeightsError(
+                f"{self.name} holds {kept[lost][0].item():g}, which would be {stored[lost][0].item():g} as "
+                f"{str(self.dtype).removeprefix('torch.')}; store exact values instead"
+            )
+        return stored, (stored.double() - kept.double()).abs().max().item() if len(kept) else 0.0
+
+    def restore(self, stored: Tensor, start: int, out: Tensor) -> None:
+        """Write to the flat `out` the weights that `store` made `stored` of."""
+        if self._scales is None:
+            out.copy_(stored)
+            return
+        weights = out if out.dtype == torch.float32 else torch.empty(out.shape, dtype=torch.float32)
+        low, step = self._scales
+        _restore(stored.numpy(), start, self._columns, low, step, weights.numpy())
+        if weights is not out:
+            out.copy_(weights)
+
+
+def find_scales(name: str, tensor: Tensor, packed: Bits) -> Tensor:
+    """Return the float32 [2, channels] of a contiguous tensor: each channel's smallest kept magnitude, and its step.
+
+    `packed` are the bits of its mask. Raises `WeightsError` for weights that are not finite.
+    """
+    channels, columns = len(tensor), tensor[0].numel()
+    low, high = np.full(channels, np.inf, np.float32), np.zeros(channels, np.float32)
+    for start in range(0, tensor.numel(), _CHUNK):
+        weights = tensor.view(-1)[start : start + _CHUNK].float().numpy()
+        _find_range(weights, start, columns, packed[start // 8 :], low, high)
+    if not np.isfinite(high).all():
+        raise WeightsError(
+            f"{name} holds NaN or infinity, which 8 bits cannot store; store exact values instead"
+        )
+    low[np.isinf(low)] = 0  # a channel that keeps nothing
+    return torch.from_numpy(np.stack([low, (high - low) / np.float32(LEVELS - 1)]))
+
+
+_jit = numba.njit(nogil=True, cache=True)
+
+
+@_jit
+def _find_range(weights, start, columns, packed, low, high):  # type: ignore[no-untyped-def]
+    first = 0
+    while first < weights.size:
+        channel = (start + first) // columns
+        last = min(weights.size, (channel + 1) * columns - start)
+        for i in range(first, last):
+            if packed[i >> 3] >> (i & 7) & 1:
+                magnitude = np.abs(weights[i])
+                if not magnitude < np.inf:
+                    high[channel] = np.inf
+                high[channel] = max(high[channel], magnitude)
+                low[channel] = min(low[channel], magnitude)
+        first = last
+
+
+@_jit
+def _quantise(weights, start, columns, packed, low, step, codes):  # type: ignore[no-untyped-def]
+    """Write the codes of weights, and return the largest error among the kept."""
+    error = 0.0
+    first = 0
+    while first < weights.size:
+        channel = (start + first) // columns
+        last = min(weights.size, (channel + 1) * columns - start)
+        smallest, scale = low[channel], np.float32(1)
+        if step[channel] > 0:
+            scale = step[channel]
+        for i in range(first, last):
+            level = np.rint((np.abs(np.float32(weights[i])) - smallest) / scale)
+            level = min(max(level, np.float32(0)), np.float32(LEVELS - 1))
+            codes[i] = np.int8(-level - 1 if np.signbit(weights[i]) else level + 1)
+            if packed[i >> 3] >> (i & 7) & 1:
+                magnitude = smallest + level * step[channel]
+                error = max(error, np.abs(np.float64(magnitude) - np.abs(np.float64(weights[i]))))
+        first = last
+    return error
+
+
+@_jit
+def _restore(codes, start, columns, low, step, weights):  # type: ignore[no-untyped-def]
+    first = 0
+    while first < codes.size:
+        channel = (start + first) // columns
+        last = min(codes.size, (channel + 1) * columns - start)
+        for i in range(first, last):
+            code = np.int32(codes[i])
+            magnitude = low[channel] + np.float32(abs(code) - 1) * step[channel]
+            signed = -magnitude if code < 0 else magnitude
+            weights[i] = signed if code != 0 else np.float32(0)
+        first = last

@@ -1,0 +1,296 @@
+"""Writing a sparse file: one tensor after another, so that memory does not grow with the network."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gpmt.atomic import atomic_path
+from gpmt.core import rice
+from gpmt.core.masks import Masks
+from gpmt.core.rice import Bits
+from gpmt.core.scope import unwrap
+from gpmt.errors import CheckpointError, GpmtError, MaskError
+from gpmt.formats.sparse.layout import CODES, DTYPES, Coding, Entry, Layout, Values, check_dtype
+from gpmt.formats.sparse.values import Rounding, find_scales, integers
+
+_STORED = {"fp16": "F16", "bf16": "BF16", "int8": "I8"}
+_CHUNK = 16 * rice.BLOCK
+_HEADER = 400  # bytes that a coded tensor adds to the header, about
+
+
+@dataclass(frozen=True)
+class SparseSize:
+    """What a sparse file takes.
+
+    Attributes:
+        bytes: size of the file.
+        dense_bytes: what its tensors take in memory, tied ones counted once.
+        ideal_bytes: stored values + masks at their entropy + dense tensors: what no code of independent weights beats.
+        values, masks, dense, header: bytes of the file by what they are for.
+        error: largest |stored − original| over all tensors; 0.0 where values are exact.
+    """
+
+    bytes: int
+    dense_bytes: int
+    ideal_bytes: float
+    values: int
+    masks: int
+    dense: int
+    header: int
+    error: float
+
+    def __str__(self) -> str:
+        text = f"{self.bytes:,} bytes, {self.bytes / max(self.dense_bytes, 1):.1%} of dense"
+        return text + (f"; largest rounding error {self.error:.3g}" if self.error else "")
+
+
+def save_sparse(
+    model: nn.Module | Mapping[str, Tensor],
+    path: str | os.PathLike[str],
+    *,
+    masks: Masks | None = None,
+    values: Values = "exact",
+    metadata: Mapping[str, str] | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> SparseSize:
+    """Write the weights of a network to a file in which pruned weights take next to nothing, atomically.
+
+    The file is a safetensors container that any reader can list; docs/format.md specifies it. Tensors are stored as kept
+    values and a coded mask where that is smaller, and as they are otherwise; tied tensors are stored once. A weight is
+    pruned if all its bits are zero, so that nothing is lost, −0.0 included.
+
+    Args:
+        model: a network, whose `state_dict` is taken, or a mapping of names to tensors on any device.
+        path: file to write; by custom it ends in ``.sparse.safetensors``.
+        masks: which weights are kept, where that shall be remembered beyond the zeros; kept weights may be zero.
+        values: "exact" (lossless, the default); "fp16", "bf16" or "int8" store the kept values of coded float tensors of
+            two or more dimensions in fewer bits. They are read in their former type; the file states the largest error.
+        metadata: strings to keep in the file.
+        record: what a run noted of its network (a plain JSON mapping).
+
+    Raises:
+        MaskError: masks that do not fit, or that prune a weight that is not zero.
+        WeightsError: a weight that does not survive `values`, such as one that overflows.
+        CheckpointError: a tensor without data or of a type without a name, or an output that cannot be written.
+
+    >>> import tempfile
+    >>> from gpmt import load_sparse
+    >>> weight = torch.zeros(64, 64)
+    >>> weight[::8] = 0.5
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     size = save_sparse({"fc.weight": weight}, f"{folder}/a.sparse.safetensors")
+    ...     torch.equal(load_sparse(f"{folder}/a.sparse.safetensors")["fc.weight"], weight)
+    True
+    >>> size.dense_bytes, size.values
+    (16384, 2048)
+    """
+    if values not in get_args(Values):
+        raise GpmtError(f"values is {values!r}, but must be one of {', '.join(get_args(Values))}")
+    tensors = unwrap(model).state_dict() if isinstance(model, nn.Module) else model
+    single, tied = _untie(tensors)
+    if masks is not None:
+        masks.fits(tensors)
+    planned = {name: _plan(name, tensor, masks, values) for name, tensor in single.items()}
+    layout = Layout(planned, tied, dict(metadata or {}), record)
+    reserved = len(_header(layout))
+    reserved += -reserved % 8
+    with atomic_path(path) as temporary, temporary.open("r+b") as file:
+        file.seek(reserved)
+        writer = _Writer(file, values, masks)
+        entries = dict(planned)
+        for name in _order(planned):
+            entries[name] = writer.write(name, single[name], planned[name])
+        layout = replace(layout, entries=entries)
+        header = _header(layout)
+        assert len(header) <= reserved, "no number is longer than was planned"
+        file.seek(0)
+        file.write((reserved - 8).to_bytes(8, "little") + header[8:].ljust(reserved - 8))
+    return _size(layout, reserved)
+
+
+def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Split a state_dict into tensors that are stored, and further names of the same tensors."""
+    single: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    first: dict[Any, str] = {}
+    for name, tensor in tensors.items():
+        if tensor.is_meta:
+            raise CheckpointError(f"{name} has no data (it is on the meta device); load its weights first")
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise CheckpointError(
+                f"{name} is not a plain dense tensor ({tensor.layout}); convert it with to_dense()"
+            )
+        check_dtype(name, tensor.dtype)
+        view = (
+            tensor.untyped_storage()._cdata,
+            tensor.storage_offset(),
+            tensor.shape,
+            tensor.stride(),
+            tensor.dtype,
+        )
+        if view in first and tensor.numel():
+            tied[name] = first[view]
+        else:
+            first[view] = name
+            single[name] = tensor.detach()
+    return single, tied
+
+
+def _plan(name: str, tensor: Tensor, masks: Masks | None, values: Values) -> Entry:
+    """Decide whether a tensor is coded. Its entry's numbers are at least as long as those that come out."""
+    dtype, shape = check_dtype(name, tensor.dtype), tuple(tensor.shape)
+    dense = Entry(dtype, shape, 0)
+    masked = masks is not None and name in masks
+    if masked and masks is not None:
+        kept = masks.kept(name)
+    else:
+        kept = int(np.bitwise_count(_nonzero(tensor)).sum(dtype=np.int64))
+    stored = _stored(tensor, values)
+    mask_bytes = math.ceil(1.05 * _entropy(kept, dense.numel)) + 8 * -(-dense.numel // rice.BLOCK)
+    if not masked and kept * DTYPES[stored].itemsize + mask_bytes + _HEADER >= dense.nbytes:
+        return dense
+    # The longest that these numbers can become in the header: of no mask do the gaps take more bits than weights.
+    longest = dense.numel // 8 + 9 * -(-dense.numel // rice.BLOCK)
+    error = 1.2345678901234567e-300 if stored != dtype else 0.0
+    return Entry(dtype, shape, 0, Coding(kept, rice.MAX_PARAMETER, True, longest, stored, error, masked))
+
+
+def _stored(tensor: Tensor, values: Values) -> str:
+    code = CODES[tensor.dtype]
+    asked = _STORED.get(values, code)
+    wide = tensor.dtype.is_floating_point and tensor.element_size() > DTYPES[asked].itemsize
+    return asked if wide and tensor.ndim > 1 and code in ("F64", "F32", "F16", "BF16") else code
+
+
+def _entropy(kept: int, numel: int) -> float:
+    """Return N · H(density) / 8: the bytes that the mask of `kept` of `numel` independent weights takes at least."""
+    shares = [count / numel for count in (kept, numel - kept) if count] if numel else []
+    return -numel * sum(share * math.log2(share) for share in shares) / 8
+
+
+def _order(entries: Mapping[str, Entry]) -> list[str]:
+    """Return names in the order of the file: coded tensors, then dense ones, the widest first, so that all are aligned."""
+    return sorted(
+        entries, key=lambda name: (entries[name].coding is None, -DTYPES[entries[name].dtype].itemsize)
+    )
+
+
+def _nonzero(tensor: Tensor, first: int = 0, last: int | None = None) -> Bits:
+    """Return packed bits of the weights that are not all zero bits, of the whole tensor or a flat stretch of it."""
+    flat = tensor.reshape(-1)[first:last]
+    parts = [np.packbits(integers(part.cpu()) != 0, bitorder="little") for part in torch.split(flat, _CHUNK)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
+
+
+def _header(layout: Layout) -> bytes:
+    """Return the container's header, its length in front. Offsets follow the order of the file."""
+    document: dict[str, Any] = {"__metadata__": layout.dump()}
+    end = 0
+    for name in _order(layout.entries):
+        for part, (dtype, shape) in layout.entries[name].parts(name).items():
+            start, end = end, end + math.prod(shape) * DTYPES[dtype].itemsize
+            document[part] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(document, separators=(",", ":")).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+class _Writer:
+    """Writes the bytes of tensors one after another."""
+
+    def __init__(self, file: BinaryIO, values: Values, masks: Masks | None) -> None:
+        self._file = file
+        self._values = values
+        self._masks = masks
+        self._crc = 0
+
+    def write(self, name: str, tensor: Tensor, planned: Entry) -> Entry:
+        """Write a tensor where the file stands, and return its entry."""
+        self._crc = 0
+        tensor = tensor.cpu().contiguous()
+        if planned.coding is None:
+            self._put(integers(tensor))
+            return replace(planned, crc32=self._crc)
+        coding = planned.coding
+        given = self._masks is not None and name in self._masks
+        packed = self._masks.packed(name).numpy() if given and self._masks is not None else _nonzero(tensor)
+        if given:
+            _check_pruned(name, tensor, packed)
+        code = rice.encode(packed, tensor.numel())
+        error = self._write_values(name, tensor, packed, coding.values)
+        coding = replace(
+            coding,
+            parameter=code.parameter,
+            complement=code.complement,
+            mask_bytes=code.data.size,
+            error=error,
+        )
+        entry = replace(planned, coding=coding)
+        [padded] = list(entry.parts(name).values())[-1][1]
+        self._put(code.data, np.zeros(padded - code.data.size, np.uint8))
+        return replace(entry, crc32=self._crc)
+
+    def _write_values(self, name: str, tensor: Tensor, packed: Bits, stored: str) -> float:
+        """Write the kept values, scales first, and return the largest error."""
+        scales = None
+        if stored == "I8" != CODES[tensor.dtype]:
+            scales = find_scales(name, tensor, packed)
+            self._put(scales.numpy())
+        rounding = Rounding(name, stored, tuple(tensor.shape), scales)
+        error = 0.0
+        for start, weights, bits in _pieces(tensor, packed):
+            values, worst = rounding.store(weights, start, bits)
+            error = max(error, worst)
+            self._put(integers(values))
+        return error
+
+    def _put(self, *arrays: NDArray[Any]) -> None:
+        for array in arrays:
+            data = array.reshape(-1).view(np.uint8).data
+            self._crc = zlib.crc32(data, self._crc)
+            self._file.write(data)
+
+
+def _pieces(tensor: Tensor, packed: Bits) -> Iterator[tuple[int, Tensor, Bits]]:
+    """Yield flat stretches of a tensor: where they begin, their weights, and the bits of their mask."""
+    for start in range(0, tensor.numel(), _CHUNK):
+        weights = tensor.view(-1)[start : start + _CHUNK]
+        yield start, weights, packed[start // 8 : (start + len(weights) + 7) // 8]
+
+
+def _check_pruned(name: str, tensor: Tensor, packed: Bits) -> None:
+    """Raise `MaskError` where a pruned weight is not zero; −0.0 is, and is stored as +0.0."""
+    for _, weights, bits in _pieces(tensor, packed):
+        kept = np.unpackbits(bits, count=len(weights), bitorder="little").view(bool)
+        if ((weights != 0).numpy() & ~kept).any():
+            raise MaskError(
+                f"{name} has pruned weights that are not zero; apply the masks first with masks.apply_()"
+            )
+
+
+def _size(layout: Layout, header: int) -> SparseSize:
+    values = masks = dense = 0
+    ideal, error = 0.0, 0.0
+    for name, entry in layout.entries.items():
+        sizes = [math.prod(shape) * DTYPES[dtype].itemsize for dtype, shape in entry.parts(name).values()]
+        if entry.coding is None:
+            dense += entry.nbytes
+        else:
+            values += sum(sizes[:-1])
+            masks += sizes[-1]
+            ideal += _entropy(entry.coding.kept, entry.numel)
+            error = max(error, entry.coding.error)
+    total = sum(entry.nbytes for entry in layout.entries.values())
+    return SparseSize(
+        header + values + masks + dense, total, ideal + values + dense, values, masks, dense, header, error
+    )
