@@ -20,7 +20,7 @@ _jit = numba.njit(nogil=True, cache=True)
 _inline = numba.njit(nogil=True, inline="always")
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _trailing_zeros(context: Any, word: Any) -> Any:
     """Count the zeros below the lowest one of a uint64, 64 if there is none: one instruction."""
 
@@ -30,7 +30,7 @@ def _trailing_zeros(context: Any, word: Any) -> Any:
     return numba.types.uint64(numba.types.uint64), generate
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _load_word(context: Any, data: Any, byte: Any) -> Any:
     """Load eight bytes of a contiguous uint8 array, from any address, as a little-endian uint64; unchecked."""
 
@@ -189,7 +189,7 @@ def measure(packed, numel, complement, coded, costs):  # type: ignore[no-untyped
     for block in range(coded.size):
         base = block * BLOCK
         size = min(BLOCK, numel - base)
-        previous = -1
+        previous = np.int64(-1)
         count = 0
         for word in range((size + 63) >> 6):
             bits = _coded_bits(packed, base, size, word, complement)
@@ -213,7 +213,7 @@ def write(packed, numel, complement, parameter, starts, data):  # type: ignore[n
     for block in range(starts.size):
         base = block * BLOCK
         size = min(BLOCK, numel - base)
-        previous = -1
+        previous = np.int64(-1)
         bit = 8 * starts[block]
         for word in range((size + 63) >> 6):
             bits = _coded_bits(packed, base, size, word, complement)

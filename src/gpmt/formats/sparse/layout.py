@@ -106,7 +106,7 @@ class Entry:
         """Return what the container holds for this tensor: entry name -> (type, shape), in the file's order."""
         if self.coding is None:
             return {name: (self.dtype, self.shape)}
-        parts = {}
+        parts: dict[str, tuple[str, tuple[int, ...]]] = {}
         if self.coding.values == "I8" != self.dtype:
             parts[f"{name}:scales"] = ("F32", (2, self.shape[0]))
         parts[f"{name}:values"] = (self.coding.values, (self.coding.kept,))
@@ -137,8 +137,9 @@ class Layout:
             name: entry.coding.to_json(entry) if entry.coding else f"{entry.crc32:08x}"
             for name, entry in self.entries.items()
         }
-        document = {"tensors": tensors, "tied": self.tied, "metadata": self.metadata, "record": self.record}
-        text = json.dumps({key: value for key, value in document.items() if value}, separators=(",", ":"))
+        notes = {"tied": self.tied, "metadata": self.metadata, "record": self.record}
+        document = {"tensors": tensors} | {key: value for key, value in notes.items() if value}
+        text = json.dumps(document, separators=(",", ":"))
         return {
             "format": FORMAT,
             "version": str(VERSION),

@@ -25,8 +25,8 @@ MAX_THREADS = 8
 class SparseFile(Mapping[str, Tensor]):
     """A sparse file, opened: a mapping from name to dense tensor, each decoded anew when it is asked for.
 
-    The file is mapped into memory, and only what is asked for is read. Names come in the order of the network, further
-    names of tied tensors last. Every tensor is checked against its checksum.
+    The file is mapped into memory, and only what is asked for is read. Names come in the order of the network,
+    further names of tied tensors last. Every tensor is checked against its checksum.
 
     Args:
         path: a file that `save_sparse` wrote.
@@ -198,8 +198,8 @@ class SparseFile(Mapping[str, Tensor]):
             crc = zlib.crc32(integers(self._part(part)).data, crc)
         if crc != entry.crc32:
             raise CheckpointError(
-                f"{self.path}: {name} does not match its checksum ({crc:08x}, not {entry.crc32:08x}); copy or download "
-                "the file again, or read the others with --skip-bad (skip_bad=True)"
+                f"{self.path}: {name} does not match its checksum ({crc:08x}, not {entry.crc32:08x}); copy it "
+                "again, or read the others with --skip-bad (skip_bad=True)"
             )
         self._checked.add(name)
 
@@ -245,8 +245,8 @@ def load_sparse(
         skip_bad: leave out tensors that are damaged, rather than raise an error; `SparseFile.damaged` names them.
 
     Raises:
-        CheckpointError: as `SparseFile` does, for a name that the file does not hold, and for a network that is larger
-            than the machine's memory.
+        CheckpointError: as `SparseFile` does, for a name that the file does not hold, and for a network that is
+            larger than the machine's memory.
     """
     with SparseFile(path) as file:
         wanted = list(file if names is None else names)
@@ -268,8 +268,7 @@ def _open(path: Path) -> tuple[Any, Layout]:
         what = "is a folder; give the file inside it" if path.is_dir() else "does not exist; check the path"
         raise CheckpointError(f"{path} {what}")
     try:
-        # The file stays mapped for as long as the object lives; closing drops it.
-        file = safetensors.safe_open(path, framework="pt", device="cpu").__enter__()
+        file: Any = safetensors.safe_open(path, framework="pt", device="cpu")
         metadata = dict(file.metadata() or {})
         parts = {}
         for part in file.keys():  # noqa: SIM118

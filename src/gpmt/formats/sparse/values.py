@@ -1,8 +1,8 @@
 """Kept values in fewer bits, where asked for: half precision, or eight bits on a scale of each channel's own.
 
-Eight bits store a sign and one of 127 magnitudes, evenly spaced from the smallest to the largest of the kept weights of
-a channel (an index of the first dimension). Magnitude pruning leaves no small weights, so these steps are finer than
-those of a scale that starts at zero, and a kept weight never becomes zero. The error is at most half a step.
+Eight bits store a sign and one of 127 magnitudes, evenly spaced from the smallest to the largest of the kept weights
+of a channel (an index of the first dimension). Magnitude pruning leaves no small weights, so these steps are finer
+than those of a scale that starts at zero, and a kept weight never becomes zero. The error is at most half a step.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class SparseSize:
     Attributes:
         bytes: size of the file.
         dense_bytes: what its tensors take in memory, tied ones counted once.
-        ideal_bytes: stored values + masks at their entropy + dense tensors: what no code of independent weights beats.
+        ideal_bytes: stored values, masks at the entropy of their densities, dense tensors.
         values, masks, dense, header: bytes of the file by what they are for.
         error: largest |stored − original| over all tensors; 0.0 where values are exact.
     """
@@ -66,16 +66,17 @@ def save_sparse(
 ) -> SparseSize:
     """Write the weights of a network to a file in which pruned weights take next to nothing, atomically.
 
-    The file is a safetensors container that any reader can list; docs/format.md specifies it. Tensors are stored as kept
-    values and a coded mask where that is smaller, and as they are otherwise; tied tensors are stored once. A weight is
-    pruned if all its bits are zero, so that nothing is lost, −0.0 included.
+    The file is a safetensors container that any reader can list; docs/format.md specifies it. Tensors are stored as
+    kept values and a coded mask where that is smaller, and as they are otherwise; tied tensors are stored once. A
+    weight is pruned if all its bits are zero, so that nothing is lost, −0.0 included.
 
     Args:
         model: a network, whose `state_dict` is taken, or a mapping of names to tensors on any device.
         path: file to write; by custom it ends in ``.sparse.safetensors``.
         masks: which weights are kept, where that shall be remembered beyond the zeros; kept weights may be zero.
-        values: "exact" (lossless, the default); "fp16", "bf16" or "int8" store the kept values of coded float tensors of
-            two or more dimensions in fewer bits. They are read in their former type; the file states the largest error.
+        values: "exact" (lossless, the default); "fp16", "bf16" or "int8" store the kept values of coded float
+            tensors of two or more dimensions in fewer bits. They are read in their former type; the file states
+            the largest error.
         metadata: strings to keep in the file.
         record: what a run noted of its network (a plain JSON mapping).
 
@@ -102,6 +103,7 @@ def save_sparse(
     if masks is not None:
         masks.fits(tensors)
     planned = {name: _plan(name, tensor, masks, values) for name, tensor in single.items()}
+    _check_parts(planned)
     layout = Layout(planned, tied, dict(metadata or {}), record)
     reserved = len(_header(layout))
     reserved += -reserved % 8
@@ -166,6 +168,14 @@ def _plan(name: str, tensor: Tensor, masks: Masks | None, values: Values) -> Ent
     return Entry(dtype, shape, 0, Coding(kept, rice.MAX_PARAMETER, True, longest, stored, error, masked))
 
 
+def _check_parts(entries: Mapping[str, Entry]) -> None:
+    """Raise `CheckpointError` where a tensor's name is needed for a part of another's."""
+    for name, entry in entries.items():
+        for part in entry.parts(name):
+            if (part in entries and part != name) or part == "__metadata__":
+                raise CheckpointError(f"{part} cannot be the name of a tensor in a sparse file; rename it")
+
+
 def _stored(tensor: Tensor, values: Values) -> str:
     code = CODES[tensor.dtype]
     asked = _STORED.get(values, code)
@@ -180,7 +190,7 @@ def _entropy(kept: int, numel: int) -> float:
 
 
 def _order(entries: Mapping[str, Entry]) -> list[str]:
-    """Return names in the order of the file: coded tensors, then dense ones, the widest first, so that all are aligned."""
+    """Return names in the order of the file: coded tensors, then dense ones, wide types first to stay aligned."""
     return sorted(
         entries, key=lambda name: (entries[name].coding is None, -DTYPES[entries[name].dtype].itemsize)
     )
