@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from gpmt.core.schedule import ACDC, Gradual, OneShot
     from gpmt.core.scope import find_scope
     from gpmt.errors import GpmtError
+    from gpmt.formats.load import load
     from gpmt.formats.sparse.reader import SparseFile, load_sparse
     from gpmt.formats.sparse.writer import SparseSize, save_sparse
     from gpmt.prune import Plan, plan, prune_
@@ -27,6 +28,7 @@ _HOME = {
     "SparseSize": "gpmt.formats.sparse.writer",
     "Verification": "gpmt.verification",
     "find_scope": "gpmt.core.scope",
+    "load": "gpmt.formats.load",
     "load_sparse": "gpmt.formats.sparse.reader",
     "plan": "gpmt.prune",
     "prune_": "gpmt.prune",
@@ -46,6 +48,7 @@ __all__ = [
     "SparseSize",
     "Verification",
     "find_scope",
+    "load",
     "load_sparse",
     "plan",
     "prune_",

@@ -17,7 +17,7 @@ from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
 from gpmt.core.structure import Granularity, check_matrices, counted, live_columns
 from gpmt.errors import BudgetError
-from gpmt.formats.checkpoint import load_checkpoint
+from gpmt.formats.load import load
 
 COLLAPSED = 0.1
 """A tensor with fewer live outputs than this share of them is called collapsed."""
@@ -201,7 +201,7 @@ def verify(
     if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
         raise BudgetError(f"tolerance is {tolerance!r}, but must be a whole number of {unit}, at least 0")
     if isinstance(target, str | os.PathLike):
-        target = load_checkpoint(target).state_dict
+        target = load(target).state_dict
     if isinstance(masks, str | os.PathLike):
         masks = Masks.load(Path(masks), of=target)
     elif masks is not None:

@@ -156,7 +156,7 @@ def mask_file(path: Path, attack: Attack) -> Path:
     [
         (
             "mask.npy",
-            r"mask\.npy is an array of NumPy, such as the mask files of the published scripts, whose ",
+            r"mask\.npy is an array of NumPy, such as the mask files of the published scripts, and no weights; ",
         ),
         ("mask.pkl", r"mask\.pkl is a plain pickle \(or cut short\), not a file of torch\.save; "),
     ],

@@ -42,11 +42,10 @@ def diff(
 
 
 def _tensors(path: Path) -> Mapping[str, Tensor]:
-    from gpmt.core.masks import FORMAT, Masks
-    from gpmt.formats.checkpoint import load_checkpoint
+    from gpmt.core.masks import Masks
+    from gpmt.formats.load import holds_masks, load
 
-    checkpoint = load_checkpoint(path)
-    return Masks.load(path) if checkpoint.metadata.get("format") == FORMAT else checkpoint.state_dict
+    return Masks.load(path) if holds_masks(path) else load(path).state_dict
 
 
 def _print(comparison: Comparison, a: Path, b: Path) -> None:

@@ -63,7 +63,7 @@ def eval(
     """
     from accelerate import PartialState
 
-    from gpmt.formats.checkpoint import load_checkpoint
+    from gpmt.formats.load import load
     from gpmt.training.evaluation import evaluate_checkpoint
 
     checkpoint = None
@@ -74,7 +74,7 @@ def eval(
         if (path / "recipe.yaml").is_file():
             recipe = recipe or str(path / "recipe.yaml")
             path = path / "model.pt"
-        checkpoint = load_checkpoint(path)
+        checkpoint = load(path)
     resolved = _resolve(checkpoint, recipe, overrides or [], model=model, data=data, root=root)
     result = evaluate_checkpoint(resolved, checkpoint, batch_size=batch_size)
     if not PartialState().is_main_process:

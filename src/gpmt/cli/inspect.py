@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from gpmt.formats.checkpoint import Checkpoint
     from gpmt.verification import TensorCount
 
-_FORMATS = {"zip": "torch.save", "legacy": "torch.save's older format", "safetensors": "safetensors"}
 EXAMPLES = examples(
     "gpmt inspect resnet50.pth",
     "gpmt inspect model_best.pth.tar --model resnet20 --input 3x32x32",
@@ -23,7 +22,10 @@ EXAMPLES = examples(
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, or masks that gpmt wrote.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Weights of any known tool, file or folder, or masks of gpmt."),
+    ],
     scope: Scope = None,
     exclude: Exclude = None,
     model: ModelName = None,
@@ -31,14 +33,13 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what of a file can be pruned, what is zero already, and what else it holds."""
-    from gpmt.core.masks import FORMAT
-    from gpmt.formats.checkpoint import load_checkpoint
+    from gpmt.formats.load import holds_masks, load
 
-    with working(f"reading {path}", quiet=as_json):
-        checkpoint = load_checkpoint(path)
-    if checkpoint.metadata.get("format") == FORMAT:
+    if holds_masks(path):
         _inspect_masks(path, as_json)
         return
+    with working(f"reading {path}", quiet=as_json):
+        checkpoint = load(path)
 
     from gpmt.cli.network import find_network
     from gpmt.core.scope import find_scope
@@ -67,24 +68,25 @@ def inspect(
     screen.print(f"{path}: {facts['format']}, {', '.join(facts['dtypes'])}, {facts['bytes']:,} bytes")
     if checkpoint.key or checkpoint.prefix:
         screen.print(f"weights under {checkpoint.key or 'no key'}, prefix {checkpoint.prefix or '(none)'}")
+    if checkpoint.masks is not None:
+        screen.print(f"it has masks of {len(checkpoint.masks)} tensors: {checkpoint.masks!r}")
     if checkpoint.other_keys:
         screen.print(f"also in it: {', '.join(checkpoint.other_keys)}")
 
 
 def _facts(checkpoint: Checkpoint, found: FoundScope, rows: tuple[TensorCount, ...]) -> dict[str, Any]:
-    from gpmt.formats.checkpoint import file_format
-
     inside = {*found.tensors, *(name for names in found.aliases.values() for name in names)}
     others = [tensor for name, tensor in checkpoint.state_dict.items() if name not in inside]
     kept, numel = sum(row.kept for row in rows), found.numel
     return {
         "file": str(checkpoint.path),
-        "format": _FORMATS[file_format(checkpoint.path)],
-        "bytes": checkpoint.path.stat().st_size,
+        "format": checkpoint.source,
+        "bytes": _size(checkpoint.path),
         "key": checkpoint.key,
         "prefix": checkpoint.prefix,
         "other_keys": checkpoint.other_keys,
         "metadata": checkpoint.metadata,
+        "masks": None if checkpoint.masks is None else len(checkpoint.masks),
         "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.tensors.values()}),
         "weights": numel,
         "kept": kept,
@@ -93,6 +95,15 @@ def _facts(checkpoint: Checkpoint, found: FoundScope, rows: tuple[TensorCount, .
         "other_tensors": {"count": len(others), "values": sum(tensor.numel() for tensor in others)},
         "tensors": [row.to_dict() | {"aliases": list(found.aliases.get(row.name, ()))} for row in rows],
     }
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    return (
+        sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+        if path.is_dir()
+        else path.stat().st_size
+    )
 
 
 def _inspect_masks(path: Path, as_json: bool) -> None:

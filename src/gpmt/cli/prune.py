@@ -35,10 +35,16 @@ EXAMPLES = examples(
 
 def prune(
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="A .pt, .pth, .th, .tar or .safetensors file.")
+        Path, typer.Argument(metavar="IN", help="Weights: .pt, .pth, .safetensors, or of any known tool.")
     ],
     out: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="File to write; its suffix is the format.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="File to write; its suffix is the format, such as .pth or .sparse.safetensors.",
+        ),
     ],
     sparsity: Annotated[
         str, typer.Option(help="Fraction of the prunable weights to prune: 0.9, 90% or 9/10.")
@@ -66,7 +72,8 @@ def prune(
     weights. Everything else in the file is kept.
     """
     from gpmt.atomic import check_output
-    from gpmt.formats.checkpoint import check_suffix, load_checkpoint, save_checkpoint
+    from gpmt.formats.checkpoint import check_suffix, save_checkpoint
+    from gpmt.formats.load import load
 
     check_suffix(out)
     if masks_file is not None and check_output(masks_file) in (out.resolve(), source.resolve()):
@@ -82,7 +89,7 @@ def prune(
 
     silent = quiet or as_json
     with working(f"reading {source}", quiet=silent):
-        checkpoint = load_checkpoint(source)
+        checkpoint = load(source)
         network = find_network(checkpoint, model=model, input_shape=input_shape)
     with working("choosing the weights to prune", quiet=silent):
         decided = plan(
@@ -97,6 +104,7 @@ def prune(
         )
         masks = decided.masks()
         masks.apply_(checkpoint.state_dict)
+        checkpoint.masks = masks
         zeros = masks.total_numel - sum(int(checkpoint.state_dict[name].count_nonzero()) for name in masks)
     with working(f"writing {out}", quiet=silent):
         if masks_file is not None:

@@ -20,9 +20,13 @@ from gpmt.atomic import atomic_path, check_output
 from gpmt.core.masks import Masks
 from gpmt.errors import CheckpointError
 from gpmt.formats.numbers import NUMPY_GLOBALS
+from gpmt.formats.sparse.layout import Values
+from gpmt.formats.sparse.reader import SparseFile, is_sparse
+from gpmt.formats.sparse.writer import SparseSize, save_sparse
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th", ".tar")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
+SPARSE_SUFFIX = ".sparse.safetensors"
 _KEYS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
 _ZIP = b"PK\x03\x04"
@@ -83,7 +87,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     path = Path(path)
     if file_format(path) == "safetensors":
         return _load_safetensors(path)
-    loaded = _load_torch(path)
+    return find_weights(path, read_torch(path))
+
+
+def find_weights(path: Path, loaded: Any) -> Checkpoint:
+    """Find the weights in what `read_torch` gave. Raises `CheckpointError` where there are none."""
     key, weights = _find_weights(loaded)
     if weights is None:
         held = ", ".join(map(str, list(loaded)[:5])) if isinstance(loaded, Mapping) else type(loaded).__name__
@@ -98,7 +106,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         if isinstance(value, Tensor)
     }
     container = dict(loaded) if key else None
-    return Checkpoint(path, state_dict, container, key, prefix, original=weights)
+    source = "torch.save" if file_format(path) == "zip" else "torch.save's older format"
+    return Checkpoint(path, state_dict, container, key, prefix, original=weights, source=source)
 
 
 def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint | Mapping[str, Tensor]) -> None:
@@ -107,17 +116,38 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint | Mappi
     ``.pt .pth .th .tar`` keep the container, its other entries and the prefix of the names, so that the file
     serves where it came from. ``.safetensors`` takes the tensors alone, under their plain names; tied tensors
     are written once per name, so that other readers find all of them, and `load_checkpoint` ties them again.
+    ``.sparse.safetensors`` is a sparse file (`gpmt.save_sparse`), with the checkpoint's masks if it has some.
 
     Raises `CheckpointError` for an unknown suffix and where the file cannot be written.
     """
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = Checkpoint(Path(path), dict(checkpoint))
     check_suffix(path)
+    if str(path).lower().endswith(SPARSE_SUFFIX):
+        write_sparse(path, checkpoint)
+        return
     with atomic_path(path) as temporary:
         if Path(path).suffix.lower() == ".safetensors":
             _write_safetensors(temporary, checkpoint)
         else:
             torch.save(_assemble(checkpoint), temporary)
+
+
+def write_sparse(
+    path: str | os.PathLike[str], checkpoint: Checkpoint, values: Values = "exact"
+) -> SparseSize:
+    """Write a checkpoint as a sparse file, with its masks, its metadata and what a run noted of its network."""
+    noted = (checkpoint.container or {}).get("gpmt")
+    # The plan counts what the file itself shows.
+    record = {key: noted[key] for key in noted if key != "plan"} if isinstance(noted, Mapping) else None
+    return save_sparse(
+        checkpoint.state_dict,
+        path,
+        masks=checkpoint.masks,
+        values=values,
+        metadata=checkpoint.metadata,
+        record=record,
+    )
 
 
 def check_suffix(path: str | os.PathLike[str]) -> None:
@@ -158,19 +188,25 @@ def file_format(path: Path) -> Literal["zip", "legacy", "safetensors"]:
         return "safetensors"
     if head.startswith(_NUMPY):
         raise CheckpointError(
-            f"{path} is an array of NumPy, such as the mask files of the published scripts, whose pickled objects "
-            "are not read; give the pruned checkpoint, whose zeros say the same"
+            f"{path} is an array of NumPy, such as the mask files of the published scripts, and no weights; read it "
+            "with the weights it belongs to: gpmt convert MASKS OUT --weights FILE, or gpmt.load(path, weights=...)"
         )
     if head[:1] == b"\x80":
         raise CheckpointError(f"{path} is a plain pickle (or cut short), not a file of torch.save; {_RESAVE}")
     raise CheckpointError(f"{path} is neither a file of torch.save nor of safetensors; {_RESAVE}")
 
 
-def _load_torch(path: Path) -> Any:
+def read_torch(path: Path, further: Iterable[tuple[Callable[..., Any], str]] = ()) -> Any:
+    """Return what a file of torch.save holds, without running code from it.
+
+    `further` are callables that take the place of globals by their name, beside those that `load_checkpoint` allows.
+    Raises `CheckpointError` for a file that is damaged, or needs any other global.
+    """
     # Pairs, not bare classes: leaving the block must not take away what the user has allowed.
     allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         (argparse.Namespace, "argparse.Namespace"),
         *NUMPY_GLOBALS,
+        *further,
     ]
     mapped = file_format(path) == "zip" and path.suffix.lower() != ".safetensors"
     try:
@@ -200,6 +236,8 @@ def _load_safetensors(path: Path) -> Checkpoint:
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             metadata = dict(file.metadata() or {})
+            if is_sparse(metadata):
+                return _load_sparse(path)
             state_dict = {name: file.get_tensor(name) for name in file.offset_keys()}
     except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
@@ -218,6 +256,16 @@ def _load_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(
         path, plain, prefix=prefix, metadata=metadata, original=state_dict, source="safetensors"
     )
+
+
+def _load_sparse(path: Path) -> Checkpoint:
+    with SparseFile(path) as file:
+        container = None if file.record is None else {"gpmt": file.record}
+        key = None if container is None else _KEYS[0]
+        weights = file.load()
+        return Checkpoint(
+            path, weights, container, key, metadata=file.metadata, masks=file.masks(), source="sparse file"
+        )
 
 
 def _read_layout(text: str) -> dict[str, Any]:

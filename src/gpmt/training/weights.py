@@ -6,7 +6,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from gpmt.errors import CheckpointError
-from gpmt.formats.checkpoint import Checkpoint, load_checkpoint
+from gpmt.formats.checkpoint import Checkpoint
+from gpmt.formats.load import load
 
 
 def load_weights(
@@ -18,7 +19,7 @@ def load_weights(
     Raises CheckpointError for a file that cannot be read or holds other tensors; nothing is loaded then.
     """
     if not isinstance(checkpoint, Checkpoint):
-        checkpoint = load_checkpoint(checkpoint)
+        checkpoint = load(checkpoint)
     own, given = network.state_dict(), checkpoint.state_dict
     # Files of before 2018 lack the batch norms' counters, which nothing here needs.
     missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]

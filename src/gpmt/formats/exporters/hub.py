@@ -1,0 +1,206 @@
+"""Folders as the Hugging Face hub has them: weights as safetensors, a config.json, and a model card."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpmt.core.scope import unwrap
+from gpmt.errors import CheckpointError
+from gpmt.formats.checkpoint import save_checkpoint
+from gpmt.formats.exporters.card import Library, model_card
+from gpmt.formats.importers import folder as folders
+
+WEIGHTS, INDEX, CONFIG, CARD = "model.safetensors", "model.safetensors.index.json", "config.json", "README.md"
+
+_SHARD = "model-{:05d}-of-{:05d}.safetensors"
+_OURS = rf"{WEIGHTS}|{INDEX}|{CONFIG}|{CARD}|generation_config.json|model-\d{{5}}-of-\d{{5}}.safetensors"
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def export_hub(
+    source: nn.Module | Mapping[str, Tensor],
+    folder: str | os.PathLike[str],
+    *,
+    config: Mapping[str, Any] | None = None,
+    card: str | None = None,
+    shard_size: int | str = "50GB",
+    force: bool = False,
+) -> Path:
+    """Write a folder that can be put on the Hugging Face hub as it is, whole or not at all, and return its path.
+
+    A network of transformers opens with ``from_pretrained``, one of timm with ``timm.create_model("local-dir:FOLDER",
+    pretrained=True)``; of any other network, and of a bare state_dict, the folder has the weights and a config.json.
+    Pruned weights are zeros in it. It is read back, and the tensors must be there bit for bit.
+
+    Args:
+        source: the network, or its state_dict.
+        folder: the folder to make; its parent must be there.
+        config: further entries of config.json; for a bare state_dict e.g. {"architecture": "resnet20"}.
+        card: the text of README.md; by default that of `model_card`.
+        shard_size: weights of more bytes go into several files (of timm's networks never): a number or e.g. "5GB".
+        force: replace the folder, provided that it holds nothing but what an export writes.
+
+    Raises:
+        CheckpointError: a folder that is there already or cannot be written, or a size that is none.
+        ScopeError: nothing is prunable, and no card is given.
+    """
+    target = Path(os.path.realpath(folder))
+    limit = _parse_size(shard_size)
+    module = unwrap(source) if isinstance(source, nn.Module) else None
+    entries: Mapping[str, Any] = source if module is None else module.state_dict()  # type: ignore[assignment]
+    state_dict = {name: tensor for name, tensor in entries.items() if isinstance(tensor, Tensor)}
+    library = _library(module)
+    with _beside(target, force=force) as temporary:
+        _write(module, state_dict, temporary, library, limit)
+        if config:
+            path = temporary / CONFIG
+            _write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **config})
+        if card is None:
+            file = WEIGHTS if (temporary / WEIGHTS).exists() else INDEX
+            card = model_card(state_dict, name=target.name, library=library, file=file)
+        (temporary / CARD).write_text(card, encoding="utf-8")
+        _check(state_dict, temporary, target, partly=library == "transformers")
+    return target
+
+
+def _library(module: nn.Module | None) -> Library:
+    """Which library makes the network; that of a network is always imported already."""
+    transformers = sys.modules.get("transformers")
+    if transformers is not None and isinstance(module, transformers.PreTrainedModel):
+        return "transformers"
+    if type(module).__module__.startswith("timm.") and hasattr(module, "pretrained_cfg"):
+        return "timm"
+    return "pytorch"
+
+
+def _write(module: Any, state_dict: Mapping[str, Tensor], folder: Path, library: Library, limit: int) -> None:
+    if library == "transformers":
+        with redirect_stderr(io.StringIO()):  # a progress bar
+            module.save_pretrained(folder, max_shard_size=limit)
+        return
+    if library == "timm":
+        from timm.models._hub import save_config_for_hf  # its public caller cannot write every memory format
+
+        save_config_for_hf(module, str(folder / CONFIG))
+    else:
+        _write_json(folder / CONFIG, {} if module is None else {"architecture": type(module).__name__})
+    _write_weights(state_dict, folder, limit if library == "pytorch" else sys.maxsize)
+
+
+def _write_weights(state_dict: Mapping[str, Tensor], folder: Path, limit: int) -> None:
+    """Write the tensors in their order, as many in a file as fit into `limit` bytes, and at least one."""
+    shards: list[dict[str, Tensor]] = []
+    room = 0
+    for name, tensor in state_dict.items():
+        size = tensor.numel() * tensor.element_size()
+        if not shards or size > room:
+            shards.append({})
+            room = limit
+        shards[-1][name] = tensor
+        room -= size
+    if len(shards) == 1:
+        save_checkpoint(folder / WEIGHTS, shards[0])
+        return
+    names = {}
+    for number, shard in enumerate(shards, start=1):
+        file = _SHARD.format(number, len(shards))
+        save_checkpoint(folder / file, shard)
+        names.update(dict.fromkeys(shard, file))
+    total = sum(tensor.numel() * tensor.element_size() for tensor in state_dict.values())
+    _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": names})
+
+
+def _check(state_dict: Mapping[str, Tensor], folder: Path, target: Path, *, partly: bool) -> None:
+    """Read the folder, and raise `CheckpointError` where a tensor is not in it bit for bit.
+
+    With `partly` some may be missing: transformers writes one of tied tensors, and some under older names.
+    """
+    stored = folders.read(folder).original  # a prefix that all names have is a part of them here
+    for name, tensor in state_dict.items():
+        if name not in stored and partly:
+            continue
+        found = stored.get(name)
+        if found is None or found.shape != tensor.shape or not torch.equal(_bytes(found), _bytes(tensor)):
+            raise CheckpointError(
+                f"{target} would not hold {name} as it is in the network; nothing was written"
+            )
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _parse_size(size: int | str) -> int:
+    match = re.fullmatch(r"(\d+)\s*([KMG]I?B|)", str(size).upper())
+    if not match or int(match[1]) < 1:
+        raise CheckpointError(f"shard_size is {size!r}, but must be a number of bytes, or a text such as 5GB")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+@contextmanager
+def _beside(target: Path, *, force: bool) -> Iterator[Path]:
+    """Yield a new folder beside `target`, which takes its place when the block ends well, and else is removed."""
+    _refuse(target, force)
+    temporary, old = (target.with_name(f".gpmt-{secrets.token_hex(8)}.{end}") for end in ("tmp", "old"))
+    try:
+        temporary.mkdir()
+        yield temporary
+        mode = (temporary / CARD).stat().st_mode
+        for file in temporary.iterdir():
+            file.chmod(mode)  # safetensors writes files for the owner alone
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        if target.exists():
+            target.rename(old)
+        try:
+            temporary.rename(target)
+        except BaseException:
+            if old.exists():
+                old.rename(target)
+            raise
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(str(temporary), str(target))) from error
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
+            reason = getattr(error, "strerror", None) or error
+            raise CheckpointError(f"{target} cannot be written ({reason}); choose another folder") from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _refuse(target: Path, force: bool) -> None:
+    """Raise `CheckpointError` where `target` must not or cannot be made."""
+    if not target.parent.is_dir():
+        raise CheckpointError(
+            f"{target} cannot be written: the folder {target.parent} does not exist; create it first"
+        )
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise CheckpointError(f"{target} is a file, but a folder is to be written; choose another name")
+    if not force:
+        raise CheckpointError(f"{target} exists already; choose another folder, or replace it with force")
+    foreign = sorted(entry.name for entry in target.iterdir() if not re.fullmatch(_OURS, entry.name))
+    if foreign:
+        raise CheckpointError(
+            f"{target} holds {foreign[0]}, which no export writes, so it is not replaced; choose another folder"
+        )

@@ -1,0 +1,111 @@
+"""Files of fasterai 0.4.1 itself, see make_fasterai.py; bad ones are made by hand."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.formats.fixtures.tiny_network import Tiny
+from tests.formats.importers.masked_checks import assert_answers, checkpoint, converted, fixture, ordinary
+from torch import Tensor
+
+from gpmt.errors import CheckpointError
+from gpmt.formats.checkpoint import load_checkpoint, save_checkpoint
+from gpmt.formats.importers import fasterai
+
+NAMES = list(Tiny().state_dict())
+PRUNED = ["conv.weight", "block.0.weight"]
+
+
+@pytest.mark.parametrize("name", ["fasterai.pt", "fasterai_filter.pt"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_the_plain_network_answers_the_same(tmp_path: Path, name: str, prefix: str) -> None:
+    read = fixture(name)
+    held = {**(read.container or {}), "model": {prefix + n: t for n, t in read.state_dict.items()}}
+    torch.save(held, tmp_path / "a.pt")
+    plain = converted(fasterai, load_checkpoint(tmp_path / "a.pt"))
+    assert list(plain.state_dict) == NAMES
+    assert plain.container is not None
+    assert_answers(plain, plain.container["answers"])
+    assert plain.source == "fasterai"
+    assert plain.masks is not None
+    assert list(plain.masks) == PRUNED
+    for weight in PRUNED:
+        mask = read.state_dict[weight.replace("weight", "_mask")].expand_as(read.state_dict[weight]) == 1
+        assert torch.equal(plain.masks[weight], mask), weight
+        assert torch.equal(plain.state_dict[weight], read.state_dict[weight]), (
+            weight
+        )  # pruned in place already
+    assert plain.masks.total_kept == (39 if "filter" in name else 28)
+    save_checkpoint(tmp_path / "b.pt", plain)
+    again = load_checkpoint(tmp_path / "b.pt")
+    assert not fasterai.recognises(again)
+    assert_answers(again, plain.container["answers"])
+
+
+def test_before_anything_is_pruned() -> None:
+    weights = {
+        name: tensor for name, tensor in fixture("fasterai.pt").state_dict.items() if "_mask" not in name
+    }
+    plain = converted(fasterai, checkpoint(weights))
+    assert list(plain.state_dict) == NAMES
+    assert plain.masks is None
+
+
+def test_a_network_that_is_one_layer_with_a_mask_of_rows() -> None:
+    weights = {
+        "weight": torch.ones(2, 3),
+        "bias": torch.ones(2),
+        "_init_weights": torch.ones(2, 3),
+        "_init_biases": torch.ones(2),
+        "_old_weights": torch.ones(2, 3),
+        "_mask": torch.tensor([[1.0], [0.0]]),
+    }
+    plain = converted(fasterai, checkpoint(weights))
+    assert {name: tensor.tolist() for name, tensor in plain.state_dict.items()} == {
+        "weight": [[1, 1, 1], [0, 0, 0]],
+        "bias": [1, 1],
+    }
+
+
+def test_a_mask_of_another_module_stays() -> None:
+    weights = {
+        "fc.weight": torch.ones(2),
+        "fc._init_weights": torch.ones(2),
+        "attention._mask": torch.ones(3),
+    }
+    assert list(converted(fasterai, checkpoint(weights)).state_dict) == ["fc.weight", "attention._mask"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fc._mask": torch.ones(2)}, r"a\.pt: fc\._mask has shape \[2\], but its weight has \[2, 3\]; save"),
+        (
+            {"fc._mask": torch.ones(1, 2)},
+            r"a\.pt: fc\._mask has shape \[1, 2\], but its weight has \[2, 3\]; save",
+        ),
+        (
+            {"fc._mask": torch.full((2, 1), 0.5)},
+            r"a\.pt: fc\._mask holds the value 0\.5, but a mask holds only",
+        ),
+        (
+            {"fd._init_weights": torch.ones(2), "fd._mask": torch.ones(2)},
+            r"a\.pt holds fd\._mask but no fd\.weight; save",
+        ),
+        (
+            {"c.parametrizations.weight.original": torch.ones(2), "c._init_weights": torch.ones(2)},
+            r"a\.pt holds c\.parametrizations\.weight\.original, a reparametrised weight, as quantisation in",
+        ),
+    ],
+)
+def test_bad_files(change: dict[str, Tensor], message: str) -> None:
+    weights = {"fc.weight": torch.ones(2, 3), "fc._init_weights": torch.ones(2, 3), **change}
+    assert fasterai.recognises(checkpoint(weights))
+    with pytest.raises(CheckpointError, match=f"^{message}") as caught:
+        fasterai.convert(checkpoint(weights))
+    assert "\n" not in str(caught.value)
+    assert "; " in str(caught.value)
+
+
+def test_ordinary_checkpoints_are_left_alone() -> None:
+    assert not [read for read in ordinary() if fasterai.recognises(read)]
