@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Network:
-    """A network that holds the tensors of a checkpoint (not copies), and the MACs of its prunable tensors."""
+    """A network that holds the tensors of a checkpoint (not copies), the MACs of its prunable tensors, one input."""
 
     module: nn.Module
     macs: dict[str, int | None]
+    example: Tensor | dict[str, Tensor]
 
 
 def find_network(checkpoint: Checkpoint, *, model: str | None, input_shape: str | None) -> Network | None:
@@ -46,9 +47,10 @@ def find_network(checkpoint: Checkpoint, *, model: str | None, input_shape: str 
             f"--model is {model}, but the shape of its input is not known; add e.g. --input 3x224x224"
         )
     module = _build(model, checkpoint.state_dict, shape)
-    macs = count_macs(module, example(module, shape))
+    one = example(module, shape)
+    macs = count_macs(module, one)
     load_weights(module, checkpoint, name=model, assign=True)
-    return Network(module, macs)
+    return Network(module, macs, one)
 
 
 def recorded_name(checkpoint: Checkpoint) -> str | None:

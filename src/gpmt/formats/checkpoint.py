@@ -54,6 +54,7 @@ class Checkpoint:
         original: the weights as they lay in the file, with entries that are not tensors.
         masks: which weights the file itself says are kept; None where only its zeros say it.
         source: what wrote the file, as far as its content tells.
+        damaged: tensors that were left out, on request, and what is wrong with each.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Checkpoint:
     original: Mapping[str, Any] = field(default_factory=dict, repr=False)
     masks: Masks | None = None
     source: str = "torch.save"
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def other_keys(self) -> list[str]:
@@ -73,20 +75,21 @@ class Checkpoint:
         return [str(name) for name in self.container or {} if name != first]
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def load_checkpoint(path: str | os.PathLike[str], *, skip_bad: bool = False) -> Checkpoint:
     """Read the weights of a file of torch.save (either format) or of safetensors; its content says which.
 
     The weights are the file itself, or lie under ``state_dict``, ``model`` or ``model_state_dict``, or under
     one of them inside another. Reading never runs code from the file: it may hold tensors, plain Python
     values, NumPy numbers (which become Python numbers) and arrays, and ``argparse.Namespace``. Tensors of any
-    device come to the CPU; those in torch.save's present format are mapped, and read when they are used.
+    device come to the CPU; those in torch.save's present format are mapped, and read when they are used. With
+    `skip_bad`, damaged tensors of a sparse file are left out, and named in `Checkpoint.damaged`.
 
     Raises `CheckpointError` for a file that is missing, truncated, foreign, without weights, or that would
     need code from its pickle.
     """
     path = Path(path)
     if file_format(path) == "safetensors":
-        return _load_safetensors(path)
+        return _load_safetensors(path, skip_bad)
     return find_weights(path, read_torch(path))
 
 
@@ -230,14 +233,14 @@ def read_torch(path: Path, further: Iterable[tuple[Callable[..., Any], str]] = (
         ) from error
 
 
-def _load_safetensors(path: Path) -> Checkpoint:
+def _load_safetensors(path: Path, skip_bad: bool) -> Checkpoint:
     import safetensors
 
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             metadata = dict(file.metadata() or {})
             if is_sparse(metadata):
-                return _load_sparse(path)
+                return _load_sparse(path, skip_bad)
             state_dict = {name: file.get_tensor(name) for name in file.offset_keys()}
     except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
@@ -258,13 +261,22 @@ def _load_safetensors(path: Path) -> Checkpoint:
     )
 
 
-def _load_sparse(path: Path) -> Checkpoint:
+def _load_sparse(path: Path, skip_bad: bool) -> Checkpoint:
     with SparseFile(path) as file:
         container = None if file.record is None else {"gpmt": file.record}
         key = None if container is None else _KEYS[0]
-        weights = file.load()
+        damaged = file.damaged() if skip_bad else {}
+        names = [name for name in file if name not in damaged]
+        weights, masks = file.load(names), file.masks(names)
         return Checkpoint(
-            path, weights, container, key, metadata=file.metadata, masks=file.masks(), source="sparse file"
+            path,
+            weights,
+            container,
+            key,
+            metadata=file.metadata,
+            masks=masks,
+            source="sparse file",
+            damaged=damaged,
         )
 
 

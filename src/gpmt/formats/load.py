@@ -31,7 +31,9 @@ WEIGHTS_WITH_MASKS = (compressed_tensors, nncf, torch_prune, sparseml, fasterai)
 Weights = nn.Module | Mapping[str, Tensor] | Checkpoint | str | os.PathLike[str]
 
 
-def load(path: str | os.PathLike[str], *, weights: Weights | None = None) -> Checkpoint:
+def load(
+    path: str | os.PathLike[str], *, weights: Weights | None = None, skip_bad: bool = False
+) -> Checkpoint:
     """Read a file or folder of any tool that is known here, as plain weights and masks; its content says which it is.
 
     Weights: files of torch.save and safetensors, sparse files, Hugging Face folders, ONNX. Weights with masks inside:
@@ -43,6 +45,7 @@ def load(path: str | os.PathLike[str], *, weights: Weights | None = None) -> Che
         path: a file or a folder.
         weights: what the masks in `path` belong to: a network, a state_dict, or a file. Only for files with masks
             alone.
+        skip_bad: leave out the damaged tensors of a sparse file; `Checkpoint.damaged` names them.
 
     Raises:
         CheckpointError: a file that is missing, damaged or foreign, or that would need code from its pickle.
@@ -69,12 +72,12 @@ def load(path: str | os.PathLike[str], *, weights: Weights | None = None) -> Che
         if onnx.recognises(head, path):
             checkpoint = onnx.read(path)
         elif file_format(path) == "safetensors":
-            checkpoint = load_checkpoint(path)
+            checkpoint = load_checkpoint(path, skip_bad=skip_bad)
             if checkpoint.metadata.get("format") == FORMAT:
                 base = _weights(path, "masks of gpmt", weights)
                 return _combine(path, base, Masks.load(path, of=base.state_dict), "masks of gpmt")
         else:
-            content = read_torch(path, nni.GLOBALS)
+            content = read_torch(path, [*nni.GLOBALS, *nncf.GLOBALS])
             if nni.recognises(content):
                 base = _weights(path, nni.NAME, weights)
                 return _combine(path, base, nni.read_masks(content, path, base.state_dict), nni.NAME)

@@ -1,5 +1,6 @@
 """What is asked of every importer of masked weights."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,13 @@ from tests.formats.fixtures.tiny_network import Tiny, images
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm
 
-from gpmt.formats.checkpoint import Checkpoint, load_checkpoint
+from gpmt.formats.checkpoint import Checkpoint, find_weights, read_torch
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
-def fixture(name: str) -> Checkpoint:
-    return load_checkpoint(FIXTURES / name)
+def fixture(name: str, further: Iterable[tuple[Any, str]] = ()) -> Checkpoint:
+    return find_weights(FIXTURES / name, read_torch(FIXTURES / name, further))
 
 
 def checkpoint(weights: dict[str, Tensor], **fields: Any) -> Checkpoint:

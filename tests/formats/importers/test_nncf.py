@@ -13,13 +13,17 @@ from tests.formats.importers.masked_checks import assert_answers, checkpoint, co
 from torch import Tensor
 
 from gpmt.errors import CheckpointError
-from gpmt.formats.checkpoint import load_checkpoint, save_checkpoint
+from gpmt.formats.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gpmt.formats.importers import nncf
 
 NAMES = list(Tiny().state_dict())
 PRUNED = ["conv.weight", "block.0.weight", "fc.weight", "mix.weight"]  # which head.weight is tied to
 HOOKED = ["nncf3.pt", "nncf3_rb.pt"]
 LAYERED = ["nncf2.pt", "nncf2_rb.pt"]
+
+
+def read_fixture(name: str) -> Checkpoint:
+    return fixture(name, nncf.GLOBALS)
 
 
 def stored_mask(stored: dict[str, Tensor], name: str) -> Tensor:
@@ -33,7 +37,7 @@ def stored_mask(stored: dict[str, Tensor], name: str) -> Tensor:
 @pytest.mark.parametrize("name", [*HOOKED, *LAYERED])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_the_plain_network_answers_the_same(tmp_path: Path, name: str, prefix: str) -> None:
-    read = fixture(name)
+    read = read_fixture(name)
     held = {**(read.container or {}), str(read.key): {prefix + n: t for n, t in read.state_dict.items()}}
     torch.save(held, tmp_path / "a.pt")
     plain = converted(nncf, load_checkpoint(tmp_path / "a.pt"))
@@ -56,18 +60,26 @@ def test_the_plain_network_answers_the_same(tmp_path: Path, name: str, prefix: s
 
 @pytest.mark.parametrize("name", [*HOOKED, *LAYERED])
 def test_about_half_is_pruned(name: str) -> None:
-    masks = converted(nncf, fixture(name)).masks
+    masks = converted(nncf, read_fixture(name)).masks
     assert masks is not None
     # Regularisation keeps what is above 0 of -1, 0, 1, -1, ...
     assert masks.sparsity == pytest.approx(2 / 3 if "rb" in name else 1 / 2, abs=0.03)
 
 
+def test_the_stage_of_compression_is_a_number() -> None:
+    container = read_fixture("nncf2.pt").container
+    assert container is not None
+    assert container["compression_state"]["ctrl_state"]["magnitude_sparsity"]["compression_stage"] == 2
+    with pytest.raises(CheckpointError, match=r"it needs nncf\.api\.compression\.CompressionStage"):
+        fixture("nncf2.pt")
+
+
 def test_stripped() -> None:
-    read = fixture("nncf2_stripped.pt")
+    read = read_fixture("nncf2_stripped.pt")
     plain = converted(nncf, read)
     assert list(plain.state_dict) == NAMES
     assert plain.masks is None
-    unstripped = converted(nncf, fixture("nncf2.pt"))
+    unstripped = converted(nncf, read_fixture("nncf2.pt"))
     for name in NAMES:
         assert torch.equal(plain.state_dict[name], unstripped.state_dict[name]), name
 
@@ -75,7 +87,7 @@ def test_stripped() -> None:
 @pytest.mark.parametrize("prefix", ["nncf_module.", "module.nncf_module."])
 @pytest.mark.parametrize("name", [*LAYERED, "nncf2_stripped.pt"])
 def test_the_wrapper_of_older_versions(tmp_path: Path, name: str, prefix: str) -> None:
-    read = fixture(name)
+    read = read_fixture(name)
     torch.save({prefix + name: tensor for name, tensor in read.state_dict.items()}, tmp_path / "a.pt")
     old, new = converted(nncf, load_checkpoint(tmp_path / "a.pt")), converted(nncf, read)
     assert list(old.state_dict) == NAMES
@@ -85,7 +97,7 @@ def test_the_wrapper_of_older_versions(tmp_path: Path, name: str, prefix: str) -
 
 
 def test_a_hooked_network_inside_another() -> None:
-    read = fixture("nncf3.pt")
+    read = read_fixture("nncf3.pt")
     outer = checkpoint({f"body.0.{name}": tensor for name, tensor in read.state_dict.items()})
     plain = converted(nncf, outer)
     assert list(plain.state_dict) == [f"body.0.{name}" for name in NAMES]
@@ -133,9 +145,10 @@ def test_optimisers_are_dropped_where_masks_were_parameters() -> None:
         "nncf3.pt": False,
         "nncf3_rb.pt": True,
     }.items():
-        read = fixture(name)
+        read = read_fixture(name)
         assert read.container is not None
-        read.container |= {"optimizer": {}, "compression_state": {}}
+        assert {"compression_state", "nncf_config"} & set(read.container)
+        read.container["optimizer"] = {}
         plain = converted(nncf, read)
         assert plain.container is not None
         assert ("optimizer" not in plain.container) == dropped
@@ -200,7 +213,7 @@ def test_what_cannot_be_plain(name: str, tensor: Tensor, message: str) -> None:
 
 
 def test_tied_layers_pruned_differently() -> None:
-    read = fixture("nncf2.pt")
+    read = read_fixture("nncf2.pt")
     weights = {**read.state_dict, "head.pre_ops.0.op._binary_mask": torch.zeros(3, 3)}
     message = "mix.weight and head.weight are one tensor, but pruned differently"
     with pytest.raises(CheckpointError, match=message):

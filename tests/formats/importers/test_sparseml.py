@@ -74,12 +74,12 @@ def test_the_state_of_modifiers_tells_zeros_that_are_kept() -> None:
     plain = converted(sparseml, read)
     assert plain.masks is not None
     assert torch.equal(plain.masks["fc.weight"], kept)
-    read.container["manager"]["GMPruningModifier-" + "0" * 32] = {
-        "fc.weight.sparsity_mask": torch.zeros_like(kept)
-    }
-    masks = converted(sparseml, read).masks
-    assert masks is not None
-    assert masks.kept("fc.weight") == 0  # another modifier prunes what this one keeps
+    other = {"GMPruningModifier-" + "0" * 32: {"fc.weight.sparsity_mask": torch.zeros_like(kept)}}
+    for manager in (read.container["manager"] | other, other | read.container["manager"]):
+        read.container["manager"] = manager
+        masks = converted(sparseml, read).masks
+        assert masks is not None
+        assert masks.kept("fc.weight") == 0  # one modifier prunes what the other keeps
 
 
 def test_weights_that_came_back_are_kept() -> None:
@@ -97,7 +97,10 @@ def test_weights_that_came_back_are_kept() -> None:
         ("[fc.weight]", ["fc.weight"]),
         ("fc.weight", ["fc.weight"]),
         ("['re:.*weight', fc.weight]", ["conv.weight", "bn.weight", "fc.weight"]),
-        ("['re:f']", ["fc.weight"]),  # as SparseML matches: from the start of the name, but not to its end
+        (
+            "['re:c']",
+            ["conv.weight", "conv.bias"],
+        ),  # as SparseML matches: from the start of the name, but not to its end
         ("__ALL_PRUNABLE__", ["conv.weight", "fc.weight"]),
         ("[]", ["conv.weight", "fc.weight"]),
         ("[__ALL__]", ["conv.weight", "conv.bias", "bn.weight", "fc.weight"]),

@@ -141,6 +141,8 @@ REMEDY = "; save its state_dict alone, and the zeros are read$"
         ),
         (PLAIN.replace("'fc.weight'", "[x]"), "prunes a value of type list, which names no tensors"),
         (PLAIN.replace("'fc.weight'", "eval(names)"), r"prunes 'eval\(names\)', which names no tensors"),
+        (PLAIN.replace("conv.*", "(a+)+b"), r"which repeats too much to be matched safely"),
+        (PLAIN.replace("conv.*", ".*" * 6), r"which repeats too much to be matched safely"),
         (PLAIN.replace("conv.*", "(conv"), r"prunes 're:\(convweight', which is not a regular expression \("),
     ],
 )

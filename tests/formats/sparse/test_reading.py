@@ -51,7 +51,9 @@ def test_single_tensors_and_their_facts(path):
         assert torch.equal(file.mask("conv.weight"), weights["conv.weight"] != 0)
         assert file.mask("bn.weight") is None
         assert "fc.bias" in file
-        with pytest.raises(CheckpointError, match="holds no tensor nope; see gpmt inspect for those it holds"):
+        with pytest.raises(
+            CheckpointError, match="holds no tensor nope; see gpmt inspect for those it holds"
+        ):
             file["nope"]
     with pytest.raises(CheckpointError, match="is closed; open it again"):
         file["fc.bias"]

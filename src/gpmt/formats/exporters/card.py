@@ -59,10 +59,8 @@ def model_card(
         CheckpointError: metrics that cannot be read, or that hold no accuracy.
         ScopeError: nothing is prunable.
     """
-    if isinstance(source, Checkpoint):
-        checkpoint, state_dict = source, source.state_dict
-    else:
-        checkpoint, state_dict = None, source
+    checkpoint = source if isinstance(source, Checkpoint) else None
+    state_dict = source.state_dict if isinstance(source, Checkpoint) else source
     masks = checkpoint.masks if checkpoint else None
     scope = find_scope(state_dict, scope=None if masks is None else list(masks))
     file = file or (checkpoint.path.name if checkpoint else "model.safetensors")

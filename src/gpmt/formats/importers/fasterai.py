@@ -1,12 +1,12 @@
 """Networks saved by fastai while fasterai's sparsifier was at work on them.
 
-What is read: files of ``learn.save`` and ``SaveModelCallback``, as fasterai 0.2 to 0.4 fill them. Until training
-ends, its `Sparsifier` keeps buffers in every module with a weight: ``_init_weights`` and ``_init_biases``, to go
-back to, and, in the layers that are pruned, ``_mask``, 1 for kept. Weights are multiplied by their masks in place.
-A mask has the dimensions of its weight, with 1 where a whole filter, row, ... is pruned at once; filters take their
-biases along, as literal zeros. When training ends the buffers go, and only the zeros tell. Its `Pruner` makes
-tensors smaller and needs no importer; files of ``learn.export`` and ``save_model`` are pickles of a whole network,
-which are not read.
+What is read: files of `SaveModelCallback` and of ``learn.save(with_opt=False)``, as fasterai 0.2 to 0.4 fill them;
+with the optimiser they need a class of fastcore, and are refused. Until training ends, fasterai's `Sparsifier` keeps
+buffers in every module with a weight: ``_init_weights`` and ``_init_biases``, to go back to, and, in the layers that
+are pruned, ``_mask``, 1 for kept. Weights are multiplied by their masks in place. A mask has the dimensions of its
+weight, with 1 where a whole filter, row, ... is pruned at once; filters take their biases along, as literal zeros.
+When training ends the buffers go, and only the zeros tell. Its `Pruner` makes tensors smaller and needs no importer;
+files of ``learn.export`` and ``save_model`` are pickles of a whole network, which are not read.
 """
 
 from __future__ import annotations

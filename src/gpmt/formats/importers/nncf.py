@@ -18,6 +18,7 @@ Filter pruning and quantisation are refused: their tensors change what a network
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,9 @@ from gpmt.formats.checkpoint import Checkpoint
 from gpmt.formats.importers.masked import OPTIMIZERS, check_plain, prune_stored, read_mask, without
 
 NAME = "NNCF"
+
+GLOBALS: list[tuple[Any, str]] = [(int, "nncf.api.compression.CompressionStage")]
+"""What the ``compression_state`` of NNCF 2 needs from ``torch.load(weights_only=True)``: a stage, as its number."""
 
 _WRAPPER = "nncf_module."
 _HOOKS = "__nncf_hooks."

@@ -1,4 +1,4 @@
-"""Checkpoints of SparseML for PyTorch, and of the SparseZoo, as its versions 0.1 to 1.8 wrote them.
+"""Checkpoints of SparseML for PyTorch, and of the SparseZoo, as SparseML up to its last version, 1.8, wrote them.
 
 They hold the weights under ``state_dict``, pruned in place, beside ``recipe`` (YAML, see `sparseml_recipe`),
 ``arch_key``, ``epoch`` and ``optimizer``. What the recipe's pruning modifiers name is what was pruned; the masks are

@@ -24,6 +24,8 @@ from gpmt.errors import CheckpointError
 _REMEDY = "save its state_dict alone, and the zeros are read"
 _LONGEST = 2**18  # characters; recipes that name every tensor of a large network have a tenth of it
 _FRONT_MATTER = re.compile(r"^[ \t]*---[ \t]*$(.*?)^[ \t]*---[ \t]*$", re.DOTALL | re.MULTILINE)
+_REPEATS, _MOST_REPEATS = re.compile(r"[*+{]"), 4
+_REPEATED_GROUP = re.compile(r"\)[*+{]")
 _EVAL = re.compile(r"eval\(\s*(\w+)\s*\)")
 # What the modifiers call the sparsity they end with: most, AC/DC, top-KAST.
 _SPARSITIES = ("final_sparsity", "compression_sparsity", "forward_sparsity")
@@ -156,4 +158,10 @@ def _pattern(path: Path, modifier: str, param: object) -> str:
             f"{path}: {modifier} of its recipe prunes {param[:100]!r}, which is not a regular expression "
             f"({error}); {_REMEDY}"
         ) from None
+    # Python's engine can take for ever on some patterns; those that recipes have are far from it.
+    if len(_REPEATS.findall(param)) > _MOST_REPEATS or _REPEATED_GROUP.search(param):
+        raise CheckpointError(
+            f"{path}: {modifier} of its recipe prunes {param[:100]!r}, which repeats too much to be matched safely; "
+            f"{_REMEDY}"
+        )
     return param

@@ -107,9 +107,10 @@ class SparseFile(Mapping[str, Tensor]):
         coding = self._entry(name).coding
         return None if coding is None else self._masks([name])[name]
 
-    def masks(self) -> Masks | None:
-        """Return the masks that were saved as such, or None where only zeros say what is pruned."""
-        coded = [name for name in self if (coding := self._entry(name).coding) and coding.masked]
+    def masks(self, names: Iterable[str] | None = None) -> Masks | None:
+        """Return the masks that were saved as such, of all tensors or some; None where there are only zeros."""
+        names = self if names is None else names
+        coded = [name for name in names if (coding := self._entry(name).coding) and coding.masked]
         return self._masks(coded) if coded else None
 
     def _masks(self, names: Iterable[str]) -> Masks:

@@ -1,0 +1,157 @@
+"""``gpmt export``: a network for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from gpmt.cli.files import Force, Quiet, SkipBad, Source, Values, Weights, check_free, read
+from gpmt.cli.options import AsJson, InputShape, ModelName, examples, print_json, working
+from gpmt.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from gpmt.cli.network import Network
+    from gpmt.formats.checkpoint import Checkpoint
+
+EXAMPLES = examples(
+    "gpmt export sparse pruned.pt -o model.sparse.safetensors --values fp16",
+    "gpmt export onnx pruned.pth -o model.onnx --model torchvision:resnet50 --input 3x224x224",
+    "gpmt export program runs/cifar10-resnet20/model.pt -o resnet20.pt2",
+    "gpmt export hub model.sparse.safetensors -o my-model --card README.md",
+    "gpmt export csr pruned.pt -o csr.pt",
+)
+WEIGHTS_ALONE = ("sparse", "dense", "csr", "csc")
+FORMATS = ("sparse", "dense", "onnx", "program", "hub", "csr", "csc")
+
+
+def export(
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")],
+    source: Source,
+    out: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", help="File, or folder of hub, to write.")
+    ],
+    card: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a model card too: Markdown with the table of sparsity."),
+    ] = None,
+    model: ModelName = None,
+    input_shape: InputShape = None,
+    values: Values = "exact",
+    opset: Annotated[int | None, typer.Option(help="Version of ONNX's operators, at least 18.")] = None,
+    weights: Weights = None,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    force: Force = False,
+) -> None:
+    """Write weights, or the network they belong to, for other programs.
+
+    sparse: kept values and coded masks, a fraction of the size. dense: plain weights, by the suffix of OUT. onnx
+    and program (torch.export): the network too, for any batch size, compared with PyTorch; they need --model where
+    the file does not name it. hub: a folder as the Hugging Face hub has it. csr, csc: PyTorch's sparse tensors.
+    """
+    if form not in FORMATS:
+        raise CheckpointError(f"FORMAT is {form}, but must be one of {', '.join(FORMATS)}")
+    if values != "exact" and form != "sparse":
+        raise CheckpointError(f"--values {values} is for sparse files, not for {form}; leave it out")
+    check_free(source, None if form == "hub" else out, card, force=force)
+    silent = quiet or as_json
+    checkpoint = read(source, weights=weights, skip_bad=skip_bad, quiet=silent)
+    network = None if form in WEIGHTS_ALONE else _network(form, checkpoint, model, input_shape)
+    with working(f"writing {out}", quiet=silent):
+        facts = _write(form, checkpoint, network, out, values=values, opset=opset, force=force)
+        if card is not None:
+            _write_card(card, checkpoint, out)
+    if as_json:
+        document = {"input": str(source), "source": checkpoint.source, "format": form, "output": str(out)}
+        print_json(
+            document | facts | {"card": str(card) if card else None, "left_out": dict(checkpoint.damaged)}
+        )
+    elif not quiet:
+        from gpmt.report.tables import console
+
+        screen = console()
+        screen.print(f"wrote {out}: " + "; ".join(f"{key} {_said(value)}" for key, value in facts.items()))
+        if card is not None:
+            screen.print(f"and {card}")
+
+
+def _network(form: str, checkpoint: Checkpoint, model: str | None, shape: str | None) -> Network | None:
+    """Build the network that the weights belong to; a hub folder does without where none is known."""
+    from gpmt.cli.network import find_network
+
+    network = find_network(checkpoint, model=model, input_shape=shape)
+    if network is None and form != "hub":
+        raise CheckpointError(
+            f"{checkpoint.path} does not say which network it belongs to; name it with --model, and --input"
+        )
+    return network
+
+
+def _write(
+    form: str,
+    checkpoint: Checkpoint,
+    network: Network | None,
+    out: Path,
+    *,
+    values: str,
+    opset: int | None,
+    force: bool,
+) -> dict[str, Any]:
+    """Write OUT, and return what there is to say of it."""
+    if form == "sparse":
+        from gpmt.formats.checkpoint import write_sparse
+        from gpmt.formats.sparse.layout import Values as Kinds
+
+        size = write_sparse(out, checkpoint, cast("Kinds", values))
+        return {"bytes": size.bytes, "dense_bytes": size.dense_bytes, "error": size.error}
+    if form == "dense":
+        from gpmt.formats.checkpoint import SPARSE_SUFFIX, save_checkpoint
+
+        if out.name.lower().endswith(SPARSE_SUFFIX):
+            raise CheckpointError(f"{out} has the suffix of sparse files; give a dense file another name")
+        save_checkpoint(out, checkpoint)
+    elif form in ("csr", "csc"):
+        from gpmt.formats.exporters.csr import export_csr
+
+        layout: Any = form
+        export_csr(checkpoint.state_dict, out, masks=checkpoint.masks, layout=layout)
+    elif form == "hub":
+        from gpmt.formats.exporters.hub import export_hub
+
+        export_hub(network.module if network else checkpoint.state_dict, out, force=force)
+        return {"bytes": sum(path.stat().st_size for path in out.iterdir())}
+    else:
+        assert network is not None
+        return _write_network(form, network, out, opset)
+    return {"bytes": out.stat().st_size}
+
+
+def _write_network(form: str, network: Network, out: Path, opset: int | None) -> dict[str, Any]:
+    from gpmt.formats.exporters.onnx import export_onnx
+    from gpmt.formats.exporters.program import export_program
+
+    module, example = network.module, network.example
+    onnx = form == "onnx"
+    report = export_onnx(module, out, example, opset=opset) if onnx else export_program(module, out, example)
+    return {
+        "bytes": report.bytes,
+        "weights": report.weights,
+        "zeros": report.zeros,
+        "error": max(report.errors.values(), default=0.0),
+    }
+
+
+def _write_card(card: Path, checkpoint: Checkpoint, out: Path) -> None:
+    from gpmt.atomic import atomic_path
+    from gpmt.formats.exporters.card import model_card
+
+    text = model_card(checkpoint, name=out.name.split(".")[0])
+    with atomic_path(card) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _said(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"

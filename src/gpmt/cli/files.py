@@ -1,0 +1,60 @@
+"""Reading what a command is given, and looking at where it shall write before it starts to work."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpmt.cli.options import working
+from gpmt.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from gpmt.formats.checkpoint import Checkpoint
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="IN", help="Weights, or masks with --weights: a file or folder of any tool that gpmt knows."
+    ),
+]
+Values = Annotated[
+    str, typer.Option(help="Kept values of a sparse file: exact, or in fewer bits: fp16, bf16 or int8.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The weights that IN belongs to, if it holds masks alone."),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out damaged tensors of a sparse file, and name them.")
+]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace what is there already.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def read(source: Path, *, weights: Path | None, skip_bad: bool, quiet: bool) -> Checkpoint:
+    """Read any kind of file, and say on stderr what was left out of it."""
+    from gpmt.formats.load import load
+
+    with working(f"reading {source}", quiet=quiet):
+        checkpoint = load(source, weights=weights, skip_bad=skip_bad)
+    for sentence in checkpoint.damaged.values():
+        print(f"left out: {sentence}", file=sys.stderr)
+    return checkpoint
+
+
+def check_free(source: Path, *outputs: Path | None, force: bool) -> None:
+    """Raise `CheckpointError` where an output is there already, or is the input, or the same as another."""
+    seen = {source.resolve()}
+    for path in outputs:
+        if path is None:
+            continue
+        if path.exists() and not force:
+            raise CheckpointError(f"{path} exists; give another name, or --force to replace it")
+        if path.resolve() in seen:
+            raise CheckpointError(
+                f"{path} is named twice, or is the input; give each output a name of its own"
+            )
+        seen.add(path.resolve())

@@ -1,0 +1,141 @@
+"""`gpmt convert` and `gpmt export` as a user meets them."""
+
+import json
+import warnings
+
+import pytest
+import torch
+from safetensors import safe_open
+
+import gpmt as package
+from gpmt.core.masks import Masks
+from gpmt.training.models import construct
+
+from .test_cli import _in_tmp_path, error, gpmt, weights  # noqa: F401
+
+
+def sparse_weights():
+    state = weights() | {"big.weight": torch.randn(100, 100, generator=torch.Generator().manual_seed(1))}
+    package.plan(state, sparsity=0.9).masks().apply_(state)
+    return state
+
+
+@pytest.fixture
+def pruned(tmp_path):
+    torch.save({"epoch": 3, "state_dict": sparse_weights()}, tmp_path / "pruned.pt")
+    return "pruned.pt"
+
+
+def same(path, expected):
+    actual = package.load(path).state_dict
+    assert list(actual) == list(expected)
+    assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
+
+
+def test_there_and_back(pruned):
+    result = gpmt("convert", pruned, "a.sparse.safetensors")
+    assert "wrote a.sparse.safetensors" in result.stdout
+    gpmt("convert", "a.sparse.safetensors", "b.safetensors", "--quiet")
+    gpmt("convert", "b.safetensors", "c.pt")
+    for path in ("a.sparse.safetensors", "b.safetensors", "c.pt"):
+        same(path, sparse_weights())
+        assert "equal" in gpmt("diff", pruned, path).stdout
+
+
+def test_every_command_reads_a_sparse_file(pruned):
+    gpmt("export", "sparse", pruned, "-o", "a.sparse.safetensors")
+    shown = json.loads(gpmt("inspect", "a.sparse.safetensors", "--json").stdout)
+    assert (shown["format"], shown["weights"]) == ("sparse file", 10_296)
+    gpmt("verify", "a.sparse.safetensors", "--sparsity", "0.9")
+    gpmt("prune", "a.sparse.safetensors", "-o", "b.sparse.safetensors", "--sparsity", "0.95")
+    gpmt("verify", "b.sparse.safetensors", "--sparsity", "0.95")
+    with package.SparseFile("b.sparse.safetensors") as file:
+        assert file.masks().total_pruned == 9_781
+
+
+def test_values_in_fewer_bits(pruned):
+    facts = json.loads(gpmt("convert", pruned, "a.sparse.safetensors", "--values", "int8", "--json").stdout)
+    assert 0 < facts["error"] < 0.1
+    gpmt("verify", "a.sparse.safetensors", "--sparsity", "0.9")
+    assert error("convert", pruned, "b.pt", "--values", "fp16") == (
+        "--values fp16 is for sparse files; let b.pt end in .sparse.safetensors"
+    )
+    assert "values is 'x', but must be one of" in error(
+        "convert", pruned, "b.sparse.safetensors", "--values", "x"
+    )
+
+
+def test_masks_of_other_tools(pruned, tmp_path):
+    layer = torch.nn.Linear(20, 20)
+    torch.nn.utils.prune.l1_unstructured(layer, "weight", amount=0.5)
+    torch.save(layer.state_dict(), "torch.pt")
+    result = gpmt("convert", "torch.pt", "plain.pt", "--masks", "masks.safetensors")
+    assert "its masks prune 200 of 400 weights" in result.stdout
+    assert Masks.load("masks.safetensors", of=package.load("plain.pt").state_dict).total_pruned == 200
+    torch.save(
+        {name: torch.ones_like(t) for name, t in package.load("plain.pt").state_dict.items()}, "ones.pt"
+    )
+    gpmt("convert", "masks.safetensors", "again.pt", "--weights", "ones.pt")
+    assert int(package.load("again.pt").state_dict["weight"].sum()) == 200
+    assert "holds masks alone (masks of gpmt)" in error("convert", "masks.safetensors", "x.pt")
+    assert "has no masks beside its zeros (torch.save); leave out --masks" in error(
+        "convert", pruned, "x.pt", "--masks", "m.safetensors"
+    )
+
+
+def test_damage(pruned, tmp_path):
+    gpmt("convert", pruned, "a.sparse.safetensors")
+    raw = bytearray((tmp_path / "a.sparse.safetensors").read_bytes())
+    raw[-4] ^= 1  # in the last of the dense tensors
+    (tmp_path / "a.sparse.safetensors").write_bytes(raw)
+    assert "fc.bias does not match its checksum" in error("convert", "a.sparse.safetensors", "b.pt")
+    result = gpmt("convert", "a.sparse.safetensors", "b.pt", "--skip-bad")
+    assert "left out: a.sparse.safetensors: fc.bias does not match" in result.stderr
+    assert list(package.load("b.pt").state_dict) == [name for name in sparse_weights() if name != "fc.bias"]
+    assert (tmp_path / "a.sparse.safetensors").read_bytes() == bytes(raw)
+
+
+def test_outputs_are_looked_at_first(pruned):
+    assert "b.txt has the suffix .txt" in error("convert", pruned, "b.txt")
+    assert "pruned.pt exists; give another name" in error("convert", pruned, pruned)
+    assert "is named twice, or is the input" in error("convert", pruned, pruned, "--force")
+    assert "FORMAT is tflite, but must be one of sparse, dense, onnx" in error(
+        "export", "tflite", pruned, "-o", "x"
+    )
+    assert "--values int8 is for sparse files, not for dense" in error(
+        "export", "dense", pruned, "-o", "x.pt", "--values", "int8"
+    )
+    assert "does not say which network it belongs to; name it with --model" in error(
+        "export", "onnx", pruned, "-o", "x.onnx"
+    )
+    assert "has the suffix of sparse files" in error("export", "dense", pruned, "-o", "x.sparse.safetensors")
+
+
+def test_export_of_weights_alone(pruned):
+    facts = json.loads(
+        gpmt("export", "sparse", pruned, "-o", "a.sparse.safetensors", "--card", "card.md", "--json").stdout
+    )
+    assert facts["bytes"] < 0.2 * facts["dense_bytes"]
+    with open("card.md") as file:
+        assert "| `conv.weight` | 8×3×3×3 |" in file.read()
+    gpmt("export", "dense", "a.sparse.safetensors", "-o", "b.safetensors")
+    same("b.safetensors", sparse_weights())
+    gpmt("export", "csr", pruned, "-o", "csr.pt")
+    with warnings.catch_warnings(action="ignore"):  # torch says that it checks sparse tensors
+        assert torch.load("csr.pt", weights_only=True)["big.weight"].layout == torch.sparse_csr
+    gpmt("export", "hub", pruned, "-o", "hub")
+    same("hub", {name: sparse_weights()[name] for name in package.load("hub").state_dict})
+    with safe_open("hub/model.safetensors", "pt") as file:
+        assert set(file.keys()) == set(sparse_weights())
+
+
+def test_export_of_the_network():
+    pytest.importorskip("onnxruntime", reason="exporting ONNX needs onnxruntime")
+    network = construct("resnet20", num_classes=10, input_shape=(3, 32, 32))
+    package.prune_(network, sparsity=0.9)
+    torch.save(network.state_dict(), "model.pt")
+    names = ("--model", "resnet20", "--input", "3x32x32")
+    facts = json.loads(gpmt("export", "onnx", "model.pt", "-o", "m.onnx", *names, "--json").stdout)
+    assert (facts["weights"], facts["zeros"]) == (268_336, 241_502)
+    assert facts["error"] < 1e-5
+    assert package.load("m.onnx").source == "ONNX"
