@@ -15,6 +15,11 @@ from typer.core import TyperGroup
 from gpmt.errors import GpmtError
 
 
+# The extras that bring packages which commands import when they need them; "train" brings the others.
+_EXTRAS = {"datasets": "hf", "transformers": "hf", "lightning": "lightning"}
+_EXTRAS |= dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx")
+
+
 class Commands(TyperGroup):
     """The group of commands; turns what a user can meet into one sentence and an exit code."""
 
@@ -29,7 +34,8 @@ class Commands(TyperGroup):
             package = (error.name or "").split(".")[0]
             if package in ("", "gpmt"):
                 raise
-            print(f"error: {package} is not installed; pip install 'gpmt[train]' brings it", file=sys.stderr)
+            extra = _EXTRAS.get(package, "train")
+            print(f"error: {package} is not installed; pip install 'gpmt[{extra}]' brings it", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             print("interrupted; no file is half-written", file=sys.stderr)
