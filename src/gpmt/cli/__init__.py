@@ -35,7 +35,9 @@ class Commands(TyperGroup):
             if package in ("", "gpmt"):
                 raise
             extra = _EXTRAS.get(package, "train")
-            print(f"error: {package} is not installed; pip install 'gpmt[{extra}]' brings it", file=sys.stderr)
+            print(
+                f"error: {package} is not installed; pip install 'gpmt[{extra}]' brings it", file=sys.stderr
+            )
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             print("interrupted; no file is half-written", file=sys.stderr)

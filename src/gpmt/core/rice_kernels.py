@@ -43,8 +43,8 @@ def _load_word(context: Any, data: Any, byte: Any) -> Any:
     return numba.types.uint64(data, numba.types.int64), generate
 
 
-@_inline
-def _load(data, byte):  # type: ignore[no-untyped-def]
+@_jit
+def _load_some(data, byte):  # type: ignore[no-untyped-def]
     """Load eight bytes from `byte` on, zeros past the end."""
     if byte + 8 <= data.size:
         return _load_word(data, byte)
@@ -54,52 +54,55 @@ def _load(data, byte):  # type: ignore[no-untyped-def]
     return word
 
 
-@_inline
-def _window(data, bit):  # type: ignore[no-untyped-def]
-    """Return the bits from `bit` on, 57 to 64 of them, and how many they are."""
-    return _load(data, bit >> 3) >> np.uint64(bit & 7), 64 - (bit & 7)
-
-
-@_inline
-def _read_gap(data, bit, end, parameter, word, held):  # type: ignore[no-untyped-def]
-    """Return the gap whose code starts at `bit`, the bit after it, and what is held of the bits from there on.
-
-    A word of 57 to 64 bits lasts for several codes: the chain of loads, not the arithmetic, would be the time it
-    takes. The gap is -1 where the code runs out of bits.
-    """
-    run = np.int64(_trailing_zeros(word))
-    if run + 1 + parameter > held:
-        word, held = _window(data, bit)
-        run = np.int64(_trailing_zeros(word))
-    if run + 1 + parameter <= held:
-        word = word >> np.uint64(run) >> np.uint64(1)
-        gap = run << parameter | np.int64(word & ((np.uint64(1) << np.uint64(parameter)) - np.uint64(1)))
-        used = run + 1 + parameter
-        return gap, bit + used, word >> np.uint64(parameter), held - used
-    gap, bit = _read_long_gap(data, bit, end, parameter)
-    return gap, bit, np.uint64(0), 0
-
-
 @_jit
 def _read_long_gap(data, bit, end, parameter):  # type: ignore[no-untyped-def]
     """Read one gap, and the bit after it, from a code of any length; a gap of -1 where it runs out of bits."""
     zeros = 0
     while bit < end:
-        word, held = _window(data, bit)
+        word = _load_some(data, bit >> 3) >> np.uint64(bit & 7)
         if word:
             run = np.int64(_trailing_zeros(word))
-            word, _ = _window(data, bit + run + 1)
+            bit += run + 1
+            word = _load_some(data, bit >> 3) >> np.uint64(bit & 7)
             low = np.int64(word & ((np.uint64(1) << np.uint64(parameter)) - np.uint64(1)))
-            return (zeros + run) << parameter | low, bit + run + 1 + parameter
-        zeros += held
-        bit += held
+            return (zeros + run) << parameter | low, bit + parameter
+        zeros += 64 - (bit & 7)
+        bit += 64 - (bit & 7)
     return -1, bit
 
 
-@_inline
-def _ends_well(data, bit, end):  # type: ignore[no-untyped-def]
-    """Tell whether a block that was read up to `bit` ends at `end`, with nothing but zeros in its last byte."""
-    if (bit + 7) >> 3 != end >> 3:
+@_jit
+def _read_block(data, start, stop, size, parameter, positions):  # type: ignore[no-untyped-def]
+    """Fill `positions` with those that the block in the bytes `start` to `stop` codes; False where it is invalid.
+
+    A word of 57 to 64 bits is held, which lasts for several codes: the chain of loads would take longer than all the
+    arithmetic. Only intrinsics take an array here, since a call of any other kind counts references at every turn.
+    """
+    bit, end = 8 * start, 8 * stop
+    shift, low = np.uint64(parameter), (np.uint64(1) << np.uint64(parameter)) - np.uint64(1)
+    word, held, position = np.uint64(0), 0, np.int64(-1)
+    for i in range(positions.size):
+        run = np.int64(_trailing_zeros(word))
+        if run + 1 + parameter > held:
+            byte = bit >> 3
+            word = _load_word(data, byte) if byte + 8 <= data.size else _load_some(data, byte)
+            word >>= np.uint64(bit & 7)
+            held = 64 - (bit & 7)
+            run = np.int64(_trailing_zeros(word))
+        if run + 1 + parameter > held:
+            gap, bit = _read_long_gap(data, bit, end, parameter)
+            if gap < 0:
+                return False
+            word, held = np.uint64(0), 0
+        else:
+            word = word >> np.uint64(run) >> np.uint64(1)
+            gap = run << parameter | np.int64(word & low)
+            word >>= shift
+            held -= run + 1 + parameter
+            bit += run + 1 + parameter
+        position += 1 + gap
+        positions[i] = position
+    if position >= size or (bit + 7) >> 3 != stop:  # the last is the largest
         return False
     return bit == end or data[bit >> 3] >> (bit & 7) == 0
 
@@ -107,65 +110,50 @@ def _ends_well(data, bit, end):  # type: ignore[no-untyped-def]
 @_jit
 def place(data, starts, coded, parameter, complement, values, out):  # type: ignore[no-untyped-def]
     """Write kept values and zeros, see `rice.place`; `out` and `values` start with the first of these blocks."""
-    next_value = 0
+    scratch = np.empty(BLOCK, np.uint16)
+    first_value = 0
     for block in range(coded.size):
-        base = block * BLOCK
-        size = min(BLOCK, out.size - base)
-        bit, end = 8 * starts[block], 8 * starts[block + 1]
-        position, word, held = -1, np.uint64(0), 0
-        if not complement:
-            if coded[block] > values.size - next_value:
-                return block
-            out[base : base + size] = 0
-            for _ in range(coded[block]):
-                gap, bit, word, held = _read_gap(data, bit, end, parameter, word, held)
-                position += 1 + gap
-                if gap < 0 or position >= size:
-                    return block
-                out[base + position] = values[next_value]
-                next_value += 1
-        else:
-            if size - coded[block] > values.size - next_value:
-                return block
-            written = 0
-            for _ in range(coded[block]):
-                gap, bit, word, held = _read_gap(data, bit, end, parameter, word, held)
-                position += 1 + gap
-                if gap < 0 or position >= size:
-                    return block
-                for i in range(written, position):
-                    out[base + i] = values[next_value + i - written]
-                next_value += position - written
-                out[base + position] = 0
-                written = position + 1
-            for i in range(written, size):
-                out[base + i] = values[next_value + i - written]
-            next_value += size - written
-        if not _ends_well(data, bit, end):
+        weights = out[block * BLOCK : (block + 1) * BLOCK]
+        positions = scratch[: coded[block]]
+        if not _read_block(data, starts[block], starts[block + 1], weights.size, parameter, positions):
             return block
+        kept = weights.size - positions.size if complement else positions.size
+        if kept > values.size - first_value:
+            return block
+        chosen = values[first_value : first_value + kept]
+        first_value += kept
+        if not complement:
+            weights[:] = 0
+            for i in range(positions.size):
+                weights[positions[i]] = chosen[i]
+        else:
+            written = 0
+            for i in range(positions.size):
+                stop = np.int64(positions[i])
+                for j in range(written, stop):
+                    weights[j] = chosen[j - i]
+                weights[stop] = 0
+                written = stop + 1
+            for j in range(written, weights.size):
+                weights[j] = chosen[j - positions.size]
     return -1
 
 
 @_jit
 def read_bits(data, starts, coded, numel, parameter, complement, packed):  # type: ignore[no-untyped-def]
     """Set the bits of the kept weights in `packed`, which holds zeros; see `rice.decode`."""
+    scratch = np.empty(BLOCK, np.uint16)
     flip = np.uint8(255 if complement else 0)
     for block in range(coded.size):
-        base = block * BLOCK
-        size = min(BLOCK, numel - base)
-        bit, end = 8 * starts[block], 8 * starts[block + 1]
-        position, word, held = -1, np.uint64(0), 0
-        first, last = base >> 3, (base + size + 7) >> 3
-        for _ in range(coded[block]):
-            gap, bit, word, held = _read_gap(data, bit, end, parameter, word, held)
-            position += 1 + gap
-            if gap < 0 or position >= size:
-                return block
-            packed[first + (position >> 3)] |= np.uint8(1 << (position & 7))
-        if not _ends_well(data, bit, end):
+        size = min(BLOCK, numel - block * BLOCK)
+        positions = scratch[: coded[block]]
+        if not _read_block(data, starts[block], starts[block + 1], size, parameter, positions):
             return block
-        for byte in range(first, last):
-            packed[byte] ^= flip
+        bits = packed[block * (BLOCK >> 3) :][: (size + 7) >> 3]
+        for i in range(positions.size):
+            bits[positions[i] >> 3] |= np.uint8(1 << (positions[i] & 7))
+        for byte in range(bits.size):
+            bits[byte] ^= flip
     if complement and numel & 7:
         packed[numel >> 3] &= np.uint8((1 << (numel & 7)) - 1)
     return -1
@@ -174,7 +162,8 @@ def read_bits(data, starts, coded, numel, parameter, complement, packed):  # typ
 @_inline
 def _coded_bits(packed, base, size, word, complement):  # type: ignore[no-untyped-def]
     """Return the `word`-th 64 bits of a block, those of pruned weights where `complement`."""
-    bits = _load(packed, (base >> 3) + 8 * word)
+    byte = (base >> 3) + 8 * word
+    bits = _load_word(packed, byte) if byte + 8 <= packed.size else _load_some(packed, byte)
     if complement:
         bits = ~bits
     left = size - 64 * word

@@ -93,7 +93,7 @@ def model_card(
 def _header(library: str, base: str | None) -> str:
     lines = ["---", f"library_name: {library}", "tags:", *(f"- {tag}" for tag in _TAGS)]
     if base:
-        lines.append(f"base_model: {json.dumps(base)}")  # a string of JSON is one of YAML
+        lines.append(f"base_model: {json.dumps(base, ensure_ascii=False)}")  # a string of JSON is one of YAML
     return "\n".join([*lines, "---"])
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import Literal
 
 import torch
@@ -36,7 +37,8 @@ def to_csr(state_dict: Mapping[str, Tensor], masks: Masks | None = None) -> dict
     """Return a state_dict with the prunable tensors as compressed sparse rows, and the shapes of those not 2-D.
 
     Entries of a matrix are the weights that its mask keeps, zeros among them; without masks, the weights whose bits
-    are not all zero, so that -0.0 is an entry. Indices are int32 where they fit, else int64. Tied tensors stay tied.
+    are not all zero. So -0.0 is an entry, which ``weight * mask`` leaves behind for what it prunes: give the masks, or
+    apply them first. Indices are int32 where they fit, else int64. Tied tensors stay tied.
 
     Args:
         state_dict: name -> tensor.
@@ -102,6 +104,11 @@ def export_csr(
                 )
 
 
+def index_dtype(largest: int) -> torch.dtype:
+    """Return int32 if the largest of a matrix's sizes and its number of entries fits into that, else int64."""
+    return torch.int32 if largest <= torch.iinfo(torch.int32).max else torch.int64
+
+
 def _compress(state_dict: Mapping[str, Tensor], masks: Masks | None, layout: Layout) -> dict[str, Tensor]:
     if masks is not None:
         masks.fits(state_dict)
@@ -142,10 +149,8 @@ def _sparse(name: str, tensor: Tensor, mask: Tensor | None, layout: Layout) -> T
         matrix, keep = matrix.T, keep.T
     lines, entries = keep.nonzero(as_tuple=True)
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), keep.sum(dim=1).cumsum(0)])
-    fits = max(*shape, len(entries)) <= torch.iinfo(torch.int32).max
-    return _build(
-        starts, entries, matrix[lines, entries], shape, layout, torch.int32 if fits else torch.int64
-    )
+    index = index_dtype(max(*shape, len(entries)))
+    return _build(starts, entries, matrix[lines, entries], shape, layout, index)
 
 
 def _build(
@@ -167,11 +172,10 @@ def _dense(name: str, tensor: Tensor, shape: Tensor | None) -> Tensor:
         starts, entries = tensor.crow_indices(), tensor.col_indices()
     else:
         starts, entries = tensor.ccol_indices(), tensor.row_indices()
-    sizes = tensor.shape if shape is None else torch.Size(shape.tolist() if shape.ndim == 1 else ())
-    whole = (
-        all(isinstance(size, int) and size >= 0 for size in sizes) and sizes.numel() == tensor.shape.numel()
-    )
-    if not whole or tensor.shape.numel() > _SPREAD * (len(starts) + len(entries)):
+    listed = tensor.shape if shape is None else shape.tolist()
+    sizes = tuple(listed) if isinstance(listed, Sequence) else (listed,)
+    fits = all(isinstance(size, int) and size >= 0 for size in sizes) and prod(sizes) == tensor.shape.numel()
+    if not fits or tensor.shape.numel() > _SPREAD * (len(starts) + len(entries)):
         raise CheckpointError(
             f"{name} claims the shape {list(sizes)} for a matrix of {list(tensor.shape)} with {len(entries):,} "
             "entries; the file is damaged, write it again"

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from gpmt.core import rice
 from gpmt.core.masks import Masks
-from gpmt.errors import CheckpointError, MaskError
-from gpmt.formats.sparse.layout import DTYPES, FORMAT, Coding, Entry, Layout, LayoutError, parse
-from gpmt.formats.sparse.values import Rounding, integers
+from gpmt.errors import CheckpointError
+from gpmt.formats.sparse.layout import DTYPES, FORMAT, Entry, Layout, LayoutError, parse
+from gpmt.formats.sparse.stored import Stored, run
 
 MAX_THREADS = 8
 
@@ -116,14 +112,11 @@ class SparseFile(Mapping[str, Tensor]):
     def _masks(self, names: Iterable[str]) -> Masks:
         packed, shapes = {}, {}
         for name in names:
-            entry, stored = self._entry(name), self._stored(name)
-            assert entry.coding is not None
-            self._check(stored)
-            try:
-                packed[name] = torch.from_numpy(rice.decode(self._code(stored, entry, entry.coding)))
-            except MaskError as error:
-                raise CheckpointError(f"{self.path}: {name} is damaged: {error}") from None
-            shapes[name] = entry.shape
+            stored = self._open_tensor(self._stored(name))
+            if stored.name not in self._checked:
+                stored.check()
+                self._checked.add(stored.name)
+            packed[name], shapes[name] = torch.from_numpy(stored.packed()), stored.entry.shape
         return Masks(packed, shapes)
 
     def damaged(self) -> dict[str, str]:
@@ -142,78 +135,30 @@ class SparseFile(Mapping[str, Tensor]):
         Tied tensors share memory. Beyond the result it takes less than 64 MiB.
         """
         names = list(self if names is None else names)
-        stored = {self._stored(name): self._entry(name) for name in names}
-        self._check_memory(sum(entry.nbytes for entry in stored.values()))
-        jobs: list[Callable[[], None]] = []
-        workers = threads or min(torch.get_num_threads(), MAX_THREADS)
-        with ThreadPoolExecutor(max_workers=workers) as pool:
-            list(pool.map(self._check, sorted(stored, key=lambda name: -stored[name].nbytes)))
-            tensors = {name: torch.empty(e.shape, dtype=DTYPES[e.dtype]) for name, e in stored.items()}
-            for name, entry in stored.items():
-                jobs.extend(self._jobs(name, entry, tensors[name]))
-            list(pool.map(lambda job: job(), jobs))
+        entries = {self._stored(name): self._entry(name) for name in names}
+        self._check_memory(sum(entry.nbytes for entry in entries.values()))
+        stored = {name: self._open_tensor(name) for name in entries}
+        tensors = {
+            name: torch.empty(entry.shape, dtype=DTYPES[entry.dtype]) for name, entry in entries.items()
+        }
+        jobs = [one.check for name, one in stored.items() if name not in self._checked]
+        for name, one in stored.items():
+            jobs.extend(one.jobs(tensors[name]))
+        run(jobs, threads or min(torch.get_num_threads(), MAX_THREADS))
+        self._checked.update(entries)
         return {name: tensors[self._stored(name)] for name in names}
 
-    def _jobs(self, name: str, entry: Entry, out: Tensor) -> Iterator[Callable[[], None]]:
-        """Yield what there is to do to fill a tensor, in pieces that can be done at the same time."""
-        coding = entry.coding
-        if coding is None:
-            yield lambda: _copy(self._part(name), out)
-            return
-        code = self._code(name, entry, coding)
-        values = self._part(f"{name}:values")
-        scales = self._part(f"{name}:scales").clone() if f"{name}:scales" in entry.parts(name) else None
-        rounding = Rounding(name, coding.values, entry.shape, scales)
-        flat = out.view(-1)
-
-        def fill(first: int, last: int) -> None:
-            start, kept = first * rice.BLOCK, code.index.kept
-            piece = flat[start : last * rice.BLOCK]
-            staged = (
-                piece if rounding.dtype == piece.dtype else torch.empty(piece.shape, dtype=rounding.dtype)
-            )
-            try:
-                rice.place(code, first, last, integers(values)[kept[first] : kept[last]], integers(staged))
-            except MaskError as error:
-                raise CheckpointError(f"{self.path}: {name} is damaged: {error}") from None
-            if staged is not piece:
-                rounding.restore(staged, start, piece)
-
-        try:
-            code.index  # noqa: B018  checked once, before threads share it
-        except MaskError as error:
-            raise CheckpointError(f"{self.path}: {name} is damaged: {error}") from None
-        for first, last in rice.groups(entry.numel):
-            yield lambda first=first, last=last: fill(first, last)  # type: ignore[misc]
-
-    def _code(self, name: str, entry: Entry, coding: Coding) -> rice.RiceCode:
-        data = self._part(f"{name}:mask").numpy()[: coding.mask_bytes]
-        return rice.RiceCode(entry.numel, coding.kept, coding.parameter, coding.complement, data)
-
-    def _check(self, name: str) -> None:
-        """Raise `CheckpointError` where the stored bytes of a tensor do not match its checksum."""
-        if name in self._checked:
-            return
-        entry, crc = self._layout.entries[name], 0
-        for part in entry.parts(name):
-            crc = zlib.crc32(integers(self._part(part)).data, crc)
-        if crc != entry.crc32:
-            raise CheckpointError(
-                f"{self.path}: {name} does not match its checksum ({crc:08x}, not {entry.crc32:08x}); copy it "
-                "again, or read the others with --skip-bad (skip_bad=True)"
-            )
-        self._checked.add(name)
-
-    def _part(self, part: str) -> Tensor:
+    def _open_tensor(self, name: str) -> Stored:
         if self._file is None:
             raise CheckpointError(f"{self.path} is closed; open it again")
+        entry = self._layout.entries[name]
         try:
-            tensor: Tensor = self._file.get_tensor(part)
+            parts = [self._file.get_tensor(part) for part in entry.parts(name)]
         except Exception as error:
             raise CheckpointError(
-                f"{self.path}: {part} cannot be read ({error}); copy or download it again"
+                f"{self.path}: {name} cannot be read ({error}); copy or download the file again"
             ) from None
-        return tensor
+        return Stored(self.path, name, entry, parts)
 
     def _stored(self, name: str) -> str:
         return self._layout.tied.get(name, name)
@@ -285,11 +230,6 @@ def _open(path: Path) -> tuple[Any, Layout]:
         return file, parse(metadata, parts)
     except LayoutError as error:
         raise CheckpointError(f"{path} {error}") from None
-
-
-def _copy(source: Tensor, out: Tensor) -> None:
-    # By bits: a floating-point copy need not keep the payload of a NaN.
-    np.copyto(integers(out), integers(source))
 
 
 def _physical_memory() -> int:

@@ -1,0 +1,122 @@
+"""One tensor as it lies in a sparse file: checked, and decoded in pieces that need not wait for one another."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpmt.core import rice
+from gpmt.core.rice import Bits
+from gpmt.errors import CheckpointError, MaskError
+from gpmt.formats.sparse.layout import Entry
+from gpmt.formats.sparse.values import Rounding, integers
+
+Job = Callable[[], None]
+
+
+class Stored:
+    """The parts of one tensor, mapped from the file: scales if any, values, mask; or all of a dense one."""
+
+    def __init__(self, path: Path, name: str, entry: Entry, parts: Sequence[Tensor]) -> None:
+        self.name = name
+        self.entry = entry
+        self._path = path
+        self._parts = parts
+
+    def check(self) -> None:
+        """Raise `CheckpointError` where the stored bytes do not match their checksum."""
+        crc = 0
+        for part in self._parts:
+            crc = zlib.crc32(integers(part).data, crc)
+        if crc != self.entry.crc32:
+            raise CheckpointError(
+                f"{self._path}: {self.name} does not match its checksum ({crc:08x}, not {self.entry.crc32:08x}); "
+                "copy it again, or read the others with --skip-bad (skip_bad=True)"
+            )
+
+    def packed(self) -> Bits:
+        """Return the mask's bits."""
+        try:
+            return rice.decode(self._code)
+        except MaskError as error:
+            raise self._damaged(error) from None
+
+    def jobs(self, out: Tensor) -> Iterator[Job]:
+        """Yield what there is to do to fill `out`, which is the tensor once all of it is done, in any order.
+
+        The index of a mask is checked at once. Raises `CheckpointError`, as the jobs do, for what is damaged.
+        """
+        if self.entry.coding is None:
+            [part] = self._parts
+            # By bits: a floating-point copy need not keep the payload of a NaN.
+            yield lambda: np.copyto(integers(out), integers(part))
+            return
+        try:
+            kept = self._code.index.kept
+        except MaskError as error:
+            raise self._damaged(error) from None
+        *scales, values, _ = self._parts
+        rounding = Rounding(self.name, self.entry.coding.values, self.entry.shape, *scales)
+        flat, stored = out.view(-1), integers(values)
+
+        def fill(first: int, last: int) -> None:
+            start = first * rice.BLOCK
+            piece = flat[start : last * rice.BLOCK]
+            same = rounding.dtype == piece.dtype
+            staged = piece if same else torch.empty(piece.shape, dtype=rounding.dtype)
+            try:
+                rice.place(self._code, first, last, stored[kept[first] : kept[last]], integers(staged))
+            except MaskError as error:
+                raise self._damaged(error) from None
+            if not same:
+                rounding.restore(staged, start, piece)
+
+        for first, last in rice.groups(self.entry.numel):
+            yield lambda first=first, last=last: fill(first, last)  # type: ignore[misc]
+
+    @cached_property
+    def _code(self) -> rice.RiceCode:
+        coding = self.entry.coding
+        assert coding is not None
+        data = self._parts[-1].numpy()[: coding.mask_bytes]
+        return rice.RiceCode(self.entry.numel, coding.kept, coding.parameter, coding.complement, data)
+
+    def _damaged(self, error: MaskError) -> CheckpointError:
+        """Return what to say of a mask that is no valid code: that its checksum tells so, if it does."""
+        try:
+            self.check()
+        except CheckpointError as mismatch:
+            return mismatch
+        return CheckpointError(f"{self._path}: {self.name} is damaged: {error}")
+
+
+def run(jobs: Iterable[Job], threads: int) -> None:
+    """Do all jobs in up to `threads` threads. Raises the first error, once no job is running any more."""
+    queue = deque(jobs)
+
+    def work() -> None:
+        try:
+            while queue:
+                queue.popleft()()
+        except IndexError:  # another thread took the last
+            pass
+        except BaseException:
+            queue.clear()
+            raise
+
+    workers = min(threads, len(queue))
+    if workers < 2:
+        work()
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        done = [pool.submit(work) for _ in range(workers)]
+    for future in done:
+        future.result()
