@@ -14,7 +14,6 @@ from typer.core import TyperGroup
 
 from gpmt.errors import GpmtError
 
-
 # The extras that bring packages which commands import when they need them; "train" brings the others.
 _EXTRAS = {"datasets": "hf", "transformers": "hf", "lightning": "lightning"}
 _EXTRAS |= dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx")

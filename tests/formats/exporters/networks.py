@@ -1,9 +1,9 @@
 """Small networks for the tests of exporters, and what they share."""
 
-import gpmt
 import torch
 from torch import Tensor, nn
 
+import gpmt
 from gpmt.core.scope import find_scope
 
 

@@ -1,14 +1,14 @@
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.formats.exporters.networks import small
 from torch import Tensor, nn
 
 from gpmt.errors import CheckpointError, GpmtError, ScopeError
 from gpmt.formats.exporters.capture import captured, quiet, reason
-
-from .networks import small
 
 NUMBERS = torch.arange(8.0).reshape(2, 4)
 
@@ -160,12 +160,12 @@ def test_an_example_that_does_not_fit(tmp_path: Path, name: str) -> None:
 
 
 def test_quiet_restores_levels() -> None:
-    import logging
-
     logger = logging.getLogger("gpmt.tests.quiet")
     logger.setLevel(logging.INFO)
-    with pytest.raises(ZeroDivisionError), quiet("gpmt.tests.quiet"):
+    with quiet("gpmt.tests.quiet"):
         assert not logger.isEnabledFor(logging.CRITICAL)
+    assert logger.level == logging.INFO
+    with pytest.raises(ZeroDivisionError), quiet("gpmt.tests.quiet"):
         raise ZeroDivisionError
     assert logger.level == logging.INFO
 

@@ -35,8 +35,8 @@ def test_a_zero_more_is_found(capture: Capture) -> None:
     held["1.weight"][*position] = 0
     before = zeros(stored(capture)["1.weight"])
     message = (
-        rf"^a\.onnx would hold 1\.weight with {before + 1} zeros and shape \[2, 6\], but the network has {before} and "
-        r"\[2, 6\]; nothing was written$"
+        rf"^a\.onnx would hold 1\.weight with {before + 1} zeros and shape \[2, 6\], but the network has {before} "
+        r"and \[2, 6\]; nothing was written$"
     )
     with pytest.raises(CheckpointError, match=message):
         check_weights(capture, held, "a.onnx")

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.formats.exporters.networks import pruned, small, zero_counts
 from torch import Tensor, nn
 
 from gpmt.errors import CheckpointError
 from gpmt.formats.exporters import onnx as exporter
 from gpmt.formats.exporters.onnx import OnnxReport, export_onnx
-
-from .networks import pruned, small, zero_counts
 
 onnx = pytest.importorskip("onnx", reason="gpmt[onnx] is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="gpmt[onnx] is not installed")
