@@ -127,7 +127,7 @@ def place(data, starts, coded, parameter, complement, values, out):  # type: ign
             for i in range(positions.size):
                 weights[positions[i]] = chosen[i]
         else:
-            written = 0
+            written = np.int64(0)
             for i in range(positions.size):
                 stop = np.int64(positions[i])
                 for j in range(written, stop):

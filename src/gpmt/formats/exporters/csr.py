@@ -37,8 +37,8 @@ def to_csr(state_dict: Mapping[str, Tensor], masks: Masks | None = None) -> dict
     """Return a state_dict with the prunable tensors as compressed sparse rows, and the shapes of those not 2-D.
 
     Entries of a matrix are the weights that its mask keeps, zeros among them; without masks, the weights whose bits
-    are not all zero. So -0.0 is an entry, which ``weight * mask`` leaves behind for what it prunes: give the masks, or
-    apply them first. Indices are int32 where they fit, else int64. Tied tensors stay tied.
+    are not all zero. So -0.0 is an entry, which ``weight * mask`` leaves behind for what it prunes: give the masks,
+    or apply them first. Indices are int32 where they fit, else int64. Tied tensors stay tied.
 
     Args:
         state_dict: name -> tensor.

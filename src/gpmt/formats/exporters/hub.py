@@ -54,11 +54,15 @@ def export_hub(
         force: replace the folder, provided that it holds nothing but what an export writes.
 
     Raises:
-        CheckpointError: a folder that is there already or cannot be written, or a size that is none.
+        CheckpointError: a folder that is there already or cannot be written, a size or config that is none.
         ScopeError: nothing is prunable, and no card is given.
     """
     target = Path(os.path.realpath(folder))
     limit = _parse_size(shard_size)
+    try:
+        json.dumps(dict(config or {}))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"config cannot be written as JSON ({error}); give plain values") from None
     module = unwrap(source) if isinstance(source, nn.Module) else None
     entries: Mapping[str, Any] = source if module is None else module.state_dict()  # type: ignore[assignment]
     state_dict = {name: tensor for name, tensor in entries.items() if isinstance(tensor, Tensor)}

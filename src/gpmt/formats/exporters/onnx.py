@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from gpmt.atomic import atomic_path, check_output
 from gpmt.errors import CheckpointError
 from gpmt.formats.exporters.capture import Capture, Example, captured, quiet, reason
-from gpmt.formats.exporters.check import Report, check_outputs, check_weights, tensors
+from gpmt.formats.exporters.check import TOLERANCE, Report, check_outputs, check_weights, tensors
 
 OLDEST_OPSET = 18
 """The oldest that torch.onnx writes by itself."""
@@ -51,6 +51,7 @@ def export_onnx(
     *,
     check: bool = True,
     opset: int | None = None,
+    tolerance: float = TOLERANCE,
 ) -> OnnxReport:
     """Write a network as ONNX for batches of any size, atomically, and prove what was written.
 
@@ -64,6 +65,8 @@ def export_onnx(
             the arguments, as networks of transformers take.
         check: also run the file with onnxruntime, and compare its outputs with PyTorch's for batches of 1 and 3.
         opset: the version of ONNX's operators, at least 18; by default what torch.onnx takes.
+        tolerance: how far an output may differ in that check, as a fraction of its largest magnitude. Rounding alone
+            takes most networks 1e-7 to 1e-6 apart, and further those that amplify it.
 
     Raises:
         CheckpointError: a package that is missing, an example that does not fit, an operator that ONNX does not have,
@@ -95,7 +98,7 @@ def export_onnx(
             )
         stored = {initializer.name: _tensor(initializer) for initializer in written.graph.initializer}
         counts = check_weights(capture, stored, path)
-        errors = _check_runtime(capture, temporary, path) if check else {}
+        errors = _check_runtime(capture, temporary, path, tolerance) if check else {}
         return OnnxReport(
             path=Path(path),
             bytes=temporary.stat().st_size,
@@ -200,7 +203,9 @@ def _valid(proto: Any, path: str | os.PathLike[str]) -> None:
         ) from error
 
 
-def _check_runtime(capture: Capture, file: Path, path: str | os.PathLike[str]) -> dict[int, float]:
+def _check_runtime(
+    capture: Capture, file: Path, path: str | os.PathLike[str], tolerance: float
+) -> dict[int, float]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -215,7 +220,7 @@ def _check_runtime(capture: Capture, file: Path, path: str | os.PathLike[str]) -
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
-        return check_outputs(capture, run, path, reader="onnxruntime")
+        return check_outputs(capture, run, path, reader="onnxruntime", tolerance=tolerance)
     except CheckpointError:
         raise
     except Exception as error:  # onnxruntime has a class for each of its codes
