@@ -1,6 +1,9 @@
 """`gpmt convert` and `gpmt export` as a user meets them."""
 
 import json
+import resource
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -109,6 +112,22 @@ def test_outputs_are_looked_at_first(pruned):
         "export", "onnx", pruned, "-o", "x.onnx"
     )
     assert "has the suffix of sparse files" in error("export", "dense", pruned, "-o", "x.sparse.safetensors")
+
+
+@pytest.mark.parametrize("out", ["a.sparse.safetensors", "a.safetensors", "a.pt"])
+def test_a_full_disk(pruned, tmp_path, out):
+    before = (tmp_path / pruned).read_bytes()
+
+    def small_files():  # the system's own limit: a write past it fails as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    command = [sys.executable, "-m", "gpmt", "convert", pruned, out]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=small_files)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"{out} cannot be written: no space left in" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [pruned]
+    assert (tmp_path / pruned).read_bytes() == before
 
 
 def test_export_of_weights_alone(pruned):
