@@ -186,6 +186,7 @@ class Standardised(nn.Module):
         return torch.conv2d(images, weight - weight.mean((1, 2, 3), keepdim=True)).mean((2, 3))
 
 
+@pytest.mark.slow
 def test_weights_that_the_network_changes_before_use(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = pruned(Standardised())

@@ -110,7 +110,8 @@ def check_outputs(
             if (error := _error(e, a)) > allowed:
                 raise CheckpointError(
                     f"{path} gives other outputs in {reader} than the network, by {error:.1e} of the largest "
-                    f"({allowed:.0e} is allowed), for a batch of {size}; nothing was written"
+                    f"({allowed:.0e} is allowed), for a batch of {size}; nothing was written, raise the tolerance if "
+                    "that will do"
                 )
         errors[size] = max((_error(e, a) for e, a in pairs), default=0.0)
     return errors

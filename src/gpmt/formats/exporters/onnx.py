@@ -139,18 +139,19 @@ def _convert(capture: Capture, opset: int | None) -> Any:
         except Exception as error:  # what an operator's translation raises is not limited either
             raise CheckpointError(f"{type(capture.module).__name__} {_obstacle(error)}") from error
         assert program is not None
-        model = program.model
+        model: Any = program.model
         names = [value.name for value in model.graph.inputs]
         optimizer.inline(model)
         optimizer.fold_constants(model, should_fold=folds)
-        for tidy in (
-            common.RemoveUnusedNodesPass(),
-            common.RemoveUnusedFunctionsPass(),
-            common.RemoveUnusedOpsetsPass(),
-            common.ClearMetadataAndDocStringPass(),
-            common.OutputFixPass(),  # an input that is an output too, or one output twice
-        ):
-            tidy(model)
+        tidy: tuple[Any, ...] = (
+            common.RemoveUnusedNodesPass,
+            common.RemoveUnusedFunctionsPass,
+            common.RemoveUnusedOpsetsPass,
+            common.ClearMetadataAndDocStringPass,
+            common.OutputFixPass,  # an input that is an output too, or one output twice
+        )
+        for make in tidy:
+            make()(model)
         for value, name in zip(model.graph.outputs, _output_names(capture.run(1)), strict=True):
             if not value.is_initializer():
                 value.name = f"{name}_output" if name in names or name in model.graph.initializers else name

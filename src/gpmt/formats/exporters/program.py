@@ -12,15 +12,18 @@ from torch.export import ExportedProgram
 
 from gpmt.atomic import atomic_path, check_output
 from gpmt.formats.exporters.capture import Example, captured
-from gpmt.formats.exporters.check import Report, check_outputs, check_weights, tensors
+from gpmt.formats.exporters.check import TOLERANCE, Report, check_outputs, check_weights, tensors
 
 
-def export_program(module: nn.Module, path: str | os.PathLike[str], example: Example) -> Report:
+def export_program(
+    module: nn.Module, path: str | os.PathLike[str], example: Example, *, tolerance: float = TOLERANCE
+) -> Report:
     """Write a network as a program of torch.export for any batch size, atomically, and prove what was written.
 
     The network is exported in evaluation mode, and is afterwards as it was. The file is read back: each prunable
-    tensor must be there bit for bit, and for batches of 1 and 3 the outputs must be the network's. The example, which
-    may be all that `export_onnx` takes, is not written: zeros of its shapes take its place.
+    tensor must be there bit for bit, and for batches of 1 and 3 the outputs must be the network's, within `tolerance`
+    (a fraction of an output's largest magnitude). The example, which may be all that `export_onnx` takes, is not
+    written: zeros of its shapes take its place.
 
     Raises:
         CheckpointError: an example that does not fit, a network that torch.export cannot capture, a file that cannot
@@ -42,7 +45,7 @@ def export_program(module: nn.Module, path: str | os.PathLike[str], example: Exa
             with torch.no_grad():
                 return tensors(call(*positional, **named))
 
-        errors = check_outputs(capture, run, path, reader="torch.export")
+        errors = check_outputs(capture, run, path, reader="torch.export", tolerance=tolerance)
         return Report(
             path=Path(path),
             bytes=temporary.stat().st_size,
