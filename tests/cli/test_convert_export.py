@@ -136,10 +136,13 @@ def test_export_of_weights_alone(pruned):
     )
     assert facts["bytes"] < 0.2 * facts["dense_bytes"]
     with open("card.md") as file:
-        assert "| `conv.weight` | 8×3×3×3 |" in file.read()
+        text = file.read()
+    assert "| `conv.weight` | 8×3×3×3 |" in text
+    assert 'gpmt.load("a.sparse.safetensors")' in text
     gpmt("export", "dense", "a.sparse.safetensors", "-o", "b.safetensors")
     same("b.safetensors", sparse_weights())
     gpmt("export", "csr", pruned, "-o", "csr.pt")
+    same("csr.pt", sparse_weights())
     with warnings.catch_warnings(action="ignore"):  # torch says that it checks sparse tensors
         assert torch.load("csr.pt", weights_only=True)["big.weight"].layout == torch.sparse_csr
     gpmt("export", "hub", pruned, "-o", "hub")

@@ -14,13 +14,14 @@ from gpmt.errors import CheckpointError
 if TYPE_CHECKING:
     from gpmt.cli.network import Network
     from gpmt.formats.checkpoint import Checkpoint
+    from gpmt.formats.exporters.check import Report
 
 EXAMPLES = examples(
     "gpmt export sparse pruned.pt -o model.sparse.safetensors --values fp16",
     "gpmt export onnx pruned.pth -o model.onnx --model torchvision:resnet50 --input 3x224x224",
     "gpmt export program runs/cifar10-resnet20/model.pt -o resnet20.pt2",
     "gpmt export hub model.sparse.safetensors -o my-model --card README.md",
-    "gpmt export csr pruned.pt -o csr.pt",
+    "gpmt export csr pruned.pt -o model.csr.pt",
 )
 WEIGHTS_ALONE = ("sparse", "dense", "csr", "csc")
 FORMATS = ("sparse", "dense", "onnx", "program", "hub", "csr", "csc")
@@ -39,6 +40,10 @@ def export(
     model: ModelName = None,
     input_shape: InputShape = None,
     values: Values = "exact",
+    tolerance: Annotated[
+        float,
+        typer.Option(help="Largest difference from PyTorch, of the largest output, for onnx and program."),
+    ] = 1e-5,
     opset: Annotated[int | None, typer.Option(help="Version of ONNX's operators, at least 18.")] = None,
     weights: Weights = None,
     skip_bad: SkipBad = False,
@@ -61,9 +66,11 @@ def export(
     checkpoint = read(source, weights=weights, skip_bad=skip_bad, quiet=silent)
     network = None if form in WEIGHTS_ALONE else _network(form, checkpoint, model, input_shape)
     with working(f"writing {out}", quiet=silent):
-        facts = _write(form, checkpoint, network, out, values=values, opset=opset, force=force)
+        facts = _write(
+            form, checkpoint, network, out, values=values, opset=opset, tolerance=tolerance, force=force
+        )
         if card is not None:
-            _write_card(card, checkpoint, out)
+            _write_card(card, checkpoint, "model.safetensors" if form == "hub" else out.name)
     if as_json:
         document = {"input": str(source), "source": checkpoint.source, "format": form, "output": str(out)}
         print_json(
@@ -98,6 +105,7 @@ def _write(
     *,
     values: str,
     opset: int | None,
+    tolerance: float,
     force: bool,
 ) -> dict[str, Any]:
     """Write OUT, and return what there is to say of it."""
@@ -125,17 +133,22 @@ def _write(
         return {"bytes": sum(path.stat().st_size for path in out.iterdir())}
     else:
         assert network is not None
-        return _write_network(form, network, out, opset)
+        return _write_network(form, network, out, opset, tolerance)
     return {"bytes": out.stat().st_size}
 
 
-def _write_network(form: str, network: Network, out: Path, opset: int | None) -> dict[str, Any]:
+def _write_network(
+    form: str, network: Network, out: Path, opset: int | None, tolerance: float
+) -> dict[str, Any]:
     from gpmt.formats.exporters.onnx import export_onnx
     from gpmt.formats.exporters.program import export_program
 
     module, example = network.module, network.example
-    onnx = form == "onnx"
-    report = export_onnx(module, out, example, opset=opset) if onnx else export_program(module, out, example)
+    report: Report
+    if form == "onnx":
+        report = export_onnx(module, out, example, opset=opset, tolerance=tolerance)
+    else:
+        report = export_program(module, out, example, tolerance=tolerance)
     return {
         "bytes": report.bytes,
         "weights": report.weights,
@@ -144,11 +157,11 @@ def _write_network(form: str, network: Network, out: Path, opset: int | None) ->
     }
 
 
-def _write_card(card: Path, checkpoint: Checkpoint, out: Path) -> None:
+def _write_card(card: Path, checkpoint: Checkpoint, file: str) -> None:
     from gpmt.atomic import atomic_path
     from gpmt.formats.exporters.card import model_card
 
-    text = model_card(checkpoint, name=out.name.split(".")[0])
+    text = model_card(checkpoint, name=file.split(".")[0], file=file)
     with atomic_path(card) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

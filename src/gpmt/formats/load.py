@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from gpmt.core.masks import FORMAT, Masks
 from gpmt.core.scope import unwrap
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.checkpoint import Checkpoint, file_format, find_weights, load_checkpoint, read_torch
+from gpmt.formats.exporters import csr
 from gpmt.formats.importers import (
     compressed_tensors,
     fasterai,
@@ -82,6 +84,8 @@ def load(
                 base = _weights(path, nni.NAME, weights)
                 return _combine(path, base, nni.read_masks(content, path, base.state_dict), nni.NAME)
             checkpoint = find_weights(path, content)
+            if any(tensor.layout != torch.strided for tensor in checkpoint.state_dict.values()):
+                checkpoint = replace(checkpoint, state_dict=csr.from_csr(checkpoint.state_dict), original={})
     if weights is not None:
         raise CheckpointError(
             f"{path} holds weights itself ({checkpoint.source}); leave out weights=, which is for masks alone"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gpmt.core.scope import find_scope
 from gpmt.errors import CheckpointError
-from gpmt.formats.checkpoint import Checkpoint
+from gpmt.formats.checkpoint import SPARSE_SUFFIX, Checkpoint
 
 Library = Literal["pytorch", "transformers", "timm"]
 
@@ -29,6 +29,11 @@ model = AutoModel.from_pretrained(folder)  # this folder, or its name on the hub
 import timm
 
 model = timm.create_model(f"local-dir:{folder}", pretrained=True)  # on the hub: f"hf-hub:{name}\"""",
+}
+
+_PROGRAMS = {
+    ".onnx": "import onnxruntime\n\nsession = onnxruntime.InferenceSession({})  # session.run(None, {{name: array}})",
+    ".pt2": "import torch\n\nmodel = torch.export.load({}).module()",
 }
 
 
@@ -52,7 +57,7 @@ def model_card(
             model.pt, where its counts are those of the weights.
         source_command: the command that made the network.
         library: what opens the folder: "transformers", "timm", or plain "pytorch".
-        file: the file of the weights in the text on loading; by default the checkpoint's name, or
+        file: the file in the text on loading, whose suffix says how; by default the checkpoint's name, or
             "model.safetensors".
 
     Raises:
@@ -121,8 +126,18 @@ def _loading(library: Library, file: str, checkpoint: Checkpoint | None) -> str:
     if file.endswith(".json"):
         return "import gpmt\n\nmodel.load_state_dict(gpmt.load(folder).state_dict)  # this folder, and its network"
     quoted = json.dumps(file)
+    for suffix, code in _PROGRAMS.items():
+        if file.endswith(suffix):
+            return code.format(quoted)
     either = f"import gpmt\n\nmodel.load_state_dict(gpmt.load({quoted}).state_dict)  # model: the network"
-    if checkpoint and (checkpoint.prefix or checkpoint.source not in ("torch.save", "safetensors")):
+    other = file != checkpoint.path.name if checkpoint else False
+    if file.endswith((SPARSE_SUFFIX, ".csr.pt", ".csc.pt")):
+        return either
+    if (
+        checkpoint
+        and not other
+        and (checkpoint.prefix or checkpoint.source not in ("torch.save", "safetensors"))
+    ):
         return either
     if file.endswith(".safetensors"):
         plain = f"from safetensors.torch import load_file\n\nstate_dict = load_file({quoted})"
