@@ -206,7 +206,7 @@ def test_a_network_of_the_users_own(dense: str) -> None:
         ),
         (
             ["masks.npy", *DATA],
-            "masks.npy is an array of NumPy, such as the mask files of the published scripts, ",
+            "masks.npy holds masks alone (published masks); give the weights they belong to: gpmt convert",
         ),
         (
             ["hf:gone", *DATA],

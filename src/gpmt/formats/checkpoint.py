@@ -191,8 +191,8 @@ def file_format(path: Path) -> Literal["zip", "legacy", "safetensors"]:
         return "safetensors"
     if head.startswith(_NUMPY):
         raise CheckpointError(
-            f"{path} is an array of NumPy, such as the mask files of the published scripts, and no weights; read it "
-            "with the weights it belongs to: gpmt convert MASKS OUT --weights FILE, or gpmt.load(path, weights=...)"
+            f"{path} is an array of NumPy, such as the mask files of the published scripts, and no weights; give "
+            "the weights they belong to: gpmt convert MASKS OUT --weights FILE, or gpmt.load(path, weights=...)"
         )
     if head[:1] == b"\x80":
         raise CheckpointError(f"{path} is a plain pickle (or cut short), not a file of torch.save; {_RESAVE}")

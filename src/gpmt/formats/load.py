@@ -118,7 +118,8 @@ def _weights(path: Path, kind: str, weights: Weights | None) -> Checkpoint:
     """Return the weights that the masks in `path` belong to."""
     if weights is None:
         raise MaskError(
-            f"{path} holds masks alone ({kind}); give the weights they belong to with weights= (--weights FILE)"
+            f"{path} holds masks alone ({kind}); give the weights they belong to: gpmt convert {path.name} OUT "
+            "--weights FILE, or weights= in Python"
         )
     if isinstance(weights, Checkpoint):
         return weights

@@ -25,7 +25,7 @@ from pathlib import Path
 
 MEMORY = 1 << 30  # bytes that reading may add, to what Python and its libraries take
 MACHINE = 1 << 20  # bytes that the reader is told the machine has, so that no input takes long
-DEFAULTS = {"-max_len": 8192, "-timeout": 60, "-rss_limit_mb": 4096}
+DEFAULTS = {"-max_len": 8192, "-timeout": 120, "-rss_limit_mb": 4096}
 NUMBERS = [
     0, 1, -1, 2, 7, 8, 9, 16, 17, 64, 65535, 65536, 65537, 2**20, 2**31, 2**32 - 1, 2**40, 2**53, 2**61, 2**62, 2**63,
     10**30, 10**400, 0.5, -0.0, 1e-300, 1e300, float("inf"), float("nan"), True, False, None,
@@ -35,6 +35,7 @@ OTHERS = [
     "a:mask", "\ud800", "1", "2", "gpmt-sparse", "gpmt-masks",
     [], {}, [0], [0, 2**40, 2**40], [2**61] * 3, [1] * 70, [[1]],
 ]  # fmt: skip
+KINDS = ("exact", "int8", "bf16")
 KEYS = [
     "a", "b", "a:mask", "shape", "rice", "bytes", "crc32", "complement", "dtype", "error", "masked", "kept",
     "parameter", "tensors", "tied", "metadata", "record",
@@ -206,7 +207,9 @@ def write_seeds(folder):
         "none": {},
     }
     for name, state in states.items():
-        for values in ("exact", "int8", "bf16") if name in ("coded", "blocks", "complement") else ("exact",):
+        # Eight bits of many weights would take plain Python seconds.
+        kinds = {"blocks": ("exact", "bf16"), "coded": KINDS, "complement": KINDS}
+        for values in kinds.get(name, ("exact",)):
             gpmt.save_sparse(state, folder / f"{name}-{values}", values=values, metadata={"note": "é"})
         masks = Masks.from_dense({key: tensor != 0 for key, tensor in state.items()})
         masks.save(folder / f"{name}-masks")
