@@ -231,7 +231,7 @@ def test_other_files(tmp_path):
         gpmt.load_sparse(tmp_path)
     save_file({"w": torch.ones(2)}, tmp_path / "plain.safetensors")
     with pytest.raises(
-        CheckpointError, match="is not a sparse file of gpmt; gpmt.load reads files of other kinds"
+        CheckpointError, match=r"is not a sparse file of gpmt; gpmt\.load reads files of other kinds"
     ):
         gpmt.load_sparse(tmp_path / "plain.safetensors")
     torch.save({"w": torch.ones(2)}, tmp_path / "a.pt")

@@ -148,6 +148,15 @@ def test_masks_are_kept_beyond_the_zeros(path):
         assert file.masks() is None
 
 
+def test_a_mask_of_a_tied_tensor_may_go_by_any_of_its_names(path):
+    weights = sparse((60, 60))
+    masks = Masks.from_dense({"b": weights != 0})
+    gpmt.save_sparse({"a": weights, "b": weights}, path, masks=masks)
+    with gpmt.SparseFile(path) as file:
+        assert torch.equal(file.mask("b"), masks["b"])
+        assert list(file.masks()) == ["a"]
+
+
 def test_masks_that_prune_what_is_there_are_refused(path):
     weights = torch.ones(10, 13)
     masks = Masks.from_dense({"w": torch.zeros(10, 13, dtype=torch.bool)})

@@ -104,9 +104,12 @@ class SparseFile(Mapping[str, Tensor]):
         return None if coding is None else self._masks([name])[name]
 
     def masks(self, names: Iterable[str] | None = None) -> Masks | None:
-        """Return the masks that were saved as such, of all tensors or some; None where there are only zeros."""
-        names = self if names is None else names
-        coded = [name for name in names if (coding := self._entry(name).coding) and coding.masked]
+        """Return the masks that were saved as such, of all tensors or some; None where there are only zeros.
+
+        The mask of a tied tensor is there once, under the first of its names.
+        """
+        stored = dict.fromkeys(self._stored(name) for name in (self if names is None else names))
+        coded = [name for name in stored if (coding := self._entry(name).coding) and coding.masked]
         return self._masks(coded) if coded else None
 
     def _masks(self, names: Iterable[str]) -> Masks:

@@ -102,17 +102,18 @@ def save_sparse(
     single, tied = _untie(tensors)
     if masks is not None:
         masks.fits(tensors)
-    planned = {name: _plan(name, tensor, masks, values) for name, tensor in single.items()}
+    given = {tied.get(name, name): masks.packed(name).numpy() for name in masks} if masks else {}
+    planned = {name: _plan(name, tensor, given.get(name), values) for name, tensor in single.items()}
     _check_parts(planned)
     layout = Layout(planned, tied, dict(metadata or {}), record)
     reserved = len(_header(layout))
     reserved += -reserved % 8
     with atomic_path(path) as temporary, temporary.open("r+b") as file:
         file.seek(reserved)
-        writer = _Writer(file, values, masks)
+        writer = _Writer(file)
         entries = dict(planned)
         for name in _order(planned):
-            entries[name] = writer.write(name, single[name], planned[name])
+            entries[name] = writer.write(name, single[name], given.get(name), planned[name])
         layout = replace(layout, entries=entries)
         header = _header(layout)
         assert len(header) <= reserved, "no number is longer than was planned"
@@ -149,15 +150,12 @@ def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     return single, tied
 
 
-def _plan(name: str, tensor: Tensor, masks: Masks | None, values: Values) -> Entry:
+def _plan(name: str, tensor: Tensor, given: Bits | None, values: Values) -> Entry:
     """Decide whether a tensor is coded. Its entry's numbers are at least as long as those that come out."""
     dtype, shape = check_dtype(name, tensor.dtype), tuple(tensor.shape)
     dense = Entry(dtype, shape, 0)
-    masked = masks is not None and name in masks
-    if masked and masks is not None:
-        kept = masks.kept(name)
-    else:
-        kept = int(np.bitwise_count(_nonzero(tensor)).sum(dtype=np.int64))
+    masked = given is not None
+    kept = int(np.bitwise_count(_nonzero(tensor) if given is None else given).sum(dtype=np.int64))
     stored = _stored(tensor, values)
     mask_bytes = math.ceil(1.05 * _entropy(kept, dense.numel)) + 8 * -(-dense.numel // rice.BLOCK)
     if not masked and kept * DTYPES[stored].itemsize + mask_bytes + _HEADER >= dense.nbytes:
@@ -196,10 +194,10 @@ def _order(entries: Mapping[str, Entry]) -> list[str]:
     )
 
 
-def _nonzero(tensor: Tensor, first: int = 0, last: int | None = None) -> Bits:
-    """Return packed bits of the weights that are not all zero bits, of the whole tensor or a flat stretch of it."""
-    flat = tensor.reshape(-1)[first:last]
-    parts = [np.packbits(integers(part.cpu()) != 0, bitorder="little") for part in torch.split(flat, _CHUNK)]
+def _nonzero(tensor: Tensor) -> Bits:
+    """Return packed bits: 1 for the weights that are not all zero bits."""
+    pieces = torch.split(tensor.reshape(-1), _CHUNK)
+    parts = [np.packbits(integers(piece.cpu()) != 0, bitorder="little") for piece in pieces]
     return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
 
 
@@ -218,24 +216,21 @@ def _header(layout: Layout) -> bytes:
 class _Writer:
     """Writes the bytes of tensors one after another."""
 
-    def __init__(self, file: BinaryIO, values: Values, masks: Masks | None) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._values = values
-        self._masks = masks
         self._crc = 0
 
-    def write(self, name: str, tensor: Tensor, planned: Entry) -> Entry:
-        """Write a tensor where the file stands, and return its entry."""
+    def write(self, name: str, tensor: Tensor, given: Bits | None, planned: Entry) -> Entry:
+        """Write a tensor where the file stands, under the `given` mask if there is one, and return its entry."""
         self._crc = 0
         tensor = tensor.cpu().contiguous()
         if planned.coding is None:
             self._put(integers(tensor))
             return replace(planned, crc32=self._crc)
         coding = planned.coding
-        given = self._masks is not None and name in self._masks
-        packed = self._masks.packed(name).numpy() if given and self._masks is not None else _nonzero(tensor)
-        if given:
-            _check_pruned(name, tensor, packed)
+        packed = _nonzero(tensor) if given is None else given
+        if given is not None:
+            _check_pruned(name, tensor, given)
         code = rice.encode(packed, tensor.numel())
         error = self._write_values(name, tensor, packed, coding.values)
         coding = replace(
