@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.atomic import atomic_path
+from gpmt.core.memory import memory_limit
 from gpmt.core.scope import unwrap
 from gpmt.core.shards import cut, local
 from gpmt.errors import MaskError
@@ -249,11 +250,21 @@ class Masks(Mapping[str, Tensor]):
         """Build masks from what `save` writes; anything may be wrong with it."""
         from gpmt.core import rice
 
-        packed, shapes = {}, {}
+        packed, shapes, total = {}, {}, 0
         for name, entry in entries.items():
             data, shape, kept = coded[name], tuple(entry["shape"]), entry["kept"]
-            if data.dtype != torch.uint8 or not all(type(n) is int and n >= 0 for n in (*shape, kept)):
+            sizes = (*shape, kept)
+            if (
+                data.dtype != torch.uint8
+                or len(shape) > 64
+                or not all(type(n) is int and n >= 0 for n in sizes)
+            ):
                 raise MaskError(f"the entry of mask {name} is not valid")
+            total += math.prod(max(n, 1) for n in shape)
+            if total > min(8 * memory_limit(), 1 << 62):
+                raise MaskError(
+                    f"the masks up to {name} claim {total:,} weights, too many for this machine's memory"
+                )
             code = rice.RiceCode(
                 math.prod(shape), kept, int(entry["parameter"]), bool(entry["complement"]), data.numpy()
             )
@@ -291,7 +302,7 @@ class Masks(Mapping[str, Tensor]):
             )
         try:
             masks = cls._decoded(json.loads(metadata["masks"]), coded)
-        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise MaskError(f"{path} is damaged ({error}); save the masks again") from None
         if masks.digest() != metadata.get("digest"):
             raise MaskError(f"{path} does not match its checksum; it is damaged, save the masks again")

@@ -131,11 +131,16 @@ def take(packed: Bits, weights: Numbers) -> Numbers:
     return kept
 
 
-def groups(numel: int) -> Iterator[tuple[int, int]]:
+def index_bytes(numel: int) -> int:
+    """Return the bytes of the index of a mask of so many weights, the least that its code can have."""
+    return _blocks(numel) * _ENTRY
+
+
+def groups(numel: int, at_a_time: int = _GROUP) -> Iterator[tuple[int, int]]:
     """Yield (first, last) of the stretches of blocks to decode at a time: about a million weights each."""
     blocks = _blocks(numel)
-    for first in range(0, blocks, _GROUP):
-        yield first, min(first + _GROUP, blocks)
+    for first in range(0, blocks, at_a_time):
+        yield first, min(first + at_a_time, blocks)
 
 
 def _blocks(numel: int) -> int:
@@ -150,7 +155,7 @@ def _read_index(code: RiceCode) -> Index:
         raise MaskError(
             f"its Rice parameter is {code.parameter}, not 0 to {MAX_PARAMETER}; the mask is damaged"
         )
-    if data.size < blocks * _ENTRY:
+    if data.ndim != 1 or data.size < blocks * _ENTRY:
         raise MaskError(
             f"its mask has {data.size:,} bytes, too few for the index of {blocks:,} blocks; the mask is damaged"
         )

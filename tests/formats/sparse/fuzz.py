@@ -71,7 +71,7 @@ def main():
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
-    gpmt.formats.sparse.reader._physical_memory = lambda: MACHINE
+    gpmt.formats.sparse.reader.memory_limit = lambda: MACHINE
     folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     path = Path(folder.name, "input.safetensors")
 

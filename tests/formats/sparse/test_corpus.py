@@ -16,7 +16,7 @@ MEMORY = 1 << 30
 @pytest.fixture(autouse=True)
 def bounded(monkeypatch):
     """As in the fuzzer: the reader believes the machine small, and cannot take much more than there is now."""
-    monkeypatch.setattr(reader, "_physical_memory", lambda: 1 << 24)
+    monkeypatch.setattr(reader, "memory_limit", lambda: 1 << 24)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, before[1]))

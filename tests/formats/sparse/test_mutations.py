@@ -34,7 +34,7 @@ def originals(tmp_path_factory):
         gpmt.save_sparse(weights, folder / values, values=values, masks=masks)
     Masks.from_dense({name: tensor != 0 for name, tensor in weights.items()}).save(folder / "masks")
     with pytest.MonkeyPatch.context() as patch:  # a lie about a size shall not take time
-        patch.setattr(reader, "_physical_memory", lambda: 1 << 24)
+        patch.setattr(reader, "memory_limit", lambda: 1 << 24)
         yield [path.read_bytes() for path in sorted(folder.iterdir())]
 
 

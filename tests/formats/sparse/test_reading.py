@@ -12,6 +12,7 @@ import torch
 
 import gpmt
 from gpmt.errors import CheckpointError
+from gpmt.formats.sparse.stored import run
 
 from .test_roundtrip import same, sparse, state
 
@@ -158,12 +159,21 @@ def change(layout, name, **entry):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"shape": [1 << 40, 1 << 20]}, r"claims \d+ of 1,152,921,504,606,846,976 weights"),
-        ({"shape": [1 << 30, 1 << 10]}, "more than this machine's"),
-        ({"shape": [1 << 22]}, r"too few for the index of 64 blocks"),
+        ({"shape": [1 << 40, 1 << 20]}, r"has a header with the shape \[1099511627776, 1048576\]"),
+        (
+            {"shape": [1 << 30, 1 << 10]},
+            r"claims \d+ of 1,099,511,627,776 weights for conv\.weight, with a mask of",
+        ),
+        ({"shape": [1 << 24]}, r"claims \d+ of 16,777,216 weights for conv\.weight, with a mask of"),
         ({"shape": [-1, 5]}, "with '-1' for a count"),
         ({"shape": [True, 1152]}, "with 'True' for a count"),
-        ({"shape": 5}, "header that is not valid"),
+        ({"shape": 5}, "a shape that is no list of a few numbers"),
+        ({"shape": [1] * 65}, "a shape that is no list of a few numbers"),
+        ({"shape": [(1 << 62) - 1] * 64}, "has a header with the shape"),
+        ({"shape": [0, 1 << 40, 1 << 40]}, "has a header with the shape"),
+        ({"complement": 1}, "with '1' for true or false"),
+        ({"masked": "yes"}, "with 'yes' for true or false"),
+        ({"error": 10**400}, "header that is not valid"),
         ({"rice": 40}, "Rice parameter is 40"),
         ({"rice": None}, "with 'None' for a count"),
         ({"bytes": 1 << 50}, r"holds U8 \(\d+,\) as conv\.weight:mask where its header needs U8"),
@@ -268,6 +278,7 @@ import resource, sys
 import gpmt
 from gpmt.core import rice
 from gpmt.errors import CheckpointError
+from gpmt.formats.sparse.stored import run
 gpmt.load_sparse
 resource.setrlimit(resource.RLIMIT_AS, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + (8 << 30),) * 2)
 try:
@@ -276,7 +287,43 @@ except CheckpointError as error:
     print(error)
 """
     result = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, timeout=60)
-    assert "would take 1,099,511,627,776 bytes" in result.stdout
+    assert "of 274,877,906,944 weights for w, with a mask of 128 bytes" in result.stdout
     assert not result.stderr
-    with gpmt.SparseFile(path) as file, pytest.raises(CheckpointError, match="too few for the index"):
-        file.mask("w")
+
+
+def test_more_than_there_is_memory_for(path, monkeypatch):
+    """An honest file of a network that is too large for this machine: each tensor can be read, all of them not."""
+    monkeypatch.setattr("gpmt.formats.sparse.reader.memory_limit", lambda: 10_000)
+    with pytest.raises(
+        CheckpointError, match="would take 20,720 bytes of memory, more than the 10,000 there are"
+    ):
+        gpmt.load_sparse(path)
+    with gpmt.SparseFile(path) as file:
+        assert file["conv.weight"].shape == (16, 8, 3, 3)
+        assert file.damaged() == {}
+
+
+def test_a_file_is_a_mapping(path):
+    with gpmt.SparseFile(path) as file:
+        assert "nope" not in file
+        assert file.get("nope") is None
+        assert torch.equal(file.get("fc.bias"), torch.zeros(10))
+        assert file == file
+        assert file != dict(file)
+
+
+def test_only_the_damage_of_what_is_asked_for_counts(path):
+    damage(path, "fc.weight")
+    assert list(gpmt.load_sparse(path, names=["fc.bias"], skip_bad=True)) == ["fc.bias"]
+    assert gpmt.load_sparse(path, names=["fc.weight"], skip_bad=True) == {}
+    with gpmt.SparseFile(path) as file:
+        assert file.damaged(["fc.bias"]) == {}
+
+
+def test_an_error_in_a_job_is_not_lost():
+    def job():
+        raise IndexError("of its own")
+
+    for threads in (1, 2):
+        with pytest.raises(IndexError, match="of its own"):
+            run([job] * 5, threads)

@@ -223,8 +223,8 @@ def test_vectors_are_not_rounded(path):
         ("fp16", 1e6, r"w holds 1e\+06, which would be inf as float16; store exact values instead"),
         ("fp16", 1e-9, r"w holds 1e-09, which would be 0 as float16"),
         ("bf16", math.nan, r"w holds nan, which would be nan as bfloat16"),
-        ("int8", math.nan, "w holds NaN or infinity, which 8 bits cannot store"),
-        ("int8", -math.inf, "w holds NaN or infinity"),
+        ("int8", math.nan, "w holds NaN, infinity or more than float32 can, which 8 bits cannot store"),
+        ("int8", -math.inf, "w holds NaN, infinity or more"),
     ],
 )
 def test_values_that_do_not_survive_are_refused(path, values, bad, message):
@@ -233,6 +233,13 @@ def test_values_that_do_not_survive_are_refused(path, values, bad, message):
     with pytest.raises(WeightsError, match=message):
         gpmt.save_sparse({"w": weights}, path, values=values)
     assert list(path.parent.iterdir()) == []
+
+
+def test_eight_bits_never_lose_a_kept_weight(path):
+    weights = sparse((50, 50), dtype=torch.float64)
+    weights[3, 4] = 1e-300
+    with pytest.raises(WeightsError, match="w holds 1e-300, which would be 0 in 8 bits; store exact values"):
+        gpmt.save_sparse({"w": weights}, path, values="int8")
 
 
 def test_inputs_that_cannot_be_saved(path):
@@ -247,6 +254,67 @@ def test_inputs_that_cannot_be_saved(path):
     with pytest.raises(CheckpointError, match="cannot be written"):
         gpmt.save_sparse({"w": torch.ones(2)}, path.parent / "missing" / "a.sparse.safetensors")
     assert list(path.parent.iterdir()) == []
+
+
+def test_lazy_views_are_resolved(path):
+    numbers = torch.randn(40, 40, dtype=torch.complex64)
+    tensors = {"a": numbers, "b": numbers.conj(), "c": numbers.conj().imag, "d": numbers.imag}
+    gpmt.save_sparse(tensors, path)
+    loaded = gpmt.load_sparse(path)
+    for name, tensor in tensors.items():
+        assert torch.equal(loaded[name], tensor), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metadata": {"epoch": 3}}, "names and metadata must be strings, but 3 is int"),
+        ({"metadata": {"x": "\ud800"}}, "cannot be written as JSON in UTF-8"),
+        ({"record": {"x": object()}}, "cannot be written as JSON in UTF-8"),
+        ({"record": {"x": math.nan}}, "cannot be written as JSON in UTF-8"),
+    ],
+)
+def test_notes_that_cannot_be_written(path, arguments, message):
+    with pytest.raises(CheckpointError, match=message):
+        gpmt.save_sparse({"w": torch.ones(2)}, path, **arguments)
+    assert not path.exists()
+
+
+def test_what_is_no_tensor(path):
+    with pytest.raises(CheckpointError, match=r"w is no tensor with values \(int\); leave it out"):
+        gpmt.save_sparse({"w": 3}, path)
+    with pytest.raises(CheckpointError, match="weight is no tensor with values"):
+        gpmt.save_sparse(nn.LazyLinear(3), path)
+    with pytest.raises(CheckpointError, match="names and metadata must be strings, but 1 is int"):
+        gpmt.save_sparse({1: torch.ones(2)}, path)
+
+
+def test_masks_of_one_tensor_that_differ(path):
+    weights = torch.zeros(5, 5)
+    masks = Masks.from_dense({"a": torch.ones(5, 5).bool(), "b": torch.zeros(5, 5).bool()})
+    with pytest.raises(MaskError, match="b is the same tensor as a, but their masks differ"):
+        gpmt.save_sparse({"a": weights, "b": weights}, path, masks=masks)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_the_error_in_eight_bits_is_that_of_what_is_read(path, dtype):
+    weights = sparse((32, 700), 0.3, dtype)
+    size = gpmt.save_sparse({"w": weights}, path, values="int8")
+    difference = (gpmt.load_sparse(path)["w"].double() - weights.double()).abs().max().item()
+    assert 0 < difference == size.error
+
+
+def test_eight_bits_are_not_taken_where_their_scales_weigh_more(path):
+    weights = {"w": sparse((960, 1, 3, 3))}
+    exact = gpmt.save_sparse(weights, path)
+    small = gpmt.save_sparse(weights, path, values="int8")
+    assert (small.bytes, small.error) == (exact.bytes, 0)
+
+
+def test_eight_bits_of_a_tensor_without_weights(path):
+    masks = Masks.from_dense({"w": torch.ones(0, 5).bool()})
+    gpmt.save_sparse({"w": torch.ones(0, 5)}, path, masks=masks, values="int8")
+    assert gpmt.load_sparse(path)["w"].shape == (0, 5)
 
 
 def test_an_empty_network(path):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from gpmt.core import rice
 from gpmt.errors import CheckpointError
 
 FORMAT = "gpmt-sparse"
@@ -39,6 +40,7 @@ DTYPES: dict[str, torch.dtype] = {
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _MAX_BYTES = 1 << 62
+_MAX_DIMENSIONS = 64  # as many as PyTorch has
 
 
 class LayoutError(ValueError):
@@ -172,7 +174,7 @@ def parse(metadata: Mapping[str, str], parts: Mapping[str, tuple[str, tuple[int,
             raise LayoutError("has a record that is no mapping; write it again")
     except LayoutError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise LayoutError(f"has a header that is not valid ({error!r}); write it again") from None
     claimed = [part for name, entry in entries.items() for part in entry.parts(name)]
     if len(claimed) != len(set(claimed)) or set(claimed) != set(parts):
@@ -198,13 +200,13 @@ def _entry(name: str, value: Any, parts: Mapping[str, tuple[str, tuple[int, ...]
     coding = Coding(
         kept=kept[0],
         parameter=_count(value["rice"]),
-        complement=value.get("complement", False) is True,
+        complement=_flag(value.get("complement", False)),
         mask_bytes=_count(value["bytes"]),
         values=stored,
         error=float(value.get("error", 0.0)),
-        masked=value.get("masked", False) is True,
+        masked=_flag(value.get("masked", False)),
     )
-    shape = tuple(map(_count, value["shape"]))
+    shape = _shape(value["shape"])
     entry = Entry(value.get("dtype", stored), shape, int(value["crc32"], 16), coding)
     if entry.dtype not in DTYPES or stored not in DTYPES:
         raise LayoutError(f"holds {name} as {stored} for {entry.dtype}, which this gpmt does not know")
@@ -213,8 +215,11 @@ def _entry(name: str, value: Any, parts: Mapping[str, tuple[str, tuple[int, ...]
         raise LayoutError(f"claims to hold {name} of type {entry.dtype} as {coding.values}; write it again")
     if rounded and coding.values == "I8" and len(entry.shape) < 2:
         raise LayoutError(f"claims scales for {name}, which has no channels; write it again")
-    if coding.kept > entry.numel or entry.numel * 8 > _MAX_BYTES:
-        raise LayoutError(f"claims {coding.kept:,} of {entry.numel:,} weights for {name}; write it again")
+    if coding.kept > entry.numel or coding.mask_bytes < rice.index_bytes(entry.numel):
+        raise LayoutError(
+            f"claims {coding.kept:,} of {entry.numel:,} weights for {name}, with a mask of {coding.mask_bytes:,} "
+            "bytes; write it again"
+        )
     if not math.isfinite(coding.error) or coding.error < 0:
         raise LayoutError(f"claims an error of {coding.error} for {name}; write it again")
     for part, expected in entry.parts(name).items():
@@ -230,6 +235,21 @@ def _count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < _MAX_BYTES:
         raise LayoutError(f"has a header with {str(value)[:40]!r} for a count; write it again")
     return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise LayoutError(f"has a header with {str(value)[:40]!r} for true or false; write it again")
+    return value
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > _MAX_DIMENSIONS:
+        raise LayoutError("has a header with a shape that is no list of a few numbers; write it again")
+    shape = tuple(map(_count, value))
+    if math.prod(max(size, 1) for size in shape) * 8 > _MAX_BYTES:
+        raise LayoutError(f"has a header with the shape {list(shape)}; write it again")
+    return shape
 
 
 def _strings(value: Any) -> dict[str, str]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gpmt.core.masks import Masks
+from gpmt.core.memory import memory_limit
 from gpmt.errors import CheckpointError
 from gpmt.formats.sparse.layout import DTYPES, FORMAT, Entry, Layout, LayoutError, parse
 from gpmt.formats.sparse.stored import Stored, run
@@ -80,6 +81,16 @@ class SparseFile(Mapping[str, Tensor]):
         """Decode one tensor; a new one each time."""
         return self.load([name])[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._layout.entries or name in self._layout.tied
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Decode one tensor, or return `default` where the file does not hold it."""
+        return self[name] if name in self else default  # noqa: SIM401
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor."""
         return self._entry(name).shape
@@ -114,6 +125,8 @@ class SparseFile(Mapping[str, Tensor]):
 
     def _masks(self, names: Iterable[str]) -> Masks:
         packed, shapes = {}, {}
+        names = list(names)
+        self._check_memory(sum(self._entry(name).numel for name in names) // 8)
         for name in names:
             stored = self._open_tensor(self._stored(name))
             if stored.name not in self._checked:
@@ -122,15 +135,20 @@ class SparseFile(Mapping[str, Tensor]):
             packed[name], shapes[name] = torch.from_numpy(stored.packed()), stored.entry.shape
         return Masks(packed, shapes)
 
-    def damaged(self) -> dict[str, str]:
-        """Read everything, and return the tensors that cannot be trusted with what is wrong with each."""
-        found = {}
-        for name in self._layout.entries:
+    def damaged(self, names: Iterable[str] | None = None) -> dict[str, str]:
+        """Check all tensors or some, and return those that cannot be trusted with what is wrong with each."""
+        found: dict[str, str] = {}
+        names = list(self if names is None else names)
+        for name in dict.fromkeys(map(self._stored, names)):
+            self._entry(name)
             try:
-                self[name]
+                stored = self._open_tensor(name)
+                stored.check()
+                if stored.entry.coding is not None:
+                    stored.packed()
             except CheckpointError as error:
                 found[name] = str(error)
-        return found | {name: found[stored] for name, stored in self.tied.items() if stored in found}
+        return {name: found[self._stored(name)] for name in names if self._stored(name) in found}
 
     def load(self, names: Iterable[str] | None = None, *, threads: int | None = None) -> dict[str, Tensor]:
         """Decode tensors, all by default, in up to `threads` threads (default: PyTorch's number, at most 8).
@@ -175,10 +193,10 @@ class SparseFile(Mapping[str, Tensor]):
             ) from None
 
     def _check_memory(self, needed: int) -> None:
-        available = _physical_memory()
+        available = memory_limit()
         if needed > available:
             raise CheckpointError(
-                f"{self.path} would take {needed:,} bytes of memory, more than this machine's {available:,}; "
+                f"{self.path} would take {needed:,} bytes of memory, more than the {available:,} there are; "
                 "read its tensors one by one with gpmt.SparseFile"
             )
 
@@ -200,7 +218,7 @@ def load_sparse(
     with SparseFile(path) as file:
         wanted = list(file if names is None else names)
         if skip_bad:
-            bad = file.damaged()
+            bad = file.damaged(wanted)
             wanted = [name for name in wanted if name not in bad]
         return file.load(wanted)
 
@@ -213,9 +231,14 @@ def is_sparse(metadata: Mapping[str, str]) -> bool:
 def _open(path: Path) -> tuple[Any, Layout]:
     import safetensors
 
-    if not path.is_file():
-        what = "is a folder; give the file inside it" if path.is_dir() else "does not exist; check the path"
-        raise CheckpointError(f"{path} {what}")
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist; check the path") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path} is a folder; give the file inside it") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}; check the path") from None
     try:
         file: Any = safetensors.safe_open(path, framework="pt", device="cpu")
         metadata = dict(file.metadata() or {})
@@ -233,10 +256,3 @@ def _open(path: Path) -> tuple[Any, Layout]:
         return file, parse(metadata, parts)
     except LayoutError as error:
         raise CheckpointError(f"{path} {error}") from None
-
-
-def _physical_memory() -> int:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # not known on every system
-        return 1 << 62

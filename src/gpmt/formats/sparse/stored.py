@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
 
@@ -79,7 +79,11 @@ class Stored:
             if not same:
                 rounding.restore(staged, start, piece)
 
-        for first, last in rice.groups(self.entry.numel):
+        # What is staged is small: memory that threads have freed stays theirs for a while.
+        stretches = (
+            rice.groups(self.entry.numel) if rounding.dtype == out.dtype else rice.groups(out.numel(), 1)
+        )
+        for first, last in stretches:
             yield lambda first=first, last=last: fill(first, last)  # type: ignore[misc]
 
     @cached_property
@@ -103,14 +107,16 @@ def run(jobs: Iterable[Job], threads: int) -> None:
     queue = deque(jobs)
 
     def work() -> None:
-        try:
-            while queue:
-                queue.popleft()()
-        except IndexError:  # another thread took the last
-            pass
-        except BaseException:
-            queue.clear()
-            raise
+        while True:
+            try:
+                job = queue.popleft()
+            except IndexError:
+                return
+            try:
+                job()
+            except BaseException:
+                queue.clear()
+                raise
 
     workers = min(threads, len(queue))
     if workers < 2:
@@ -118,5 +124,10 @@ def run(jobs: Iterable[Job], threads: int) -> None:
         return
     with ThreadPoolExecutor(workers) as pool:
         done = [pool.submit(work) for _ in range(workers)]
+        try:
+            wait(done)
+        except BaseException:  # an interrupt
+            queue.clear()
+            raise
     for future in done:
         future.result()

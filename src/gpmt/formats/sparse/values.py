@@ -60,7 +60,17 @@ class Rounding:
             codes = torch.empty(weights.shape, dtype=torch.int8)
             exact = weights if weights.dtype in (torch.float32, torch.float64) else weights.float()
             low, step = self._scales
-            error = _quantise(exact.numpy(), start, self._columns, packed, low, step, codes.numpy())
+            error, lost = _quantise(exact.numpy(), start, self._columns, packed, low, step, codes.numpy())
+            if lost >= 0:
+                raise WeightsError(
+                    f"{self.name} holds {weights[lost].item():g}, which would be 0 in 8 bits; store exact values "
+                    "instead"
+                )
+            if exact is not weights:  # the result is rounded once more, to their type
+                back = torch.empty_like(weights)
+                self.restore(codes, start, back)
+                difference = take(packed, back).double() - take(packed, weights).double()
+                error = difference.abs().max().item() if len(difference) else 0.0
             return take(packed, codes), float(error)
         kept = take(packed, weights)
         if kept.dtype == self.dtype:
@@ -91,14 +101,15 @@ def find_scales(name: str, tensor: Tensor, packed: Bits) -> Tensor:
 
     `packed` are the bits of its mask. Raises `WeightsError` for weights that are not finite.
     """
-    channels, columns = len(tensor), tensor[0].numel()
+    channels, columns = len(tensor), tensor.numel() // max(len(tensor), 1)
     low, high = np.full(channels, np.inf, np.float32), np.zeros(channels, np.float32)
     for start in range(0, tensor.numel(), _CHUNK):
         weights = tensor.view(-1)[start : start + _CHUNK].float().numpy()
         _find_range(weights, start, columns, packed[start // 8 :], low, high)
     if not np.isfinite(high).all():
         raise WeightsError(
-            f"{name} holds NaN or infinity, which 8 bits cannot store; store exact values instead"
+            f"{name} holds NaN, infinity or more than float32 can, which 8 bits cannot store; store exact "
+            "values instead"
         )
     low[np.isinf(low)] = 0  # a channel that keeps nothing
     return torch.from_numpy(np.stack([low, (high - low) / np.float32(LEVELS - 1)]))
@@ -125,8 +136,8 @@ def _find_range(weights, start, columns, packed, low, high):  # type: ignore[no-
 
 @_jit
 def _quantise(weights, start, columns, packed, low, step, codes):  # type: ignore[no-untyped-def]
-    """Write the codes of weights, and return the largest error among the kept."""
-    error = 0.0
+    """Write the codes of weights; return the largest error among the kept, and which would become zero, or -1."""
+    error, lost = 0.0, -1
     first = 0
     while first < weights.size:
         channel = (start + first) // columns
@@ -140,9 +151,11 @@ def _quantise(weights, start, columns, packed, low, step, codes):  # type: ignor
             codes[i] = np.int8(-level - 1 if np.signbit(weights[i]) else level + 1)
             if packed[i >> 3] >> (i & 7) & 1:
                 magnitude = smallest + level * step[channel]
+                if magnitude == 0 and weights[i] != 0:
+                    lost = i
                 error = max(error, np.abs(np.float64(magnitude) - np.abs(np.float64(weights[i]))))
         first = last
-    return error
+    return error, lost
 
 
 @_jit

@@ -26,6 +26,7 @@ from gpmt.formats.sparse.values import Rounding, find_scales, integers
 
 _STORED = {"fp16": "F16", "bf16": "BF16", "int8": "I8"}
 _CHUNK = 16 * rice.BLOCK
+_MAX_HEADER = 100_000_000  # of safetensors' own readers
 _HEADER = 400  # bytes that a coded tensor adds to the header, about
 
 
@@ -100,14 +101,18 @@ def save_sparse(
         raise GpmtError(f"values is {values!r}, but must be one of {', '.join(get_args(Values))}")
     tensors = unwrap(model).state_dict() if isinstance(model, nn.Module) else model
     single, tied = _untie(tensors)
-    if masks is not None:
-        masks.fits(tensors)
-    given = {tied.get(name, name): masks.packed(name).numpy() for name in masks} if masks else {}
+    given = _stored_masks(masks, tensors, tied)
     planned = {name: _plan(name, tensor, given.get(name), values) for name, tensor in single.items()}
     _check_parts(planned)
     layout = Layout(planned, tied, dict(metadata or {}), record)
+    _check_strings(layout)
     reserved = len(_header(layout))
     reserved += -reserved % 8
+    if reserved > _MAX_HEADER:
+        raise CheckpointError(
+            f"{path} would need a header of {reserved:,} bytes, but safetensors allows {_MAX_HEADER:,}; save the "
+            "network in parts"
+        )
     with atomic_path(path) as temporary, temporary.open("r+b") as file:
         file.seek(reserved)
         writer = _Writer(file)
@@ -127,7 +132,10 @@ def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     single: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
     first: dict[Any, str] = {}
-    for name, tensor in tensors.items():
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor) or nn.parameter.is_lazy(value):
+            raise CheckpointError(f"{name} is no tensor with values ({type(value).__name__}); leave it out")
+        tensor = value.detach().resolve_conj().resolve_neg()
         if tensor.is_meta:
             raise CheckpointError(f"{name} has no data (it is on the meta device); load its weights first")
         if tensor.layout != torch.strided or tensor.is_quantized:
@@ -146,8 +154,45 @@ def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
             tied[name] = first[view]
         else:
             first[view] = name
-            single[name] = tensor.detach()
+            single[name] = tensor
     return single, tied
+
+
+def _stored_masks(
+    masks: Masks | None, tensors: Mapping[str, Tensor], tied: Mapping[str, str]
+) -> dict[str, Bits]:
+    """Return the bits of masks by the names that tensors are stored under."""
+    if masks is None:
+        return {}
+    masks.fits(tensors)
+    given: dict[str, Bits] = {}
+    for name in masks:
+        bits, stored = masks.packed(name).numpy(), tied.get(name, name)
+        if stored in given and not np.array_equal(given[stored], bits):
+            raise MaskError(
+                f"{name} is the same tensor as {stored}, but their masks differ; give one mask for both"
+            )
+        given[stored] = bits
+    return given
+
+
+def _check_strings(layout: Layout) -> None:
+    """Raise `CheckpointError` for names, metadata or a record that JSON in UTF-8 cannot hold."""
+    names = [*layout.entries, *layout.tied, *layout.metadata, *layout.metadata.values()]
+    try:
+        for name in names:
+            if not isinstance(name, str):
+                raise CheckpointError(
+                    f"names and metadata must be strings, but {name!r} is {type(name).__name__}"
+                )
+            name.encode()
+        json.dumps(layout.record, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"the names, metadata or record cannot be written as JSON in UTF-8 ({error})"
+        ) from None
 
 
 def _plan(name: str, tensor: Tensor, given: Bits | None, values: Values) -> Entry:
@@ -157,8 +202,11 @@ def _plan(name: str, tensor: Tensor, given: Bits | None, values: Values) -> Entr
     masked = given is not None
     kept = int(np.bitwise_count(_nonzero(tensor) if given is None else given).sum(dtype=np.int64))
     stored = _stored(tensor, values)
-    mask_bytes = math.ceil(1.05 * _entropy(kept, dense.numel)) + 8 * -(-dense.numel // rice.BLOCK)
-    if not masked and kept * DTYPES[stored].itemsize + mask_bytes + _HEADER >= dense.nbytes:
+    scales = 8 * len(tensor) if stored == "I8" != dtype else 0
+    if kept * DTYPES[stored].itemsize + scales >= kept * DTYPES[dtype].itemsize:
+        stored, scales = dtype, 0
+    mask_bytes = math.ceil(1.05 * _entropy(kept, dense.numel)) + rice.index_bytes(dense.numel)
+    if not masked and kept * DTYPES[stored].itemsize + scales + mask_bytes + _HEADER >= dense.nbytes:
         return dense
     # The longest that these numbers can become in the header: of no mask do the gaps take more bits than weights.
     longest = dense.numel // 8 + 9 * -(-dense.numel // rice.BLOCK)
