@@ -31,3 +31,7 @@ class RecipeError(GpmtError):
 
 class DataError(GpmtError):
     """A data set that is missing or not what the recipe says."""
+
+
+class RuntimeProgramError(GpmtError):
+    """A network, an input or a machine that the CPU runtime cannot work with."""
