@@ -1,0 +1,128 @@
+"""Pruned networks to run: usual ones with random weights and settled batch norms, or with the weights of a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import gpmt
+from gpmt.training.models import construct
+from gpmt.training.weights import load_weights
+
+VARIANCE_FLOOR = 0.1
+"""Of a layer's mean variance: what is all but constant is not blown up, or outputs would be rounding errors."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as gpmt.training.models names it, and the images it takes: channels, height, width."""
+
+    title: str
+    factory: str
+    shape: tuple[int, int, int]
+    classes: int
+
+
+NETWORKS = {
+    "resnet50": Network("ResNet-50", "torchvision:resnet50", (3, 224, 224), 1000),
+    "mobilenetv1": Network("MobileNet-V1", "timm:mobilenetv1_100", (3, 224, 224), 1000),
+    "efficientnet-lite0": Network("EfficientNet-Lite0", "timm:efficientnet_lite0", (3, 224, 224), 1000),
+    "wrn-28-8": Network("WRN-28-8", "wrn-28-8", (3, 32, 32), 10),
+}
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How much to prune and where.
+
+    Attributes:
+        label: what tables call it, such as "90 %".
+        sparsity, allocation, exclude: as `gpmt.prune_` takes them; "global" is its "exact".
+        kept: weights to keep by tensor, instead of all these.
+    """
+
+    label: str
+    sparsity: float = 0.0
+    allocation: str = "uniform"
+    exclude: tuple[str, ...] = ()
+    kept: Mapping[str, int] | None = None
+
+
+def build(network: Network, checkpoint: Path | None) -> nn.Module:
+    """Return a network in evaluation mode, with the weights of a file that gpmt reads, or random ones."""
+    torch.manual_seed(0)
+    model = construct(network.factory, num_classes=network.classes, input_shape=network.shape)
+    if checkpoint is not None:
+        load_weights(model, checkpoint, name=network.factory)
+    else:
+        for norm in batch_norms(model):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias, std=0.2)
+    return model.eval()
+
+
+def prune(model: nn.Module, pruning: Pruning) -> None:
+    """Set weights to zero. Raises `GpmtError` where the network has no such tensors or not so many weights."""
+    if pruning.kept is not None:
+        keep(model, pruning.kept)
+    elif pruning.allocation == "global":
+        gpmt.prune_(model, sparsity=pruning.sparsity, exclude=pruning.exclude)
+    else:
+        gpmt.prune_(model, sparsity=pruning.sparsity, allocation="uniform", exclude=pruning.exclude)
+
+
+def keep(model: nn.Module, kept: Mapping[str, int]) -> None:
+    """Keep so many of the largest weights of each named tensor, and of other tensors all."""
+    tensors = dict(model.named_parameters())
+    for name, count in kept.items():
+        if name not in tensors or not 0 <= count <= tensors[name].numel():
+            problem = f"of {tensors[name].numel():,}" if name in tensors else "of a tensor it does not have"
+            raise gpmt.GpmtError(
+                f"{name} would keep {count:,} weights {problem}; give the counts of this network"
+            )
+    with torch.no_grad():
+        for name, count in kept.items():
+            flat = tensors[name].view(-1)
+            flat[flat.abs().argsort(descending=True, stable=True)[count:]] = 0
+
+
+def read_counts(path: Path) -> dict[str, int]:
+    """Return the kept weights by tensor from what ``gpmt inspect --json`` printed. Raises `GpmtError`."""
+    try:
+        return {row["name"]: int(row["kept"]) for row in json.loads(path.read_text())["tensors"]}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise gpmt.GpmtError(f"{path} is not what gpmt inspect --json prints ({reason})") from error
+
+
+def settle(model: nn.Module, images: Tensor) -> None:
+    """Give batch norms the statistics of their inputs for `images`, as training would: outputs keep their scale."""
+    model.eval()
+    norms = list(batch_norms(model))
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # statistics of all that is seen, here one batch
+        norm.train()
+    with torch.no_grad():
+        model(images)
+    for norm in norms:
+        norm.momentum = 0.1
+        variance = norm.running_var
+        assert variance is not None
+        variance.clamp_(min=max(float(variance.mean()) * VARIANCE_FLOOR, 1e-6))
+    model.eval()
+
+
+def batch_norms(model: nn.Module) -> Iterable[nn.BatchNorm2d]:
+    return (module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+
+
+def kept_share(model: nn.Module) -> float:
+    """Return the share of the prunable weights that are not zero."""
+    tensors = gpmt.find_scope(model).tensors.values()
+    return sum(int(t.count_nonzero()) for t in tensors) / sum(t.numel() for t in tensors)

@@ -1,0 +1,240 @@
+"""Sparse convolution: for every filter, one multiply-add of a stretch of pixels for each weight that is not zero.
+
+The pixels of a plane are cut into *tiles* of a few vectors, which are sums in registers; a filter's weights come as a
+*stream* of pairs (offset of the input's pixels in bytes, value). Filters are sorted by their number of weights, so
+that the processor foresees the ends of the loops. Input channels can be taken in *blocks* that fit the first-level
+cache, with the sums kept in the output meanwhile; filters can be cut into *groups*, for several threads.
+
+    item = (image · tiles + tile) · groups + group
+    rows   int32 [n, 4]: weights, output offset in bytes, bias (float32), residual offset in bytes
+    table  int64 [groups, blocks, 3]: first row, last row + 1 (in bytes of rows), first pair (in bytes of stream)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from llvmlite import ir
+from numpy.typing import NDArray
+
+from gpmt.runtime.graph import IDENTITY, Activation
+from gpmt.runtime.kernels.emit import F32, I32, I64, Emitter, constant
+
+_ENTRY = 24  # bytes of the table for a group and block
+
+
+@dataclass(frozen=True)
+class SparseConv:
+    """What a kernel is made for; strides in bytes.
+
+    Attributes:
+        lanes: numbers in a vector.
+        tile: the most vectors that are summed at once.
+        vectors: vectors in a plane.
+        images: images in the batch.
+        groups, blocks: parts of the filters and of the input channels.
+        input_image, output_image, residual_image: bytes from an image to the next.
+        residual: whether a residual is added.
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("input", "output", "residual", "stream", "rows", "table", "mask")
+
+    lanes: int
+    tile: int
+    vectors: int
+    images: int
+    groups: int
+    blocks: int
+    input_image: int
+    output_image: int
+    residual_image: int = 0
+    residual: bool = False
+    activation: Activation = IDENTITY
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of a plane."""
+        return -(-self.vectors // self.tile)
+
+    @property
+    def items(self) -> int:
+        """Pieces of work."""
+        return self.images * self.tiles * self.groups
+
+    def emit(self) -> str:
+        """Return the kernel's LLVM IR."""
+        e = Emitter(self.lanes)
+        place, group = e.divmod(e.item, self.groups)
+        image, tile = e.divmod(place, self.tiles)
+        entry = e.add(e.arg(5), e.mul(group, _ENTRY * self.blocks))
+        # Tiles differ by one vector at most: the first ones have `size`.
+        size = -(-self.vectors // self.tiles)
+        many = self.vectors - (size - 1) * self.tiles
+        if many == self.tiles:
+            _Tile(e, self, image, e.mul(tile, size), size).emit(entry)
+        else:
+            with e.builder.if_else(e.builder.icmp_signed("<", tile, constant(many))) as (large, small):
+                with large:
+                    _Tile(e, self, image, e.mul(tile, size), size).emit(entry)
+                with small:
+                    start = e.add(e.mul(tile, size - 1), many)
+                    _Tile(e, self, image, start, size - 1).emit(entry)
+        return e.text()
+
+
+class _Tile:
+    """All filters of a group on one tile of `width` vectors that begins at vector `start` of a plane."""
+
+    def __init__(self, e: Emitter, spec: SparseConv, image: ir.Value, start: ir.Value, width: int) -> None:
+        self.e, self.spec, self.width = e, spec, width
+        offset = e.mul(start, 4 * spec.lanes)
+        self.source = e.add(e.add(e.arg(0), e.mul(image, spec.input_image)), offset)
+        self.target = e.add(e.add(e.arg(1), e.mul(image, spec.output_image)), offset)
+        self.residual = e.add(e.add(e.arg(2), e.mul(image, spec.residual_image)), offset)
+        self.mask = e.add(e.arg(6), offset)
+        # Few vectors: several sums for each, or every multiply-add would wait for the one before.
+        self.ways = max(1, min(4, 8 // width)) if width < 5 else 1
+
+    def emit(self, entry: ir.Value) -> None:
+        blocks = self.spec.blocks
+        self._block(entry, first=True, last=blocks == 1)
+        if blocks > 2:
+            with self.e.loop(1, blocks - 1) as block:
+                self._block(self.e.add(entry, self.e.mul(block, _ENTRY)), first=False, last=False)
+        if blocks > 1:
+            self._block(self.e.add(entry, (blocks - 1) * _ENTRY), first=False, last=True)
+
+    def _block(self, entry: ir.Value, *, first: bool, last: bool) -> None:
+        e = self.e
+        start, stop, stream = (e.load(entry, I64, 8 * i, align=8) for i in range(3))
+        pairs = e.variable(e.add(e.arg(3), stream))
+        with e.loop(e.add(e.arg(4), start), e.add(e.arg(4), stop), 16) as row:
+            out = e.add(self.target, e.builder.sext(e.load(row, I32, 4), I64))
+            if first:
+                begin = [e.splat(e.load(row, F32, 8))] * self.width
+            else:
+                begin = [e.load(out, e.vector, self._at(t)) for t in range(self.width)]
+            sums = self._sum(begin, pairs, e.builder.sext(e.load(row, I32), I64))
+            if last:
+                sums = self._finish(sums, row)
+            for t, total in enumerate(sums):
+                e.store(total, out, self._at(t))
+
+    def _sum(self, begin: list[ir.Value], pairs: ir.Value, count: ir.Value) -> list[ir.Value]:
+        """Add `count` products to sums; `pairs` is the variable that runs through the stream."""
+        e = self.e
+        sums = [[e.variable(value) for value in begin]]
+        sums += [[e.variable(e.splat(0.0)) for _ in begin] for _ in range(self.ways - 1)]
+
+        def product(pair: ir.Value, totals: list[ir.Value], which: int) -> None:
+            pixels = e.add(self.source, e.builder.sext(e.load(pair, I32, 8 * which), I64))
+            value = e.splat(e.load(pair, F32, 8 * which + 4))
+            for t, total in enumerate(totals):
+                loaded = e.load(pixels, e.vector, self._at(t))
+                e.builder.store(e.fma(loaded, value, e.builder.load(total)), total)
+
+        start = e.builder.load(pairs)
+        end = e.add(start, e.mul(count, 8))
+        if self.ways > 1:
+            whole = e.mul(e.divmod(count, self.ways)[0], 8 * self.ways)
+            whole = e.add(start, whole)
+            with e.loop(start, whole, 8 * self.ways) as pair:
+                for which, totals in enumerate(sums):
+                    product(pair, totals, which)
+            start = whole
+        with e.loop(start, end, 8) as pair:
+            product(pair, sums[0], 0)
+        e.builder.store(end, pairs)
+        results = [e.builder.load(total) for total in sums[0]]
+        for extra in sums[1:]:
+            results = [e.builder.fadd(r, e.builder.load(x)) for r, x in zip(results, extra, strict=True)]
+        return results
+
+    def _finish(self, sums: list[ir.Value], row: ir.Value) -> list[ir.Value]:
+        """Add the residual, activate, and set the pads to zero."""
+        e = self.e
+        if self.spec.residual:
+            added = e.add(self.residual, e.builder.sext(e.load(row, I32, 12), I64))
+            sums = [e.builder.fadd(r, e.load(added, e.vector, self._at(t))) for t, r in enumerate(sums)]
+        sums = [e.activate(r, self.spec.activation) for r in sums]
+        return [e.keep(r, e.load(self.mask, e.mask, self._at(t))) for t, r in enumerate(sums)]
+
+    def _at(self, vector: int) -> int:
+        return 4 * self.spec.lanes * vector
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """The weights of a layer in the order in which a kernel takes them; the arrays are as this module's text says."""
+
+    stream: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    table: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """The non-zero weights of a layer [n]: filter, channel, and the bytes from the output's pixel to the input's."""
+
+    filters: NDArray[np.int64]
+    channels: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+
+def arrange(
+    taps: Taps,
+    bias: NDArray[np.float32],
+    *,
+    channels: int,
+    blocks: int,
+    groups: int,
+    output_plane: int,
+    residual_plane: int = 0,
+) -> Stream:
+    """Order the weights of a layer for a kernel.
+
+    Args:
+        bias: [filters of the layer].
+        channels: how many the input has.
+        blocks, groups: as in `SparseConv`.
+        output_plane, residual_plane: bytes from a channel to the next.
+    """
+    total = len(bias)
+    block = taps.channels * blocks // channels
+    group = _deal(np.bincount(taps.filters, minlength=total), groups)
+    counts = np.bincount(block * total + taps.filters, minlength=blocks * total).reshape(blocks, total)
+    rows, table = [], np.zeros((groups, blocks, 3), np.int64)
+    place = np.zeros((blocks, total), np.int64)
+    done = pairs = 0
+    for g in range(groups):
+        members = np.flatnonzero(group == g)
+        for b in range(blocks):
+            # In the blocks between, sums neither begin nor end: filters without weights have nothing to do.
+            active = members if b in (0, blocks - 1) else members[counts[b, members] > 0]
+            active = active[np.argsort(counts[b, active], kind="stable")]
+            table[g, b] = 16 * done, 16 * (done + len(active)), 8 * pairs
+            part = np.empty((len(active), 4), np.int32)
+            part[:, 0] = counts[b, active]
+            part[:, 1] = active * output_plane
+            part[:, 2] = bias[active].view(np.int32)
+            part[:, 3] = active * residual_plane
+            rows.append(part)
+            place[b, active] = done + np.arange(len(active))
+            done += len(active)
+            pairs += int(counts[b, active].sum())
+    order = np.lexsort((taps.offsets, place[block, taps.filters]))
+    stream = np.empty((len(order), 2), np.int32)
+    stream[:, 0] = taps.offsets[order]
+    stream[:, 1] = taps.values[order].view(np.int32)
+    return Stream(stream, np.concatenate(rows), table)
+
+
+def _deal(weights: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
+    """Deal filters to groups [filters] so that their work is equal: heaviest first, there and back."""
+    lap = np.arange(len(weights)) % (2 * groups)
+    group = np.empty(len(weights), np.int64)
+    group[np.argsort(-weights, kind="stable")] = np.where(lap < groups, lap, 2 * groups - 1 - lap)
+    return group

@@ -1,0 +1,189 @@
+"""The processor that kernels are made for, and how their LLVM IR becomes code: compiled once, then kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+import threading
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import llvmlite
+import llvmlite.binding as llvm
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor as LLVM names it.
+
+    Attributes:
+        triple, cpu, features: what LLVM generates code for.
+        lanes: float32 numbers in a vector register.
+        registers: how many vector registers there are.
+        kind: "avx512", "avx2", "neon" or "plain".
+    """
+
+    triple: str
+    cpu: str
+    features: str
+    lanes: int
+    registers: int
+    kind: str
+
+
+_VECTORS = {"avx512": (16, 32), "avx2": (8, 16), "neon": (4, 32), "plain": (4, 16)}
+_NAMED = {
+    "avx512": ("x86_64-unknown-linux-gnu", "icelake-server", ""),
+    "avx2": ("x86_64-unknown-linux-gnu", "haswell", ""),
+    "neon": ("aarch64-unknown-linux-gnu", "neoverse-n1", ""),
+    "plain": ("x86_64-unknown-linux-gnu", "x86-64", ""),
+}
+
+
+def named(kind: str) -> Target:
+    """Return a typical processor of a kind, such as "avx512": code for it can be made anywhere and run there.
+
+    >>> named("neon").lanes
+    4
+    """
+    return Target(*_NAMED[kind], *_VECTORS[kind], kind)
+
+
+@cache
+def host() -> Target:
+    """Return the processor that this process runs on; without AVX2 with FMA, or NEON, it is of the kind "plain".
+
+    The environment variable GPMT_TARGET=avx2 (or plain) makes a processor with AVX-512 work with less.
+    """
+    _initialise()
+    features = llvm.get_host_cpu_features()
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        kind = "neon"
+    elif features.get("avx512f") and features.get("avx512vl"):
+        kind = "avx512"
+    elif features.get("avx2") and features.get("fma"):
+        kind = "avx2"
+    else:
+        kind = "plain"
+    wanted = os.environ.get("GPMT_TARGET")
+    if wanted == "plain" or (wanted == "avx2" and kind == "avx512"):
+        kind = wanted
+    return Target(
+        llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten(), *_VECTORS[kind], kind
+    )
+
+
+def compile_object(ir: str, target: Target) -> bytes:
+    """Compile a module's text to an object file."""
+    data: bytes = _machine(target).emit_object(_optimised(ir, target))
+    return data
+
+
+def assembly(ir: str, target: Target) -> str:
+    """Return what a module compiles to, for people and for tests."""
+    text: str = _machine(target).emit_assembly(_optimised(ir, target))
+    return text
+
+
+def _optimised(ir: str, target: Target) -> llvm.ModuleRef:
+    _initialise()
+    machine = _machine(target)
+    module = llvm.parse_assembly(ir)
+    module.triple = target.triple
+    module.data_layout = str(machine.target_data)
+    # Loops are written as they shall run: unrolling or vectorising them again only spills registers.
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_unrolling = options.loop_vectorization = False
+    options.slp_vectorization = options.loop_interleaving = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+def load(ir: str, symbol: str = "kernel") -> int:
+    """Return the address of a function of a module, compiled for this processor; equal text is compiled once."""
+    key = hashlib.sha256(ir.encode()).hexdigest()
+    with _LOCK:
+        if (key, symbol) not in _LOADED:
+            _LOADED[key, symbol] = _link(ir, key, symbol)
+        return _LOADED[key, symbol]
+
+
+_LOCK = threading.RLock()
+_LOADED: dict[tuple[str, str], int] = {}
+_KEPT: list[object] = []  # what the loaded code lives in
+
+
+def _link(ir: str, key: str, symbol: str) -> int:
+    target = host()
+    data = _cached(ir, key, target)
+    library = llvm.JITLibraryBuilder().add_object_img(data).add_current_process().export_symbol(symbol)
+    tracker = library.link(_linker(), f"gpmt-{key[:24]}-{symbol}")
+    _KEPT.append(tracker)
+    return int(tracker[symbol])
+
+
+def cache_folder() -> Path:
+    """Return where compiled kernels and tuning results are kept: $GPMT_CACHE, or gpmt in the user's cache folder."""
+    if chosen := os.environ.get("GPMT_CACHE"):
+        return Path(chosen)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "gpmt"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpmt"
+
+
+def fingerprint(target: Target) -> str:
+    """Return what compiled code depends on beside its text."""
+    return f"{_FORMAT} {llvmlite.__version__} {llvm.llvm_version_info} {target}"
+
+
+def _cached(ir: str, key: str, target: Target) -> bytes:
+    """Return the object file of a module from the disk, or compile it and keep it there.
+
+    The cache is an optimisation: a folder that cannot be written to, or a damaged file, costs time only.
+    """
+    name = hashlib.sha256(f"{fingerprint(target)} {key}".encode()).hexdigest()
+    path = cache_folder() / "kernels" / name[:2] / f"{name}.o"
+    try:
+        stored = path.read_bytes()
+        if hashlib.sha256(stored[32:]).digest() == stored[:32]:
+            return stored[32:]
+    except OSError:
+        pass
+    data = compile_object(ir, target)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Without waiting for the disk: the digest tells a whole file from the rest.
+        temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+        temporary.write_bytes(hashlib.sha256(data).digest() + data)
+        os.replace(temporary, path)
+    except OSError:
+        pass
+    return data
+
+
+@cache
+def _initialise() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+@cache
+def _machine(target: Target) -> llvm.TargetMachine:
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small", jit=False
+    )
+
+
+@cache
+def _linker() -> llvm.LLJIT:
+    target = host()
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, jit=True
+    )
+    return llvm.create_lljit_compiler(machine, use_jit_link=False)
