@@ -2,7 +2,7 @@
 
     python deepsparse_worker.py MODEL.onnx INPUT.npy THREADS
 
-Nothing but NumPy and DeepSparse is imported, so that any Python that DeepSparse supports will do. Each line of
+Nothing but NumPy and DeepSparse is needed, so that any Python that DeepSparse supports will do. Each line of
 standard input is a request, answered by one line of JSON on standard output: "turn SECONDS" by the mean seconds of
 a call, "output FILE" after writing what the network returns to an .npy file. The first line of all says the version.
 Between requests the process waits for a line and computes nothing.
@@ -16,27 +16,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Callable
 
-LONG = 0.2
-"""Seconds; in a longer call, waking threads and filling caches do not count."""
-
-
-def turn(call: Callable[[], object], seconds: float) -> float:
-    """Return the mean seconds of a call, over as many as take `seconds` together, at least one, when all is warm."""
-    start = time.perf_counter()
-    call()
-    first = time.perf_counter() - start
-    if first >= LONG:
-        return first
-    count, start = 0, time.perf_counter()
-    while True:
-        call()
-        count += 1
-        elapsed = time.perf_counter() - start
-        if elapsed >= seconds:
-            return elapsed / count
+from turns import turn
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import gpmt
-from deepsparse_worker import turn
+from turns import turn
 
 ONNX_OPSET = 13
 """What all engines read, old ones too."""
@@ -74,12 +74,14 @@ class Engine:
         call: runs it and returns the output in whatever form.
         version: of the package that runs it.
         turn: returns the mean seconds of a call, over calls that take so many seconds together.
+        worker: the process that runs it, where that is another one.
         close: ends what does not end by itself.
     """
 
     call: Callable[[], Any]
     version: str
     turn: Callable[[float], float] = field(init=False)
+    worker: int | None = None
     close: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
@@ -290,7 +292,7 @@ def deepsparse(task: Task) -> Engine:
         process.wait()
         answers.close()
 
-    engine = Engine(lambda: np.load(ask(f"output {output}")), answer(), close=close)
+    engine = Engine(lambda: np.load(ask(f"output {output}")), answer(), process.pid, close)
     engine.turn = lambda seconds: float(ask(f"turn {seconds}"))
     return engine
 

@@ -76,3 +76,56 @@ class Planes:
         return np.lib.stride_tricks.as_strided(
             start, (self.images, self.channels, self.height, self.width), strides
         )
+
+
+@dataclass
+class _Grid:
+    images: int
+    channels: int
+    height: int
+    width: int
+    columns: int = 0
+    above: tuple[int, int] = (0, 0)  # rows and columns
+    below: tuple[int, int] = (0, 0)
+
+
+class Grids:
+    """The layouts of all buffers, found together: those that a kernel runs through in step share their pitch."""
+
+    def __init__(self) -> None:
+        self._grids: dict[str, _Grid] = {}
+        self._leader: dict[str, str] = {}
+
+    def add(self, name: str, images: int, channels: int, height: int, width: int) -> None:
+        """Announce a buffer of images."""
+        self._grids[name] = _Grid(images, channels, height, width)
+        self._leader[name] = name
+
+    def join(self, one: str, other: str) -> None:
+        """Give two buffers the same pitch."""
+        self._leader[self._find(one)] = self._find(other)
+
+    def need(self, name: str, *, above: int, left: int, below: int, right: int) -> None:
+        """Ask for zeros around the pixels of a buffer: so many rows and columns are read beyond its borders."""
+        grid = self._grids[name]
+        grid.columns = max(grid.columns, left, right)
+        grid.above = max(grid.above[0], above), max(grid.above[1], left)
+        grid.below = max(grid.below[0], below), max(grid.below[1], right)
+
+    def solve(self) -> dict[str, Planes]:
+        """Return the layout of every buffer."""
+        pitch: dict[str, int] = {}
+        for name, grid in self._grids.items():
+            leader = self._find(name)
+            pitch[leader] = max(pitch.get(leader, 1), grid.width + grid.columns)
+        layouts = {}
+        for name, grid in self._grids.items():
+            step = pitch[self._find(name)]
+            gap = max(rows * step + columns for rows, columns in (grid.above, grid.below))
+            layouts[name] = Planes(grid.images, grid.channels, grid.height, grid.width, step, gap)
+        return layouts
+
+    def _find(self, name: str) -> str:
+        while (leader := self._leader[name]) != name:
+            name = leader
+        return name

@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -105,12 +106,18 @@ def _optimised(ir: str, target: Target) -> llvm.ModuleRef:
     return module
 
 
-def load(ir: str, symbol: str = "kernel") -> int:
-    """Return the address of a function of a module, compiled for this processor; equal text is compiled once."""
-    key = hashlib.sha256(ir.encode()).hexdigest()
+def load(source: str, symbol: str = "kernel", *, make: Callable[[], str] | None = None) -> int:
+    """Return the address of a function, compiled for this processor; equal sources are compiled once.
+
+    Args:
+        source: a module's LLVM IR; or, with `make`, any text that tells it from all others.
+        symbol: the function's name.
+        make: returns the IR. It is called only where the compiled code is not on the disk.
+    """
+    key = hashlib.sha256(source.encode()).hexdigest()
     with _LOCK:
         if (key, symbol) not in _LOADED:
-            _LOADED[key, symbol] = _link(ir, key, symbol)
+            _LOADED[key, symbol] = _link(_cached(make or (lambda: source), key, host()), key, symbol)
         return _LOADED[key, symbol]
 
 
@@ -119,9 +126,7 @@ _LOADED: dict[tuple[str, str], int] = {}
 _KEPT: list[object] = []  # what the loaded code lives in
 
 
-def _link(ir: str, key: str, symbol: str) -> int:
-    target = host()
-    data = _cached(ir, key, target)
+def _link(data: bytes, key: str, symbol: str) -> int:
     library = llvm.JITLibraryBuilder().add_object_img(data).add_current_process().export_symbol(symbol)
     tracker = library.link(_linker(), f"gpmt-{key[:24]}-{symbol}")
     _KEPT.append(tracker)
@@ -142,7 +147,7 @@ def fingerprint(target: Target) -> str:
     return f"{_FORMAT} {llvmlite.__version__} {llvm.llvm_version_info} {target}"
 
 
-def _cached(ir: str, key: str, target: Target) -> bytes:
+def _cached(make: Callable[[], str], key: str, target: Target) -> bytes:
     """Return the object file of a module from the disk, or compile it and keep it there.
 
     The cache is an optimisation: a folder that cannot be written to, or a damaged file, costs time only.
@@ -155,7 +160,7 @@ def _cached(ir: str, key: str, target: Target) -> bytes:
             return stored[32:]
     except OSError:
         pass
-    data = compile_object(ir, target)
+    data = compile_object(make(), target)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Without waiting for the disk: the digest tells a whole file from the rest.

@@ -13,7 +13,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime import target
@@ -28,6 +27,8 @@ def default_threads() -> int:
     >>> default_threads() >= 1
     True
     """
+    import torch  # takes seconds, and nothing else here needs it
+
     if hasattr(os, "sched_getaffinity"):
         processors = len(os.sched_getaffinity(0))
     else:
@@ -67,10 +68,10 @@ class StepTable:
 class Team:
     """A number of threads, the caller's and persistent workers, that do the items of each step together.
 
-    Workers start at the first run, wait for the next one by spinning for `spin` seconds, and then sleep. A run returns
-    when all is done, whether workers came in time or not. Calls from several Python threads take turns, except for
-    a team of one thread, which has nothing to share. After `os.fork` the child starts workers of its own. Programs share
-    teams through `Team.shared`.
+    Workers start at the first run, wait for the next one by spinning for `spin` seconds, and then sleep. A run
+    returns when all is done, whether workers came in time or not. Calls from several Python threads take turns,
+    except for a team of one thread, which has nothing to share. After `os.fork` the child starts workers of its
+    own. Programs share teams through `Team.shared`.
 
     Raises:
         RuntimeProgramError: a number of threads outside 1 to 1024, or a system without POSIX threads.
@@ -90,6 +91,7 @@ class Team:
         self._native = _Native()
         self._state = _State(spin) if threads > 1 else None
         self._workers: list[threading.Thread] = []
+        self._ready = False  # all workers have started
         self._lock = threading.RLock()  # a signal's handler may run a program between two bytecodes of a run
         with _guard:
             _teams.add(self)
@@ -114,44 +116,45 @@ class Team:
             self._native.alone(table.address, len(table), repeat)
             return
         with self._lock:
-            if not self._workers:
+            if not self._ready:
                 self._start(self._state)
             self._native.run(self._state.address, table.address, len(table), repeat)
 
     def close(self) -> None:
         """End the workers, after the run that they are in; the next run starts new ones."""
-        if self._state is None:
-            return
-        with self._lock:
-            if self._workers:
-                self._native.stop(self._state.address)
-                for worker in self._workers:
-                    if worker.ident is not None:
-                        worker.join()
-                self._workers = []
-                self._state.idle()
-            _working.discard(self)
+        if self._state is not None:
+            with self._lock:
+                self._end(self._state)
 
     def _start(self, state: _State) -> None:
+        self._end(state)  # what an interrupted start or end has left
         # An interpreter that exits starts no threads any more; the caller then does all items itself.
         if _exiting or not threading.main_thread().is_alive():
             return
         _working.add(self)
         try:
             for index in range(1, self.threads):
-                worker = threading.Thread(
-                    target=self._serve, args=(state,), name=f"gpmt-{self.threads}-{index}", daemon=True
-                )
+                name = f"gpmt-{self.threads}-{index}"
+                worker = threading.Thread(target=self._serve, args=(state,), name=name, daemon=True)
                 self._workers.append(worker)
                 worker.start()
         except RuntimeError as error:
-            self.close()
+            self._end(state)
             raise RuntimeProgramError(
                 f"a team of {self.threads} threads could not start ({error}): choose fewer threads"
             ) from error
-        except BaseException:  # an interrupt: the next run starts from nothing
-            self.close()
-            raise
+        self._ready = True
+
+    def _end(self, state: _State) -> None:
+        self._ready = False
+        if self._workers:
+            self._native.stop(state.address)
+            for worker in self._workers:
+                if worker.ident is not None:  # it has started
+                    worker.join()
+            self._workers = []
+        state.idle()
+        _working.discard(self)
 
     def _serve(self, state: _State) -> None:
         self._native.worker(state.address)  # the frame keeps the memory
@@ -160,6 +163,7 @@ class Team:
         """Forget, in the child of a fork, the workers and callers that only the parent has."""
         self._lock = threading.RLock()
         self._workers = []
+        self._ready = False
         if self._state is not None:
             self._state.reset(self._spin)
 

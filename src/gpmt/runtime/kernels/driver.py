@@ -1,12 +1,12 @@
-"""The native loop that runs a table of steps: LLVM IR for the caller, for its worker threads and for one thread alone.
+"""The native loop that runs a table of steps: LLVM IR for the caller, for its workers and for one thread alone.
 
 A step is 32 bytes: function `void(int64* args, int64 item)`, args, items, and a word kept for flags. The threads
 share one word, the *cursor*: step index in the high 32 bits, and in the low 32 bits a count that begins at
-`2**31 - items`. Adding one claims an item as long as bit 31 was clear; a set bit means that nothing is left. Who ends
-the last item of a step opens the next one by storing a new cursor; nobody waits for a thread that holds no item. So
-one that sleeps, or that the system has put aside, costs parallelism but no time, and a table needs no counters of its own.
-A thread touches the table only while it holds an item, and its step cannot end before: the table may be freed
-as soon as a run has returned. High halves above 2**31 say what workers do between runs: IDLE and STOP.
+`2**31 - items`. Adding one claims an item as long as bit 31 was clear; a set bit means that nothing is left. Who
+ends the last item of a step opens the next one by storing a new cursor; nobody waits for a thread that holds no
+item. So one that sleeps, or that the system has put aside, holds nobody up, and a table needs no counters of its own.
+A thread touches the table only while it holds an item, and that step cannot end before: the table may be freed
+as soon as a run has returned. Two values of the high half are no step, IDLE and STOP: what workers do between runs.
 """
 
 from __future__ import annotations
@@ -313,8 +313,10 @@ work:
   call void @gpmt_work(ptr %state)
   br label %wait
 wait:
-  %idle = phi i64 [ 0, %entry ], [ 0, %work ], [ %idle_longer, %between ], [ 0, %inside ], [ 0, %give_way ], [ 0, %sleep ]
-  %waited = phi i64 [ 0, %entry ], [ 0, %work ], [ 0, %between ], [ %longer, %inside ], [ %longer, %give_way ], [ 0, %sleep ]
+  %idle = phi i64 [ 0, %entry ], [ 0, %work ], [ %idle_longer, %between ],
+                  [ 0, %inside ], [ 0, %give_way ], [ 0, %sleep ]
+  %waited = phi i64 [ 0, %entry ], [ 0, %work ], [ 0, %between ],
+                    [ %longer, %inside ], [ %longer, %give_way ], [ 0, %sleep ]
   $pause
   %cursor = load atomic i64, ptr %state acquire, align 8
   %bit = and i64 %cursor, $BIT

@@ -174,61 +174,65 @@ class Stream:
     table: NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class Taps:
-    """The non-zero weights of a layer [n]: filter, channel, and the bytes from the output's pixel to the input's."""
-
-    filters: NDArray[np.int64]
-    channels: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    values: NDArray[np.float32]
-
-
 def arrange(
-    taps: Taps,
+    weight: NDArray[np.float32],
     bias: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    channel: NDArray[np.int64],
     *,
     channels: int,
     blocks: int,
     groups: int,
     output_plane: int,
     residual_plane: int = 0,
+    shift: NDArray[np.int64] | None = None,
 ) -> Stream:
     """Order the weights of a layer for a kernel.
 
     Args:
-        bias: [filters of the layer].
+        weight: [filters, taps].
+        bias: [filters].
+        offsets: [taps], the bytes from the output's pixel to the input's.
+        channel: [taps], the channel of each tap, not descending.
         channels: how many the input has.
         blocks, groups: as in `SparseConv`.
         output_plane, residual_plane: bytes from a channel to the next.
+        shift: [filters], bytes to add to the offsets of a filter, for grouped convolutions.
     """
-    total = len(bias)
-    block = taps.channels * blocks // channels
-    group = _deal(np.bincount(taps.filters, minlength=total), groups)
-    counts = np.bincount(block * total + taps.filters, minlength=blocks * total).reshape(blocks, total)
-    rows, table = [], np.zeros((groups, blocks, 3), np.int64)
-    place = np.zeros((blocks, total), np.int64)
+    total, taps = weight.shape
+    flat = np.flatnonzero(weight)
+    filters, tap = np.divmod(flat, taps)
+    block = channel * blocks // channels
+    # The weights of a filter and block follow each other, so that only these runs have to be put in order.
+    counts = np.bincount(filters * blocks + block[tap], minlength=total * blocks).reshape(total, blocks)
+    begins = np.concatenate([[0], np.cumsum(counts.ravel())[:-1]]).reshape(total, blocks)
+    group = _deal(counts.sum(1), groups)
+    rows, begin, length = [], [], []
+    table = np.zeros((groups, blocks, 3), np.int64)
     done = pairs = 0
     for g in range(groups):
         members = np.flatnonzero(group == g)
         for b in range(blocks):
             # In the blocks between, sums neither begin nor end: filters without weights have nothing to do.
-            active = members if b in (0, blocks - 1) else members[counts[b, members] > 0]
-            active = active[np.argsort(counts[b, active], kind="stable")]
+            active = members if b in (0, blocks - 1) else members[counts[members, b] > 0]
+            active = active[np.argsort(counts[active, b], kind="stable")]
             table[g, b] = 16 * done, 16 * (done + len(active)), 8 * pairs
             part = np.empty((len(active), 4), np.int32)
-            part[:, 0] = counts[b, active]
+            part[:, 0] = counts[active, b]
             part[:, 1] = active * output_plane
             part[:, 2] = bias[active].view(np.int32)
             part[:, 3] = active * residual_plane
             rows.append(part)
-            place[b, active] = done + np.arange(len(active))
+            begin.append(begins[active, b])
+            length.append(counts[active, b])
             done += len(active)
-            pairs += int(counts[b, active].sum())
-    order = np.lexsort((taps.offsets, place[block, taps.filters]))
-    stream = np.empty((len(order), 2), np.int32)
-    stream[:, 0] = taps.offsets[order]
-    stream[:, 1] = taps.values[order].view(np.int32)
+            pairs += int(counts[active, b].sum())
+    lengths = np.concatenate(length)
+    firsts = np.cumsum(lengths) - lengths
+    order = np.repeat(np.concatenate(begin) - firsts, lengths) + np.arange(len(flat))
+    stream = np.empty((len(flat), 2), np.int32)
+    stream[:, 0] = (offsets[tap] if shift is None else offsets[tap] + shift[filters])[order]
+    stream[:, 1] = weight.reshape(-1)[flat[order]].view(np.int32)
     return Stream(stream, np.concatenate(rows), table)
 
 

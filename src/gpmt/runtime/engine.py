@@ -1,0 +1,225 @@
+"""A lowered network that is ready to run: memory for everything, tables of native steps, and PyTorch in between."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpmt.runtime.convolution import Candidate
+from gpmt.runtime.kernels.spec import load
+from gpmt.runtime.layout import Planes
+from gpmt.runtime.lower import Lowered, Native, OnTorch, Step
+from gpmt.runtime.memory import Arena, total
+from gpmt.runtime.team import StepTable, Team
+
+
+_STRIDES = {"stride_n": 0, "stride_c": 1, "stride_h": 2, "stride_w": 3}
+
+
+@dataclass
+class _Segment:
+    """Native steps in a row: one call of the team.
+
+    Attributes:
+        reads: (cell of the arguments, value, axis) of the tensors that the steps take: their addresses, or, for
+            an axis, their strides in bytes.
+        writes: (cell, value) of those that they make.
+    """
+
+    first: int
+    rows: list[tuple[int, int, int]] = field(default_factory=list)
+    reads: list[tuple[int, str, int | None]] = field(default_factory=list)
+    writes: list[tuple[int, str]] = field(default_factory=list)
+    table: StepTable | None = None
+
+
+class Engine:
+    """Runs a network on tensors of fixed shapes.
+
+    Args:
+        lowered: its steps.
+        choices: the kernel of every native step, in order.
+        constants: tensors that are there from the start.
+        team: the threads.
+
+    Raises:
+        RuntimeProgramError: there is not enough memory.
+    """
+
+    def __init__(
+        self,
+        lowered: Lowered,
+        choices: Sequence[Candidate],
+        constants: Mapping[str, Tensor],
+        team: Team,
+    ) -> None:
+        self._team = team
+        self._shapes = lowered.tensors
+        self._constants = dict(constants)
+        self.steps = lowered.steps
+        self.choices = list(choices)
+        self._buffers = _share(lowered.steps, lowered.layouts)
+        arrays = [choice.arrays() for choice in choices]
+        self._activations = Arena(total(4 * planes.size for planes in self._buffers.planes))
+        self._weights = Arena(total(a.nbytes for group in arrays for a in group.values()))
+        places = [self._activations.take(4 * planes.size) for planes in self._buffers.planes]
+        self._cells = np.zeros(sum(len(choice.spec.ARGS) for choice in choices), np.int64)
+        self._parts: list[_Segment | OnTorch] = []
+        self._fill(lowered, arrays, places)
+        self._last = _last_reads(self._parts)
+        self.lock = threading.RLock()
+
+    @property
+    def native(self) -> bool:
+        """Whether nothing is left to PyTorch."""
+        return not any(isinstance(step, OnTorch) for step in self.steps)
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Bytes of activations and of weights."""
+        return self._activations.size, self._weights.size
+
+    def run(self, values: dict[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
+        """Return the network's outputs.
+
+        Args:
+            values: the inputs by name; of the right shapes and types.
+            outputs: names of values, as in the graph.
+        """
+        values = {**self._constants, **values}
+        wanted = set(outputs)
+        with self.lock, torch.no_grad():
+            for index, part in enumerate(self._parts):
+                if isinstance(part, OnTorch):
+                    made = part.run(*(values[name] for name in part.reads))
+                    values.update(zip(part.writes, made, strict=True))
+                else:
+                    self._run(part, values)
+                for name in self._last.get(index, ()):
+                    if name not in wanted:
+                        values.pop(name, None)
+        return [values[name] for name in outputs]
+
+    def _run(self, segment: _Segment, values: dict[str, Tensor]) -> None:
+        for cell, name, axis in segment.reads:
+            tensor = values[name]
+            self._cells[cell] = tensor.data_ptr() if axis is None else 4 * tensor.stride(axis)
+        for cell, name in segment.writes:
+            values[name] = torch.empty(self._shapes[name])
+            self._cells[cell] = values[name].data_ptr()
+        assert segment.table is not None
+        self._team.run(segment.table)
+
+    @property
+    def threads(self) -> int:
+        """Threads that a run uses."""
+        return self._team.threads
+
+    def profile(self, values: dict[str, Tensor], seconds: float = 0.01) -> list[float]:
+        """Return the median seconds of every native step, each run again and again after a whole run."""
+        values = {**self._constants, **values}
+        times = []
+        with self.lock, torch.no_grad():
+            for part in self._parts:
+                if isinstance(part, OnTorch):
+                    made = part.run(*(values[name] for name in part.reads))
+                    values.update(zip(part.writes, made, strict=True))
+                    continue
+                self._run(part, values)
+                for row in part.rows:
+                    table, found = StepTable([row]), []
+                    end = time.perf_counter() + seconds
+                    while (start := time.perf_counter()) < end:
+                        self._team.run(table)
+                        found.append(time.perf_counter() - start)
+                    times.append(statistics.median(found))
+        return times
+
+    def _fill(self, lowered: Lowered, arrays: Sequence[Mapping[str, np.ndarray]], places: list[int]) -> None:
+        cell, native, shared = 0, 0, {}
+        base = int(self._cells.ctypes.data)
+        for step in lowered.steps:
+            if isinstance(step, OnTorch):
+                self._parts.append(step)
+                continue
+            choice, given = self.choices[native], arrays[native]
+            if not self._parts or isinstance(self._parts[-1], OnTorch):
+                self._parts.append(_Segment(cell))
+            segment = self._parts[-1]
+            assert isinstance(segment, _Segment)
+            segment.rows.append((load(choice.spec), base + 8 * cell, choice.spec.items))
+            for role in choice.spec.ARGS:
+                if role in step.places:
+                    name = step.places[role]
+                    planes = lowered.layouts[name]
+                    skipped = step.first_channel * planes.plane if role == "output" else 0
+                    self._cells[cell] = places[self._buffers.number[name]] + 4 * (planes.front + skipped)
+                elif role == "output":
+                    segment.writes.append((cell, step.tensors[role]))
+                elif role in step.tensors or role in _STRIDES:
+                    segment.reads.append((cell, step.tensors["input"], _STRIDES.get(role)))
+                elif role in given:
+                    content = given[role].tobytes() if given[role].nbytes < 1 << 16 else None
+                    key = (role, content)
+                    if content is None or key not in shared:
+                        shared[key] = self._weights.put(given[role])
+                    self._cells[cell] = shared[key]
+                cell += 1
+            native += 1
+        for part in self._parts:
+            if isinstance(part, _Segment):
+                part.table = StepTable(part.rows)
+
+
+@dataclass
+class _Buffers:
+    planes: list[Planes]
+    number: dict[str, int]
+
+
+def _share(steps: Sequence[Step], layouts: Mapping[str, Planes]) -> _Buffers:
+    """Give buffers that are never alive together, and have one layout, the same memory.
+
+    Only of one layout: their pads, which must stay zero, are then in the same places.
+    """
+    last = {name: i for i, step in enumerate(steps) if isinstance(step, Native) for name in step.places.values()}
+    buffers = _Buffers([], {})
+    free: dict[Planes, list[int]] = {}
+    for index, step in enumerate(steps):
+        if not isinstance(step, Native):
+            continue
+        names = set(step.places.values())
+        for name in sorted(names):
+            if name not in buffers.number:
+                spare = free.get(layouts[name])
+                if spare:
+                    buffers.number[name] = spare.pop()
+                else:
+                    buffers.number[name] = len(buffers.planes)
+                    buffers.planes.append(layouts[name])
+        for name in sorted(names):
+            if last[name] == index:
+                free.setdefault(layouts[name], []).append(buffers.number[name])
+    return buffers
+
+
+def _last_reads(parts: Sequence[_Segment | OnTorch]) -> dict[int, list[str]]:
+    """Return, for each part, the tensors that no later one reads."""
+    last: dict[str, int] = {}
+    for index, part in enumerate(parts):
+        if isinstance(part, OnTorch):
+            names = [*part.reads, *part.writes]
+        else:
+            names = [entry[1] for entry in [*part.reads, *part.writes]]
+        last.update(dict.fromkeys(names, index))
+    ends: dict[int, list[str]] = {}
+    for name, index in last.items():
+        ends.setdefault(index, []).append(name)
+    return ends

@@ -1,0 +1,41 @@
+"""What every kernel has in common, and code for one without writing it twice."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from gpmt.runtime import target
+
+
+class Spec(Protocol):
+    """All that a kernel is made for; frozen, so equal specs are the same code.
+
+    Attributes:
+        ARGS: what the kernel's arguments are, in their order.
+    """
+
+    ARGS: ClassVar[tuple[str, ...]]
+
+    @property
+    def items(self) -> int:
+        """Pieces of work, which threads may do in any order."""
+
+    def emit(self) -> str:
+        """Return the LLVM IR of `void kernel(int64* args, int64 item)`."""
+
+
+def load(spec: Spec) -> int:
+    """Return the address of a kernel's code; from the disk if this version has made it before."""
+    return target.load(f"{sources()} {spec!r}", make=spec.emit)
+
+
+@cache
+def sources() -> str:
+    """Return a digest of the texts that write the kernels: other texts, other code."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,164 @@
+"""The calls that a network makes to PyTorch, recorded without computing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._pytree import tree_leaves
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gpmt.errors import RuntimeProgramError
+
+
+class Aliased(Exception):
+    """A tensor changes under another name than it is read by later: record the network functionally."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of an ATen operator; tensors without data where the network computes, real ones where it holds them."""
+
+    target: OpOverload
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Any
+
+    def bound(self) -> dict[str, Any]:
+        """Return all arguments by the names in the operator's schema, defaults included."""
+        return bind(self.target, self.args, self.kwargs)
+
+    def outputs(self) -> list[Tensor | None]:
+        """Return what the call gave: one tensor, or several, with None where there is none."""
+        parts = self.result if isinstance(self.result, tuple | list) else [self.result]
+        return [part if isinstance(part, Tensor) else None for part in parts]
+
+    def mutated(self) -> list[Tensor]:
+        """Return the arguments that the call writes into."""
+        if not self.target._schema.is_mutable:
+            return []
+        bound = self.bound()
+        written = [
+            bound[a.name] for a in self.target._schema.arguments if a.alias_info and a.alias_info.is_write
+        ]
+        return [leaf for leaf in tree_leaves(written) if isinstance(leaf, Tensor)]
+
+
+@dataclass
+class Recording:
+    """A run of a network: its calls in order, the tensors that it was given, and what it returned."""
+
+    inputs: list[Tensor]
+    calls: list[Call] = field(default_factory=list)
+    result: Any = None
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, calls: list[Call], names: Mapping[int, str]) -> None:
+        super().__init__()
+        self.calls = calls
+        self.names = names
+        self.kept: set[int] = set()  # memory of the network, as seen through views
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        for tensor in Call(func, args, kwargs, None).mutated():
+            if not isinstance(tensor, FakeTensor) or storage(tensor) in self.kept:
+                name = self.names.get(id(tensor))
+                raise RuntimeProgramError(
+                    f"the network changes {name or 'a tensor that it keeps'} while it runs, but a compiled program "
+                    "has no state; switch that off, for example with .eval()"
+                )
+        if torch.Tag.inplace_view in func.tags and func is not torch.ops.aten.detach_.default:
+            raise Aliased
+        result = func(*args, **kwargs)
+        if any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns):
+            given = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
+            if any(not isinstance(leaf, FakeTensor) or storage(leaf) in self.kept for leaf in given):
+                self.kept |= {storage(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)}
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+            self.calls.append(Call(func, args, kwargs, result))
+        return result
+
+
+def record(
+    module: nn.Module, positional: Sequence[Tensor], named: Mapping[str, Tensor], *, functional: bool = False
+) -> Recording:
+    """Run a network on tensors without data and note its calls, composite operators such as linear whole.
+
+    Args:
+        module: in evaluation mode; its attributes are afterwards as before.
+        positional, named: what its forward is called with; only shapes and dtypes matter.
+        functional: whether writing in place becomes calls that make new tensors.
+
+    Raises what the network raises, which includes that it looks at numbers; `RuntimeProgramError` where it writes
+    into its own buffers; `Aliased` where only a functional recording can tell what it does.
+    """
+    names = {id(t): name for name, t in [*module.named_parameters(), *module.named_buffers()]}
+    # Parameters stay real, so that the calls say which of them they read.
+    fakes = FakeTensorMode(allow_non_fake_inputs=True)
+    with _eager(module), _attributes_kept(module), torch.inference_mode(), fakes:
+        given = [torch.empty(t.shape, dtype=t.dtype) for t in [*positional, *named.values()]]
+        recording = Recording(given)
+        split = len(positional)
+        arguments = given[:split], dict(zip(named, given[split:], strict=True))
+        forward: Callable[..., Any] = torch.func.functionalize(module) if functional else module
+        with _Recorder(recording.calls, names):
+            recording.result = forward(*arguments[0], **arguments[1])
+    return recording
+
+
+def bind(target: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all arguments of a call by the names in the operator's schema, defaults included."""
+    return {
+        a.name: args[i] if i < len(args) else kwargs.get(a.name, a.default_value)
+        for i, a in enumerate(target._schema.arguments)
+    }
+
+
+def storage(tensor: Tensor) -> int:
+    """Return which memory a tensor lies in, for comparison."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+@contextmanager
+def _eager(module: nn.Module) -> Iterator[None]:
+    """Keep PyTorch's own fusions away: torch.compile inside the network, fused transformer layers."""
+    compiled = any("_orig_mod" in part._modules for part in module.modules())
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextmanager
+def _attributes_kept(module: nn.Module) -> Iterator[None]:
+    """Undo what forward stores in the network, which would be tensors without data."""
+    parts = list(module.modules())
+    tables = [
+        (table, dict(table))
+        for part in parts
+        for table in (part.__dict__, part._parameters, part._buffers, part._modules)
+    ]
+    try:
+        yield
+    finally:
+        for table, before in tables:
+            if table.keys() != before.keys() or any(table[key] is not before[key] for key in before):
+                table.clear()
+                table.update(before)

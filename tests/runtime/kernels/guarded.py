@@ -1,0 +1,116 @@
+"""Memory between forbidden pages, and a way to run a kernel on it: one number too far crashes the process."""
+
+import ctypes
+import mmap
+from collections.abc import Mapping
+
+import numpy as np
+
+from gpmt.runtime.kernels import spec as kernel
+from gpmt.runtime.layout import LINE, Planes
+
+PATTERN = np.float32(-12345.678)  # what numbers are before a kernel writes them
+_libc = ctypes.CDLL(None, use_errno=True)
+_PROT_NONE = 0
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+def guarded(count, dtype=np.float32, at="end"):
+    """Return an array [count] that ends (or starts, at="start") right at a page that nobody may touch."""
+    page = mmap.PAGESIZE
+    size = count * np.dtype(dtype).itemsize
+    pages = -(-size // page)
+    area = mmap.mmap(-1, (pages + 2) * page)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    for wall in (address, address + (pages + 1) * page):
+        if _libc.mprotect(wall, page, _PROT_NONE):
+            raise OSError(ctypes.get_errno(), "mprotect")
+    start = page if at == "start" else (pages + 1) * page - size
+    return np.frombuffer(area, dtype, count, start)
+
+
+def copied(array, at="end"):
+    """Return a contiguous copy of an array between guard pages."""
+    array = np.ascontiguousarray(array)
+    result = guarded(array.size, array.dtype, at).reshape(array.shape)
+    result[...] = array
+    return result
+
+
+class Buffer:
+    """The planes of images between guard pages.
+
+    With `images` [n, c, h, w] all that is no pixel is zero, and NaN past the last plane; without, everything is PATTERN.
+    """
+
+    def __init__(self, layout: Planes, images=None, at="end"):
+        self.layout = layout
+        self.numbers = guarded(layout.size, at=at)
+        self.pixels = layout.view(self.numbers)
+        end = layout.front + layout.images * layout.image
+        if images is None:
+            self.numbers[:] = PATTERN
+        else:
+            self.pixels[...] = images
+            self.numbers[end:] = np.nan
+
+    @property
+    def address(self):
+        """Where pixel (0, 0) of channel 0 of image 0 is."""
+        return self.numbers.ctypes.data + 4 * self.layout.front
+
+    def channel(self, first):
+        """Return the address of pixel (0, 0) of a channel of image 0."""
+        return self.address + 4 * first * self.layout.plane
+
+    def check(self, expected, channels=None, tolerance=1e-5):
+        """Compare the pixels with images [n, c, h, w]; pads must be zero and all else, other channels too, as it was.
+
+        Args:
+            expected: what the pixels of `channels` (a slice; all of them by default) should be.
+            tolerance: relative to the largest finite number expected; 0 for the same bits.
+        """
+        layout = self.layout
+        channels = channels or slice(None)
+        close(self.pixels[:, channels], expected, tolerance)
+        area = self.numbers[layout.front : layout.front + layout.images * layout.image]
+        planes = area.reshape(layout.images, layout.channels, layout.plane)
+        rows = planes[:, channels, : layout.cover].reshape(*expected.shape[:3], layout.pitch)
+        assert (rows[..., layout.width :] == 0).all(), "pads are not zero"
+        tail = planes[:, channels, layout.cover : -(-layout.cover // LINE) * LINE]
+        assert ((tail == 0) | (tail == PATTERN)).all(), "something else than zeros behind the last row"
+        rest = planes.copy()
+        rest[:, channels, : -(-layout.cover // LINE) * LINE] = PATTERN
+        assert (rest == PATTERN).all(), "written between planes or into other channels"
+        outside = np.delete(self.numbers, slice(layout.front, layout.front + area.size))
+        assert (outside == PATTERN).all(), "written before the first plane or behind the last one"
+
+
+def close(actual, expected, tolerance=1e-5):
+    """Compare arrays; `tolerance` is relative to the largest finite number expected, 0 wants the same numbers."""
+    assert actual.shape == expected.shape
+    if tolerance == 0:
+        np.testing.assert_array_equal(actual, expected)
+    else:
+        finite = np.abs(expected[np.isfinite(expected)])
+        scale = float(finite.max()) if finite.size else 0.0
+        np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * scale)
+
+
+def run(spec, args: Mapping[str, int | np.ndarray | Buffer], order=None):
+    """Compile a kernel and do all its items, in an order if one is given.
+
+    Args:
+        args: by the names in `spec.ARGS`: numbers, arrays (their addresses), buffers (the address of their first pixel).
+    """
+    assert set(args) == set(spec.ARGS), f"arguments {sorted(args)} instead of {sorted(spec.ARGS)}"
+    words = (ctypes.c_int64 * len(spec.ARGS))(*(_word(args[name]) for name in spec.ARGS))
+    function = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64), ctypes.c_int64)(kernel.load(spec))
+    for item in range(spec.items) if order is None else order:
+        function(words, item)
+
+
+def _word(value):
+    if isinstance(value, Buffer):
+        return value.address
+    return value.ctypes.data if isinstance(value, np.ndarray) else int(value)

@@ -1,0 +1,111 @@
+"""Runs a graph operator by operator in plain PyTorch: what compiled programs are compared with."""
+
+import torch
+from torch.nn import functional as F
+
+from gpmt.runtime.graph import (
+    Activation,
+    Add,
+    Affine,
+    Concat,
+    Conv,
+    Fallback,
+    GlobalMean,
+    Graph,
+    Linear,
+    Pool,
+    Reshape,
+    reads,
+    writes,
+)
+
+
+def run(graph: Graph, inputs, *, double=False):
+    """Return the graph's outputs; with `double`, everything that is native is computed in float64.
+
+    Checks on the way that every value is made once, before it is read, and of the shape and type that it says.
+    """
+    assert len(inputs) == len(graph.inputs)
+    values = {}
+
+    def put(name, tensor):
+        assert name not in values, f"{name} is made twice"
+        value = graph.values[name]
+        assert tuple(tensor.shape) == value.shape, (name, tensor.shape, value.shape)
+        kind = torch.float32 if tensor.dtype == torch.float64 else tensor.dtype
+        assert kind == value.dtype, (name, tensor.dtype, value.dtype)
+        assert value.name == name
+        values[name] = tensor.double() if double and tensor.is_floating_point() else tensor
+
+    with torch.no_grad():
+        for name, tensor in [*zip(graph.inputs, inputs, strict=True), *graph.constants.items()]:
+            put(name, tensor)
+        for operator in graph.operators:
+            given = [values[name] for name in reads(operator)]
+            for name, tensor in zip(writes(operator), _run(graph, operator, given), strict=True):
+                put(name, tensor)
+    assert values.keys() == graph.values.keys()
+    return [values[name] for name in graph.outputs]
+
+
+def activate(tensor, activation: Activation):
+    match activation.kind:
+        case "none":
+            return tensor
+        case "clamp":
+            return tensor.clamp(activation.low, activation.high)
+        case "silu" | "hardswish" | "sigmoid":
+            return getattr(F, activation.kind)(tensor)
+
+
+def _run(graph, operator, given):
+    if isinstance(operator, Fallback):
+        made = operator.run(*[t.float() if t.dtype == torch.float64 else t for t in given])
+        assert isinstance(made, tuple)
+        return made
+    first, shape = given[0], graph.values[operator.output].shape
+    dtype = first.dtype
+    match operator:
+        case Conv():
+            result = F.conv2d(
+                _pad(first, operator.padding, 0.0),
+                torch.from_numpy(operator.weight).to(dtype),
+                torch.from_numpy(operator.bias).to(dtype),
+                operator.stride,
+                0,
+                operator.dilation,
+                operator.groups,
+            )
+            if operator.residual is not None:
+                result = result + given[1]
+            result = activate(result, operator.activation)
+        case Linear():
+            weight, bias = (torch.from_numpy(part).to(dtype) for part in (operator.weight, operator.bias))
+            result = activate(F.linear(first, weight, bias), operator.activation)
+        case Pool(kind="max"):
+            result = F.max_pool2d(_pad(first, operator.padding, -torch.inf), operator.kernel, operator.stride)
+        case Pool():
+            result = F.avg_pool2d(_pad(first, operator.padding, 0.0), operator.kernel, operator.stride)
+            if not operator.count_padding:
+                inside = _pad(torch.ones_like(first), operator.padding, 0.0)
+                result = result / F.avg_pool2d(inside, operator.kernel, operator.stride)
+        case GlobalMean():
+            result = first.mean((2, 3)).reshape(shape)
+        case Affine():
+            form = (1, -1) + (1,) * (first.ndim - 2)
+            scale, shift = (
+                torch.from_numpy(p).to(dtype).view(form) for p in (operator.scale, operator.shift)
+            )
+            result = activate(first * scale + shift, operator.activation)
+        case Add():
+            result = activate(first + given[1], operator.activation)
+        case Concat():
+            result = torch.cat(given, 1)
+        case Reshape():
+            result = first.reshape(shape)
+    return (result,)
+
+
+def _pad(tensor, padding, value):
+    top, left, bottom, right = padding
+    return F.pad(tensor, (left, right, top, bottom), value=value)
