@@ -21,6 +21,7 @@ from gpmt.runtime.team import StepTable, Team
 
 
 _STRIDES = {"stride_n": 0, "stride_c": 1, "stride_h": 2, "stride_w": 3}
+_CONTIGUOUS = -1
 
 
 @dataclass
@@ -28,8 +29,8 @@ class _Segment:
     """Native steps in a row: one call of the team.
 
     Attributes:
-        reads: (cell of the arguments, value, axis) of the tensors that the steps take: their addresses, or, for
-            an axis, their strides in bytes.
+        reads: (cell of the arguments, value, axis) of the tensors that the steps take: their strides along an axis in
+            bytes; without an axis their addresses, after they have been made contiguous if the axis is -1.
         writes: (cell, value) of those that they make.
     """
 
@@ -109,8 +110,10 @@ class Engine:
 
     def _run(self, segment: _Segment, values: dict[str, Tensor]) -> None:
         for cell, name, axis in segment.reads:
+            if axis == _CONTIGUOUS:
+                values[name] = values[name].contiguous()
             tensor = values[name]
-            self._cells[cell] = tensor.data_ptr() if axis is None else 4 * tensor.stride(axis)
+            self._cells[cell] = 4 * tensor.stride(axis) if axis is not None and axis >= 0 else tensor.data_ptr()
         for cell, name in segment.writes:
             values[name] = torch.empty(self._shapes[name])
             self._cells[cell] = values[name].data_ptr()
@@ -163,8 +166,11 @@ class Engine:
                     self._cells[cell] = places[self._buffers.number[name]] + 4 * (planes.front + skipped)
                 elif role == "output":
                     segment.writes.append((cell, step.tensors[role]))
+                elif role == "row":
+                    self._cells[cell] = 4 * lowered.layouts[step.places["output"]].channels
                 elif role in step.tensors or role in _STRIDES:
-                    segment.reads.append((cell, step.tensors["input"], _STRIDES.get(role)))
+                    plain = _CONTIGUOUS if "row" in choice.spec.ARGS else None
+                    segment.reads.append((cell, step.tensors["input"], _STRIDES.get(role, plain)))
                 elif role in given:
                     content = given[role].tobytes() if given[role].nbytes < 1 << 16 else None
                     key = (role, content)

@@ -30,16 +30,9 @@ from gpmt.runtime.graph import (
     Reshape,
 )
 from gpmt.runtime.kernels import pointwise, pool
-from gpmt.runtime.kernels.pack import (
-    ExportImages,
-    ExportVectors,
-    Flatten,
-    ImportImages,
-    ImportVectors,
-    Phases,
-    copy_planes,
-)
+from gpmt.runtime.kernels.pack import ExportImages, ImportImages, Phases, copy_planes
 from gpmt.runtime.kernels.spec import Spec
+from gpmt.runtime.kernels.vectors import ExportVectors, Flatten, ImportVectors
 from gpmt.runtime.layout import Grids, Planes
 from gpmt.runtime.target import Target
 from gpmt.runtime.windows import Windows

@@ -95,6 +95,7 @@ def _optimised(ir: str, target: Target) -> llvm.ModuleRef:
     _initialise()
     machine = _machine(target)
     module = llvm.parse_assembly(ir)
+    module.verify()  # or the passes would end the process
     module.triple = target.triple
     module.data_layout = str(machine.target_data)
     # Loops are written as they shall run: unrolling or vectorising them again only spills registers.
@@ -122,6 +123,15 @@ def load(source: str, symbol: str = "kernel", *, make: Callable[[], str] | None 
 
 
 _LOCK = threading.RLock()
+
+
+def _renew_lock() -> None:
+    global _LOCK
+    _LOCK = threading.RLock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 _LOADED: dict[tuple[str, str], int] = {}
 _KEPT: list[object] = []  # what the loaded code lives in
 

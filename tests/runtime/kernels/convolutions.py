@@ -1,0 +1,101 @@
+"""Convolutions on planes, for the tests of the kernels that do them: layouts, offsets, and the oracle."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+
+from gpmt.runtime.graph import IDENTITY, RELU, RELU6, Activation, Conv
+from gpmt.runtime.layout import Grids, Planes
+from gpmt.runtime.windows import Windows
+
+ACTIVATIONS = [IDENTITY, RELU, RELU6, Activation("silu"), Activation("hardswish"), Activation("sigmoid")]
+
+
+@dataclass
+class Case:
+    """A convolution of stride 1 with its numbers.
+
+    Attributes:
+        op: weights, bias and the rest.
+        images: [n, c, h, w]; added: the residual, or None.
+        source, output, residual: layouts.
+    """
+
+    op: Conv
+    images: np.ndarray
+    added: np.ndarray | None
+    source: Planes
+    output: Planes
+    residual: Planes | None
+
+    def taps(self):
+        """Return weights [filters, taps], their offsets in bytes, channels, and shifts of the filters."""
+        windows = Windows.of(self.op, self.images.shape, (0, 0, self.output.height, self.output.width))
+        weight, place = windows.taps(self.op.weight)
+        return weight, *place(self.source)
+
+    def expected(self):
+        """Return what PyTorch computes in float64, [n, filters, h, w]."""
+        op = self.op
+        top, left, bottom, right = op.padding
+        padded = torch.nn.functional.pad(torch.tensor(self.images, dtype=torch.float64), (left, right, top, bottom))
+        result = torch.nn.functional.conv2d(
+            padded, torch.tensor(op.weight, dtype=torch.float64), torch.tensor(op.bias, dtype=torch.float64),
+            dilation=op.dilation, groups=op.groups,
+        )  # fmt: skip
+        if self.added is not None:
+            result = result + torch.tensor(self.added)
+        return activated(result, op.activation).numpy().astype(np.float32)
+
+
+def activated(tensor, activation):
+    """Return what PyTorch makes of an activation."""
+    match activation.kind:
+        case "clamp":
+            return tensor.clamp(activation.low, activation.high)
+        case "silu":
+            return torch.nn.functional.silu(tensor)
+        case "hardswish":
+            return torch.nn.functional.hardswish(tensor)
+        case "sigmoid":
+            return tensor.sigmoid()
+    return tensor
+
+
+@st.composite
+def cases(draw, grouped=True):
+    """Draw a convolution of stride 1: odd sizes, paddings, dilations, groups, densities, with or without a residual."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3])) if grouped else 1
+    channels, filters = groups * draw(st.integers(1, 5)), groups * draw(st.integers(1, 9))
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    height = draw(st.integers(max(1, reach[0] - padding[0] - padding[2]), 20))
+    width = draw(st.integers(max(1, reach[1] - padding[1] - padding[3]), 40))
+    images = draw(st.integers(1, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    density = draw(st.sampled_from([0.0, 0.05, 0.3, 0.7, 1.0]))
+    weight = rng.standard_normal((filters, channels // groups, *kernel)).astype(np.float32)
+    weight *= rng.random(weight.shape) < density
+    bias = rng.standard_normal(filters).astype(np.float32)
+    activation = draw(st.sampled_from(ACTIVATIONS))
+    op = Conv("x", "y", weight, bias, (1, 1), padding, dilation, groups, None, activation)
+    out = (
+        height + padding[0] + padding[2] - reach[0] + 1,
+        width + padding[1] + padding[3] - reach[1] + 1,
+    )
+    grids = Grids()
+    grids.add("x", images, channels, height, width)
+    grids.add("y", images, filters, *out)
+    grids.add("r", images, filters, *out)
+    grids.join("x", "y")
+    grids.join("r", "y")
+    grids.need("x", **Windows.of(op, (images, channels, height, width), (images, filters, *out)).needs())
+    grids.need("r", above=draw(st.integers(0, 2)), left=0, below=0, right=0)
+    layouts = grids.solve()
+    numbers = rng.standard_normal((images, channels, height, width)).astype(np.float32)
+    added = rng.standard_normal((images, filters, *out)).astype(np.float32) if draw(st.booleans()) else None
+    return Case(op, numbers, added, layouts["x"], layouts["y"], layouts["r"] if added is not None else None)

@@ -1,0 +1,39 @@
+"""Dense convolution against PyTorch in float64, between guard pages."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpmt.runtime.kernels.dense import DenseConv, pack
+from tests.runtime.kernels.convolutions import cases
+from tests.runtime.kernels.guarded import Buffer, copied, run
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cases(grouped=False), st.sampled_from([4, 8, 16]), st.sampled_from([(3, 4), (2, 6), (1, 8), (4, 3)]), st.integers(1, 3), st.booleans()
+)  # fmt: skip
+def test_equals_the_oracle(case, lanes, shape, parts, start):
+    at = "start" if start else "end"
+    weight, offsets, _, _ = case.taps()
+    (tile, bunch), output, residual = shape, case.output, case.residual
+    vectors = -(-output.cover // lanes)
+    weights, bias = pack(weight, case.op.bias, bunch)
+    spec = DenseConv(
+        lanes, tile, bunch, vectors, output.images, len(weight), weight.shape[1], parts,
+        4 * case.source.image, 4 * output.image, 4 * output.plane,
+        4 * residual.image if residual else 0, 4 * residual.plane if residual else 0,
+        residual is not None, case.op.activation,
+    )  # fmt: skip
+    result = Buffer(output, at=at)
+    args = {
+        "input": Buffer(case.source, case.images, at),
+        "output": result,
+        "residual": Buffer(residual, case.added, at) if residual else 0,
+        "weights": copied(weights, at),
+        "bias": copied(bias, at),
+        "offsets": copied(offsets.astype(np.int32), at),
+        "mask": copied(output.mask(vectors * lanes), at),
+    }
+    run(spec, args)
+    result.check(case.expected(), tolerance=3e-6)
