@@ -14,7 +14,7 @@ from gpmt.runtime import aten_images, aten_vectors
 from gpmt.runtime.build import Builder, Handler, Leave, base_name
 from gpmt.runtime.calls import Ref, Step, short_name
 from gpmt.runtime.graph import Graph
-from gpmt.runtime.record import Call, Recording
+from gpmt.runtime.record import Call, Recording, bind
 
 _HANDLERS: dict[str, Handler] = {**aten_images.HANDLERS, **aten_vectors.HANDLERS}
 _RESHAPE = torch.ops.aten.reshape.default
@@ -42,7 +42,7 @@ def _translate(builder: Builder, call: Call) -> None:
         if (handler := _HANDLERS.get(short_name(target))) and (result := call.outputs()[0]) is not None:
             try:
                 builder.unread(call.outputs()[1:])
-                handler(builder, call.bound(), result)
+                handler(builder, bind(target, call.args, call.kwargs), result)
                 reason = ""
             except Leave as leave:
                 reason = str(leave)
@@ -69,7 +69,7 @@ def _functional(call: Call, written_to: Tensor) -> OpOverload | None:
     found = getattr(packet, target._overloadname, None)
     if not isinstance(found, OpOverload) or found._schema.is_mutable:
         return None
-    return found if [a.name for a in found._schema.arguments] == [a.name for a in arguments] else None
+    return found if len(found._schema.arguments) == len(arguments) else None
 
 
 def _leave(builder: Builder, call: Call, target: OpOverload, reason: str) -> None:

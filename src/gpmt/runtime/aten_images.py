@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpmt.runtime.aten_vectors import identity
 from gpmt.runtime.build import Arguments, Builder, Handler, Leave
 from gpmt.runtime.calls import Ref, Step
 from gpmt.runtime.graph import Affine, Concat, Conv, GlobalMean, Pair, Pool
@@ -172,8 +173,15 @@ def _pad(b: Builder, a: Arguments, result: Tensor) -> None:
     source = b.image(a["self"])
     sizes = [int(size) for size in a["pad"]] + [0] * 4
     value = 0.0 if a["value"] is None else float(a["value"])
-    if a.get("mode", "constant") != "constant" or min(sizes) < 0 or any(sizes[4:]):
+    if a.get("mode", "constant") != "constant" or min(sizes) < 0 or any(sizes[6:]):
         raise Leave("it is not zeros around an image")
+    if any(sizes[4:6]):
+        if any(sizes[:4]) or value != 0:
+            raise Leave("it is not zeros around an image")
+        # Channels of zeros are filters of zeros; the others are copies.
+        weight = np.eye(result.shape[1], a["self"].shape[1], -sizes[4], np.float32)[:, :, None, None]
+        b.add(Conv(source, b.new(result, "pad"), weight, np.zeros(len(weight), np.float32)))
+        return
     output = b.new(result, "pad")
     step = Step(torch.ops.aten.constant_pad_nd.default, (Ref(source), sizes[:4], value), {}, (output,))
     b.leave([step], [output], "what reads it cannot pad by itself")
@@ -183,6 +191,19 @@ def _pad(b: Builder, a: Arguments, result: Tensor) -> None:
         source, around, _ = b.padded[source]
         padding = _plus(padding, around)
     b.padded[output] = (source, padding, value)
+
+
+def _slice(b: Builder, a: Arguments, result: Tensor) -> None:
+    source, dim, step = a["self"], a["dim"] % a["self"].ndim, a["step"]
+    if step == 1:
+        identity(b, a, result)
+        return
+    name = b.image(source)
+    if dim < 2 or a["start"] or (a["end"] is not None and a["end"] < source.shape[dim]):
+        raise Leave("there is no kernel for it")
+    # Every n-th row or column: windows of one pixel.
+    stride = (step, 1) if dim == 2 else (1, step)
+    b.add(Pool(name, b.new(result, "slice"), "max", (1, 1), stride))
 
 
 def _concat(b: Builder, a: Arguments, result: Tensor) -> None:
@@ -214,4 +235,5 @@ HANDLERS: dict[str, Handler] = {
     "mean": _mean,
     "native_batch_norm": _batch_norm,
     "pad": _pad,
+    "slice": _slice,
 }

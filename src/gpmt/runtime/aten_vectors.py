@@ -197,7 +197,7 @@ def _permute(b: Builder, a: Arguments, result: Tensor) -> None:
     _reshape(b, a, result)
 
 
-def _identity(b: Builder, a: Arguments, result: Tensor) -> None:
+def identity(b: Builder, a: Arguments, result: Tensor) -> None:
     source = a.get("self", a.get("input"))
     if a.get("train", a.get("training", False)):
         raise Leave("it is random")
@@ -206,14 +206,8 @@ def _identity(b: Builder, a: Arguments, result: Tensor) -> None:
     b.same(result, b.name(source))
 
 
-def _slice(b: Builder, a: Arguments, result: Tensor) -> None:
-    if a["step"] != 1:
-        raise Leave("there is no kernel for it")
-    _identity(b, a, result)
-
-
 def _copy(b: Builder, a: Arguments, result: Tensor) -> None:
-    _identity(b, {"self": a["src"]}, result)
+    identity(b, {"self": a["src"]}, result)
 
 
 HANDLERS: dict[str, Handler] = {
@@ -253,7 +247,7 @@ HANDLERS: dict[str, Handler] = {
             *("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout"),
             *("to", "_to_copy", "type_as", "float"),
         ),
-        _identity,
+        identity,
     ),
     "add": _add(1),
     "addmm": _addmm,
@@ -264,6 +258,5 @@ HANDLERS: dict[str, Handler] = {
     "matmul": _matmul,
     "mm": _matmul,
     "mul": _multiply,
-    "slice": _slice,
     "sub": _add(-1),
 }

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpmt.runtime.graph import Activation, Floats
-from gpmt.runtime.kernels import dense, gemv, sparse
+from gpmt.runtime.kernels import dense, sparse
 from gpmt.runtime.kernels.dense import DenseConv
-from gpmt.runtime.kernels.gemv import Gemv
 from gpmt.runtime.kernels.sparse import SparseConv
 from gpmt.runtime.kernels.spec import Spec
-from gpmt.runtime.layout import Planes
+from gpmt.runtime.layout import LINE, Planes
 from gpmt.runtime.target import Target
 
 Array = NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int64]
@@ -112,7 +111,7 @@ def _stream(layer: Layer, channels: int, blocks: int, groups: int) -> dict[str, 
         channels=channels, blocks=blocks, groups=groups, shift=layer.shift,
         output_plane=4 * layer.output.plane, residual_plane=4 * layer.residual.plane if layer.residual else 0,
     )  # fmt: skip
-    return {"stream": made.stream, "rows": made.rows, "table": made.table}
+    return {"stream": made.stream, "rows": made.rows, "table": made.table, "mask": mask(layer.output)}
 
 
 def _dense(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
@@ -141,7 +140,13 @@ def _dense(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
 
 def _packed(layer: Layer, bunch: int) -> dict[str, Array]:
     weights, bias = dense.pack(layer.weight, layer.bias, bunch)
-    return {"weights": weights, "bias": bias, "offsets": layer.offsets.astype(np.int32)}
+    offsets = layer.offsets.astype(np.int32)
+    return {"weights": weights, "bias": bias, "offsets": offsets, "mask": mask(layer.output)}
+
+
+def mask(planes: Planes) -> Array:
+    """Return the mask of a plane, for as many numbers as kernels write."""
+    return planes.mask(-(-planes.cover // LINE) * LINE)
 
 
 def _tile_sizes(vectors: int, most: int) -> list[int]:

@@ -26,6 +26,8 @@ from gpmt.runtime.graph import (
     Graph,
     Linear,
     Operator,
+    Pair,
+    Pool,
     Reshape,
     Value,
     reads,
@@ -96,6 +98,10 @@ class _Fuser:
                 done = self._add(operator)
             case Reshape():
                 done = self._reshape(operator)
+            case Pool() if _is_thinning(operator):
+                done = self._thinning(operator)
+            case Conv():
+                done = self._thinned(operator)
             case Fallback():
                 done = self._fallback(operator)
             case _:
@@ -166,6 +172,23 @@ class _Fuser:
                 self.made[self.maker.pop(name)] = None
                 self._append(replace(conv, output=add.output, residual=residual, activation=add.activation))
                 return True
+        return False
+
+    def _thinning(self, pool: Pool) -> bool:
+        """Let what makes an image make only the rows and columns that are kept."""
+        before = self._single(pool.input)
+        if isinstance(before, Pool) or (isinstance(before, Conv) and before.residual is None):
+            self._replace(before, replace(before, output=pool.output, stride=_product(before, pool)))
+            return True
+        return False
+
+    def _thinned(self, conv: Conv) -> bool:
+        """Let a 1×1 convolution step over what was to be left out before it."""
+        before = self._single(conv.input)
+        if isinstance(before, Pool) and _is_thinning(before) and _is_pointwise(conv):
+            self.made[self.maker.pop(conv.input)] = None
+            self._append(replace(conv, input=before.input, stride=_product(before, conv)))
+            return True
         return False
 
     def _reshape(self, reshape: Reshape) -> bool:
@@ -259,6 +282,19 @@ class _Fuser:
             replace(operator, input=before, output=after),
             Reshape(after, operator.output),
         ]
+
+
+def _is_thinning(pool: Pool) -> bool:
+    """Whether it only leaves out rows and columns."""
+    return pool.kernel == (1, 1) and not any(pool.padding)
+
+
+def _is_pointwise(conv: Conv) -> bool:
+    return conv.weight.shape[2:] == (1, 1) and not any(conv.padding)
+
+
+def _product(one: Conv | Pool, other: Conv | Pool) -> Pair:
+    return one.stride[0] * other.stride[0], one.stride[1] * other.stride[1]
 
 
 def _by_output(operator: Conv | Linear, value: Value) -> bool:

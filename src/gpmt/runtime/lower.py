@@ -29,7 +29,7 @@ from gpmt.runtime.graph import (
     Pool,
     Reshape,
 )
-from gpmt.runtime.kernels import pointwise, pool
+from gpmt.runtime.kernels import pool
 from gpmt.runtime.kernels.pack import ExportImages, ImportImages, Phases, copy_planes
 from gpmt.runtime.kernels.spec import Spec
 from gpmt.runtime.kernels.vectors import ExportVectors, Flatten, ImportVectors
@@ -356,7 +356,21 @@ class _Lowering:
     def _pool(self, op: Pool) -> None:
         source = self.images(op.input)
         output = self._buffer(op.output, "images")
-        self._native(f"{op.kind} pool", {"input": source, "output": output}, {}, lambda p: pool.MaxPool())
+        places = {"input": source, "output": output}
+        if op.kind == "max":
+            self._native(
+                "max pool", places, {},
+                lambda p: pool.MaxPool(self.lanes, p["input"], p["output"], op.kernel, op.stride, op.padding),
+            )  # fmt: skip
+            return
+
+        def mean(planes: Layouts) -> list[Candidate]:
+            spec = pool.MeanPool(
+                self.lanes, planes["input"], planes["output"], op.kernel, op.stride, op.padding, op.count_padding
+            )
+            return [Candidate(spec, 0.0, lambda: {"scales": spec.scales()})]
+
+        self._step("mean pool", places, {}, mean)
 
     def _concat(self, op: Concat) -> None:
         sources = [self.images(part) for part in op.parts]

@@ -10,7 +10,9 @@ from llvmlite import ir
 from gpmt.runtime.kernels.emit import Emitter, constant
 from gpmt.runtime.kernels.shuffle import keep_first, store_first
 
-WORK = 16384  # numbers that an item should go through: some microseconds
+WORK = 32768  # numbers that an item should go through, at most: some microseconds
+LEAST = 4096  # and at least
+PARTS = 32  # how many items there should be before they get smaller than WORK
 
 Index = ir.Value
 
@@ -37,8 +39,9 @@ class Cut:
             row: the work of a row.
             by, rows_by: what the numbers of channels and rows of an item are multiples of.
         """
-        channels_each = _share(channels, max(1, WORK // max(1, rows * row)), by)
-        rows_each = _share(rows, max(1, WORK // (channels_each * row)), rows_by)
+        work = max(LEAST, min(WORK, images * channels * rows * row // PARTS))
+        channels_each = _share(channels, max(1, work // (rows * row)), by)
+        rows_each = _share(rows, max(1, work // (channels_each * row)), rows_by)
         return Cut(images, channels, rows, channels_each, rows_each)
 
     @property

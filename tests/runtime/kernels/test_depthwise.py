@@ -1,0 +1,113 @@
+"""Depthwise convolution, against PyTorch in double precision."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from gpmt.runtime.graph import IDENTITY, RELU6, Activation
+from gpmt.runtime.kernels.depthwise import Depthwise, pack_weights
+from gpmt.runtime.layout import Planes
+from tests.runtime.kernels.guarded import Buffer, copied, run
+
+FUNCTIONS = {
+    IDENTITY: lambda x: x,
+    RELU6: F.relu6,
+    Activation("silu"): F.silu,
+    Activation("hardswish"): F.hardswish,
+    Activation("sigmoid"): torch.sigmoid,
+}
+lanes = st.sampled_from([4, 8, 16])
+few = settings(max_examples=30, deadline=None)
+
+
+def convolution(seed, source, size, kernel, stride, padding, dilation, added, activation):
+    """Return images, weight, bias, residual (or None) and what the kernel should make of them."""
+    random = np.random.default_rng(seed)
+    shape = source.images, source.channels
+
+    def numbers(*shape):
+        return random.standard_normal(shape).astype(np.float32)
+
+    images, weight = numbers(*shape, source.height, source.width), numbers(source.channels, 1, *kernel)
+    bias, residual = numbers(source.channels), numbers(*shape, *size) if added else None
+    padded = F.pad(torch.from_numpy(images).double(), (padding[1], padding[3], padding[0], padding[2]))
+    result = F.conv2d(
+        padded, torch.from_numpy(weight).double(), torch.from_numpy(bias).double(), stride, 0, dilation, source.channels
+    )
+    assert result.shape[2:] == size
+    if residual is not None:
+        result = result + torch.from_numpy(residual)
+    return images, weight, bias, residual, FUNCTIONS[activation](result).float().numpy()
+
+
+@st.composite
+def cases(draw):
+    """Return the layouts and the windows of a convolution; gaps and pitches just reach."""
+    h, w = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    kernel = draw(st.sampled_from([(3, 3), (3, 3), (5, 5), (1, 3), (2, 4), (7, 7)]))
+    stride = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (2, 1), (1, 2), (3, 3)]))
+    dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (3, 1)]))
+    padding = tuple(draw(st.sampled_from([0, (k - 1) * d // 2, k])) for k, d in zip(kernel, dilation, strict=True)) * 2
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    room = [length + 2 * padding[i] - reach[i] for i, length in enumerate((h, w))]
+    assume(min(room) >= 0)
+    size = tuple(r // s + 1 for r, s in zip(room, stride, strict=True))
+    pitch = max(w + padding[1], size[1] if stride == (1, 1) else 0) + draw(st.integers(0, 5))
+    below = max(0, (size[0] - 1) * stride[0] + reach[0] - padding[0] - h)
+    gap = max(padding[0], below) * pitch + padding[1]
+    source = Planes(draw(st.integers(1, 2)), draw(st.integers(1, 5)), h, w, pitch, gap)
+    same = draw(st.booleans()) and stride == (1, 1)
+    pitch = pitch if same else size[1] + draw(st.integers(0, 9))
+    output = Planes(source.images, source.channels, *size, pitch, draw(st.integers(0, 50)))
+    return source, output, kernel, stride, padding, dilation
+
+
+@few
+@given(
+    cases(), lanes, st.sampled_from(["start", "end"]), st.booleans(), st.booleans(),
+    st.sampled_from([*FUNCTIONS]), st.integers(0, 99),
+)  # fmt: skip
+def test_depthwise(case, lanes, side, added, wide, activation, seed):
+    source, output, kernel, stride, padding, dilation = case
+    extra = Planes(output.images, output.channels, output.height, output.width, output.pitch + wide, 3) if added else None
+    size = output.height, output.width
+    images, weight, bias, residual, expected = convolution(
+        seed, source, size, kernel, stride, padding, dilation, added, activation
+    )
+    spec = Depthwise(lanes, source, output, kernel, stride, padding[:2], dilation, extra, activation)
+    result = Buffer(output, at=side)
+    args = {
+        "input": Buffer(source, images, side),
+        "output": result,
+        "residual": Buffer(extra, residual, side) if extra else 0,
+        "weights": copied(pack_weights(weight, bias), side),
+        "mask": copied(output.mask(-(-output.cover // 16) * 16), side),
+    }
+    run(spec, args)
+    result.check(expected)
+
+
+@pytest.mark.parametrize("size", [112, 56, 28, 14, 7])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_sizes_of_mobile_networks(size, kernel, stride):
+    pad, side = kernel // 2, -(-size // stride)
+    source = Planes(1, 5, size, size, size + pad, pad * (size + pad) + pad)
+    output = Planes(1, 5, side, side, side + pad, 60)
+    arguments = ((kernel, kernel), (stride, stride), (pad,) * 4, (1, 1))
+    images, weight, bias, _, expected = convolution(0, source, (side, side), *arguments, False, RELU6)
+    spec = Depthwise(8, source, output, *arguments[:2], (pad, pad), activation=RELU6)
+    result = Buffer(output)
+    args = {"residual": 0, "mask": output.mask(-(-output.cover // 16) * 16), "weights": pack_weights(weight, bias)}
+    run(spec, {"input": Buffer(source, images), "output": result, **args}, reversed(range(spec.items)))
+    result.check(expected)
+
+
+def test_both_ways_are_taken():
+    """Short rows as one line, long ones row by row; else the tests above would test one way only."""
+    short, long = Planes(1, 1, 3, 3, 4, 8), Planes(1, 1, 56, 56, 57, 58)
+    assert Depthwise(16, short, short, (3, 3)).line
+    assert not Depthwise(8, long, long, (3, 3)).line
