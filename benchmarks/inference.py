@@ -29,9 +29,9 @@ processes kept a tenth of a core busy are left out.
 
 Weights are random unless --checkpoint names a file; batch norms then have random scales and shifts, and the
 statistics of the pruned network, so that signals keep their scale. For "uniform", each prunable tensor loses the same
-share, its smallest weights. For "global", tensors lose what lies below one threshold for all: with random weights
-that follows their initialisation (the larger a layer, the smaller its weights), not what training makes of it, so
-give a --checkpoint, or --densities of a trained network.
+share, its smallest weights, but depthwise convolutions stay dense, or few channels would live. For "global", tensors
+lose what lies below one threshold for all: with random weights that follows their initialisation (the larger a layer,
+the smaller its weights), not what training makes of it, so give a --checkpoint, or --densities of a trained network.
 
 The difference is the largest of any output from that of PyTorch eager on the same weights, as a share of the largest
 output; where a float32 engine exceeds 1e-4, the exit status is 1. Compile times are of gpmt.compile in a new process,
@@ -95,12 +95,14 @@ def prepare(case: Case, dense: nn.Module, arguments: argparse.Namespace, folder:
     for pruning in case.prunings:
         pruned = copy.deepcopy(dense)
         networks.prune(pruned, pruning)
-        case.kept.append(networks.kept_share(pruned))
+        case.kept[pruning.label] = networks.kept_share(pruned)
         settled = dense
         if arguments.checkpoint is None:
             settled = copy.deepcopy(dense)
             for model in (settled, pruned):
                 networks.settle(model, example(case.network, 8))
+        if not networks.responds(pruned, example(case.network, 8)):
+            case.dead.append(pruning.label)
         here = folder / case.network / pruning.label.replace("/", "_")
         here.mkdir(parents=True, exist_ok=True)
         task = engines.Task(pruned, settled, images, arguments.threads, here, arguments.deepsparse_python)
@@ -123,7 +125,8 @@ def prepare_one(case: Case, name: str, task: engines.Task, pruning: Pruning) -> 
         prepared = time.perf_counter() - start
         with torch.inference_mode():
             expected = (task.pruned if kind.exact else task.dense)(task.images)
-        difference = float((engine.output() - expected).abs().max() / expected.abs().max())
+        scale = float(expected.abs().max()) or 1.0
+        difference = float((engine.output() - expected).abs().max()) / scale
     except Exception as error:  # what an engine raises is not limited
         text = str(error).strip() or type(error).__name__
         case.unavailable[name] = text.splitlines()[0]
@@ -276,7 +279,8 @@ def run(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                         "network": name,
                         "batch": batch,
                         "allocation": allocation,
-                        "kept": dict(zip([p.label for p in group], case.kept, strict=True)),
+                        "kept": case.kept,
+                        "dead": case.dead,
                         "unavailable": case.unavailable,
                         "compile_s": case.compile_times,
                         "rounds_left_out": case.left_out,

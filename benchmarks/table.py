@@ -41,12 +41,21 @@ class Contestant:
 
 @dataclass
 class Case:
-    """What one table shows: a network, a batch size, and one or more sparsities."""
+    """What one table shows: a network, a batch size, and one or more sparsities.
+
+    Attributes:
+        kept: the share of the prunable weights that is not zero, by sparsity.
+        dead: sparsities at which the outputs do not depend on the inputs.
+        unavailable: why engines are missing.
+        compile_times: seconds of gpmt.compile, and the sparsity they are of.
+        left_out, others: as `turns.Rounds` has them.
+    """
 
     network: str
     batch: int
     prunings: list[Pruning]
-    kept: list[float] = field(default_factory=list)
+    kept: dict[str, float] = field(default_factory=dict)
+    dead: list[str] = field(default_factory=list)
     contestants: list[Contestant] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
     compile_times: dict[str, Any] | None = None
@@ -92,7 +101,7 @@ def summarise(case: Case) -> list[dict[str, Any]]:
 
 
 def show(case: Case, rows: list[dict[str, Any]], allocation: str) -> None:
-    kept = ", ".join(f"{p.label} keeps {k:.2%}" for p, k in zip(case.prunings, case.kept, strict=True))
+    kept = ", ".join(f"{label} keeps {share:.2%}" for label, share in case.kept.items())
     rounds = len(rows[0]["times_s"]) if rows else 0
     left_out = f" without {case.left_out} that were disturbed" if case.left_out else ""
     print(f"\n{case.title}; {allocation}: {kept}; {rounds} rounds{left_out}")
@@ -115,6 +124,10 @@ def show(case: Case, rows: list[dict[str, Any]], allocation: str) -> None:
     if (case.others or 0) > turns.QUIET:
         print(
             f"DISTURBED: other processes kept {case.others:.1f} cores busy; measure again when the machine is idle"
+        )
+    if case.dead:
+        print(
+            f"DEAD at {', '.join(case.dead)}: outputs do not depend on the images, so these figures mean nothing"
         )
     for name, reason in case.unavailable.items():
         print(f"{engines.KINDS[name].title}: not available: {reason}")

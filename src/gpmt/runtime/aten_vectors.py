@@ -198,6 +198,7 @@ def _permute(b: Builder, a: Arguments, result: Tensor) -> None:
 
 
 def identity(b: Builder, a: Arguments, result: Tensor) -> None:
+    """Take a result to be the input itself; raises `Leave` where shape, type or numbers differ."""
     source = a.get("self", a.get("input"))
     if a.get("train", a.get("training", False)):
         raise Leave("it is random")

@@ -202,7 +202,7 @@ class Builder:
     def _register(self, tensor: Tensor, name: str) -> str:
         if tensor.device.type != "cpu":
             raise RuntimeProgramError(
-                f"the network makes a tensor on {tensor.device.type}, but the runtime is for the CPU; move it with .cpu()"
+                f"the network makes a tensor on {tensor.device.type}, but the runtime is for the CPU; use .cpu()"
             )
         self._names[id(tensor)] = name
         if isinstance(tensor, FakeTensor):

@@ -212,7 +212,7 @@ def _find(full: str) -> OpOverload:
     target = getattr(packet, parts[2], None)
     if not isinstance(target, OpOverload):
         raise RuntimeProgramError(
-            f"the program calls {full}, which PyTorch {torch.__version__} does not have; save it again with this version"
+            f"the program calls {full}, unknown to PyTorch {torch.__version__}; save it again with this version"
         )
     return target
 

@@ -18,7 +18,7 @@ from gpmt.errors import RuntimeProgramError
 from gpmt.formats.exporters.capture import Example, _evaluating, quiet, reason
 from gpmt.runtime.aten import translate
 from gpmt.runtime.graph import Graph
-from gpmt.runtime.record import Aliased, Recording, record
+from gpmt.runtime.record import Aliased, record
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def capture(model: nn.Module, example: Example) -> Captured:
     for part in leaves.values():
         if not isinstance(part, None | bool | int | float | str):
             raise RuntimeProgramError(
-                f"{type(model).__name__} returns a {type(part).__name__}, but a program returns tensors and tuples, lists, "
-                "dicts or registered dataclasses of them; wrap the network in one that returns those"
+                f"{type(model).__name__} returns a {type(part).__name__}, but a program returns tensors and tuples, "
+                "lists, dicts or registered dataclasses of them; wrap the network in one that returns those"
             )
     return Captured(graph, arguments, parameters, form, leaves)
 

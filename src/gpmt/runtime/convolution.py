@@ -14,6 +14,7 @@ from gpmt.runtime.kernels import dense, sparse
 from gpmt.runtime.kernels.dense import DenseConv
 from gpmt.runtime.kernels.sparse import SparseConv
 from gpmt.runtime.kernels.spec import Spec
+from gpmt.runtime.kernels.tiles import Tiles
 from gpmt.runtime.layout import LINE, Planes
 from gpmt.runtime.target import Target
 
@@ -79,11 +80,12 @@ def _sparse(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
     channels = int(layer.channel[-1]) + 1 if len(layer.channel) else 1
     kept, filters = layer.kept, len(layer.weight)
     common = SparseConv(
-        target.lanes, 1, vectors, layer.output.images, 1, 1,
+        target.lanes, Tiles.of(vectors, 1), layer.output.images, 1, 1,
         4 * layer.input.image, 4 * layer.output.image,
         4 * layer.residual.image if layer.residual else 0, layer.residual is not None, layer.activation,
     )  # fmt: skip
-    for size in _tile_sizes(vectors, most):
+    for tiling in _tilings(vectors, most):
+        size = tiling.size
         # What a tile reads of a channel: itself, and for windows the rows around.
         spread = int(layer.offsets.max() - layer.offsets.min()) if len(layer.offsets) else 0
         halo = spread - 4 * (channels - 1) * layer.input.plane
@@ -94,24 +96,30 @@ def _sparse(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
             footprint = bytes_of_channel * channels / blocks
             slow = 1.0 if footprint < _FIRST_LEVEL else 1.9 if footprint < _SECOND_LEVEL else 2.6
             crossing = 1.0 if not halo else 1.35
-            tiles = -(-vectors // size) * layer.output.images
+            tiles = tiling.count * layer.output.images
             per_weight = max(0.5 * (size + 1.5), 2.0) * slow * crossing
             per_row = 14 + 2.2 * size
             cycles = tiles * (kept * per_weight + blocks * filters * per_row)
             groups = _parts(cycles, tiles, threads, filters)
             items = tiles * groups
             cycles *= -(-items // threads) * threads / items
-            spec = replace(common, tile=size, blocks=blocks, groups=groups)
-            yield Candidate(spec, cycles, partial(_stream, layer, channels, blocks, groups))
+            spec = replace(common, tiles=tiling, blocks=blocks, groups=groups)
+            yield Candidate(spec, cycles, partial(_stream, layer, channels, spec))
 
 
-def _stream(layer: Layer, channels: int, blocks: int, groups: int) -> dict[str, Array]:
+def _stream(layer: Layer, channels: int, spec: SparseConv) -> dict[str, Array]:
     made = sparse.arrange(
         layer.weight, layer.bias, layer.offsets, layer.channel,
-        channels=channels, blocks=blocks, groups=groups, shift=layer.shift,
+        channels=channels, blocks=spec.blocks, groups=spec.groups, shift=layer.shift,
         output_plane=4 * layer.output.plane, residual_plane=4 * layer.residual.plane if layer.residual else 0,
     )  # fmt: skip
-    return {"stream": made.stream, "rows": made.rows, "table": made.table, "mask": mask(layer.output)}
+    return {
+        "stream": made.stream,
+        "rows": made.rows,
+        "table": made.table,
+        "mask": mask(layer.output),
+        "numbers": spec.numbers(),
+    }
 
 
 def _dense(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
@@ -123,25 +131,32 @@ def _dense(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
     for tile, bunch in shapes:
         if tile > vectors:
             continue
-        tiles = -(-vectors // tile) * layer.output.images
+        tiling = Tiles.of(vectors, tile)
+        tiles = tiling.count * layer.output.images
         bunches = -(-filters // bunch)
         cycles = tiles * bunches * (taps * max(0.52 * tile * bunch, 0.5 * (tile + bunch + 1)) + 40.0)
         parts = _parts(cycles, tiles, threads, bunches)
         cycles *= -(-tiles * parts // threads) * threads / (tiles * parts)
         spec = DenseConv(
-            target.lanes, tile, bunch, vectors, layer.output.images, filters, taps, parts,
+            target.lanes, tiling, bunch, layer.output.images, filters, taps, parts,
             4 * layer.input.image, 4 * layer.output.image, 4 * layer.output.plane,
             4 * layer.residual.image if layer.residual else 0,
             4 * layer.residual.plane if layer.residual else 0,
             layer.residual is not None, layer.activation,
         )  # fmt: skip
-        yield Candidate(spec, cycles, partial(_packed, layer, bunch))
+        yield Candidate(spec, cycles, partial(_packed, layer, spec))
 
 
-def _packed(layer: Layer, bunch: int) -> dict[str, Array]:
-    weights, bias = dense.pack(layer.weight, layer.bias, bunch)
+def _packed(layer: Layer, spec: DenseConv) -> dict[str, Array]:
+    weights, bias = dense.pack(layer.weight, layer.bias, spec.bunch)
     offsets = layer.offsets.astype(np.int32)
-    return {"weights": weights, "bias": bias, "offsets": offsets, "mask": mask(layer.output)}
+    return {
+        "weights": weights,
+        "bias": bias,
+        "offsets": offsets,
+        "mask": mask(layer.output),
+        "numbers": spec.numbers(),
+    }
 
 
 def mask(planes: Planes) -> Array:
@@ -149,10 +164,10 @@ def mask(planes: Planes) -> Array:
     return planes.mask(-(-planes.cover // LINE) * LINE)
 
 
-def _tile_sizes(vectors: int, most: int) -> list[int]:
-    """Return sizes of tiles worth trying: those that cut a plane into equal parts, and large ones."""
+def _tilings(vectors: int, most: int) -> list[Tiles]:
+    """Return ways to cut a plane that are worth trying: into equal tiles, and into large ones."""
     sizes = {4, 6, 8, 10, 12, most} | {size for size in range(4, most + 1) if vectors % size == 0}
-    return sorted({-(-vectors // -(-vectors // size)) for size in sizes})
+    return sorted({Tiles.of(vectors, size) for size in sizes}, key=lambda tiles: tiles.count)
 
 
 def _parts(cycles: float, tiles: int, threads: int, most: int) -> int:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from gpmt.runtime.aten_vectors import activation
-from gpmt.runtime.calls import Calls, Ref, Step, short_name
+from gpmt.runtime.calls import Calls, short_name
 from gpmt.runtime.graph import (
     IDENTITY,
     Activation,
@@ -33,7 +34,7 @@ from gpmt.runtime.graph import (
     reads,
     writes,
 )
-from gpmt.runtime.group import group
+from gpmt.runtime.group import group, thins
 from gpmt.runtime.record import bind
 
 
@@ -98,7 +99,7 @@ class _Fuser:
                 done = self._add(operator)
             case Reshape():
                 done = self._reshape(operator)
-            case Pool() if _is_thinning(operator):
+            case Pool() if thins(operator):
                 done = self._thinning(operator)
             case Conv():
                 done = self._thinned(operator)
@@ -185,7 +186,7 @@ class _Fuser:
     def _thinned(self, conv: Conv) -> bool:
         """Let a 1×1 convolution step over what was to be left out before it."""
         before = self._single(conv.input)
-        if isinstance(before, Pool) and _is_thinning(before) and _is_pointwise(conv):
+        if isinstance(before, Pool) and thins(before) and _is_pointwise(conv):
             self.made[self.maker.pop(conv.input)] = None
             self._append(replace(conv, input=before.input, stride=_product(before, conv)))
             return True
@@ -284,11 +285,6 @@ class _Fuser:
         ]
 
 
-def _is_thinning(pool: Pool) -> bool:
-    """Whether it only leaves out rows and columns."""
-    return pool.kernel == (1, 1) and not any(pool.padding)
-
-
 def _is_pointwise(conv: Conv) -> bool:
     return conv.weight.shape[2:] == (1, 1) and not any(conv.padding)
 
@@ -327,7 +323,7 @@ def _renamed(operator: Operator, alias: dict[str, str]) -> Operator:
             return replace(operator, inputs=calls.inputs, run=calls, stored=calls.stored())
         case Fallback(inputs=inputs):
             return replace(operator, inputs=tuple(alias.get(name, name) for name in inputs))
-    changed = {}
+    changed: dict[str, Any] = {}
     for field in ("input", "residual", "left", "right", "parts"):
         match getattr(operator, field, None):
             case str(name):

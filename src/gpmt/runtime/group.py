@@ -18,6 +18,7 @@ from gpmt.runtime.graph import (
     Concat,
     Conv,
     Fallback,
+    Floats,
     GlobalMean,
     Graph,
     Operator,
@@ -28,15 +29,15 @@ from gpmt.runtime.graph import (
     writes,
 )
 
+aten = torch.ops.aten
 _BESIDE = "its neighbours are on PyTorch"
-_IMAGES = Conv | Pool | GlobalMean | Concat
 
 
 def group(graph: Graph) -> Graph:
     """Return the graph with its operators on PyTorch brought together, and without values that nobody reads."""
     if not any(isinstance(operator, Fallback) for operator in graph.operators):
         return graph
-    graph = _sums_along(graph)
+    graph = _small_along(graph)
     operators = _schedule(graph, _reshapes_along(graph))
     return replace(graph, operators=_merge(graph, operators))
 
@@ -50,65 +51,81 @@ def readers(graph: Graph) -> dict[str, list[Operator]]:
     return found
 
 
-def _sums_along(graph: Graph) -> Graph:
-    """Leave to PyTorch the sums, scales and activations that no image of a kernel comes near to."""
-    native = {
-        name for operator in graph.operators if isinstance(operator, _IMAGES) for name in _touches(operator)
-    }
-    native |= {*graph.inputs, *graph.outputs}
-    simple = [operator for operator in graph.operators if isinstance(operator, Affine | Add)]
-    for order in (simple, simple[::-1]):
+def _small_along(graph: Graph) -> Graph:
+    """Leave to PyTorch the sums, scales, activations and slices that no image of a kernel comes near to."""
+    small = [operator for operator in graph.operators if _is_small(operator)]
+    native = {*graph.inputs, *graph.outputs}
+    for operator in graph.operators:
+        if isinstance(operator, Conv | Pool | GlobalMean | Concat) and not _is_small(operator):
+            native.update(_touches(operator))
+    for order in (small, small[::-1]):
         for operator in order:
             if not native.isdisjoint(_touches(operator)):
                 native.update(_touches(operator))
     result = Graph(dict(graph.values), [], graph.inputs, graph.outputs, dict(graph.constants))
     for operator in graph.operators:
-        if isinstance(operator, Affine | Add) and native.isdisjoint(_touches(operator)):
-            operator = _on_torch(result, operator)
-        result.operators.append(operator)
+        leave = _is_small(operator) and native.isdisjoint(_touches(operator))
+        result.operators.append(_on_torch(result, operator) if leave else operator)
     return result
+
+
+def _is_small(operator: Operator) -> bool:
+    return isinstance(operator, Affine | Add) or (isinstance(operator, Pool) and thins(operator))
+
+
+def thins(pool: Pool) -> bool:
+    """Whether it only leaves out rows and columns."""
+    return pool.kernel == (1, 1) and not any(pool.padding)
 
 
 def _touches(operator: Operator) -> tuple[str, ...]:
     return *reads(operator), *writes(operator)
 
 
-def _on_torch(graph: Graph, operator: Affine | Add) -> Fallback:
-    """Return a sum, or a scale and shift, as calls of PyTorch; the graph gets the constants that they read."""
-    aten = torch.ops.aten
-    output = operator.output
-    pairs: list[tuple[OpOverload, Any]] = []
-    if isinstance(operator, Add):
-        source = operator.left
-        pairs.append((aten.add.Tensor, Ref(operator.right)))
-    else:
-        source = operator.input
-        for target, numbers, idle in (
-            (aten.mul.Tensor, operator.scale, 1),
-            (aten.add.Tensor, operator.shift, 0),
-        ):
-            if np.all(numbers == idle):
-                continue
-            if np.all(numbers == numbers[0]):
-                pairs.append((target, float(numbers[0])))
-                continue
-            name = f"{output}_constant_{len(pairs)}"
-            graph.constants[name] = torch.from_numpy(numbers.reshape(-1, 1, 1))
-            graph.values[name] = Value(name, (numbers.size, 1, 1))
-            pairs.append((target, Ref(name)))
-    calls = [(target, (other,)) for target, other in pairs]
-    match operator.activation:
-        case Activation("clamp", low, high):
-            calls.append((aten.clamp.default, (low, high)))
-        case Activation(kind="silu" | "hardswish" | "sigmoid" as kind):
-            calls.append((getattr(aten, kind).default, ()))
-    steps = []
+def _on_torch(graph: Graph, operator: Operator) -> Fallback:
+    """Return a small operator as calls of PyTorch; the graph gets the constants that they read."""
+    (output,) = writes(operator)
+    calls: list[tuple[OpOverload, tuple[Any, ...]]] = []
+    match operator:
+        case Add():
+            calls = [(aten.add.Tensor, (Ref(operator.right),)), *_activation(operator.activation)]
+        case Affine():
+            for target, numbers, idle in (
+                (aten.mul.Tensor, operator.scale, 1),
+                (aten.add.Tensor, operator.shift, 0),
+            ):
+                if not np.all(numbers == idle):
+                    calls.append((target, (_constant(graph, numbers, f"{output}_{target.__name__}"),)))
+            calls += _activation(operator.activation)
+        case Pool():
+            calls = [(aten.slice.Tensor, (2 + i, None, None, operator.stride[i])) for i in range(2)]
+    steps, source = [], reads(operator)[0]
     for index, (target, others) in enumerate(calls):
         made = output if index == len(calls) - 1 else f"{output}_part_{index}"
         steps.append(Step(target, (Ref(source), *others), {}, (made,)))
         source = made
-    inputs = [name for step in steps for name in step.reads() if name in graph.values and name != output]
-    return fallback(steps, list(dict.fromkeys(inputs)), [output], _BESIDE)
+    made_here = {name for step in steps for name in step.outputs}
+    inputs = dict.fromkeys(name for step in steps for name in step.reads() if name not in made_here)
+    return fallback(steps, list(inputs), [output], _BESIDE)
+
+
+def _constant(graph: Graph, numbers: Floats, name: str) -> float | Ref:
+    if np.all(numbers == numbers[0]):
+        return float(numbers[0])
+    name = name.replace(".", "_")
+    graph.constants[name] = torch.from_numpy(numbers.reshape(-1, 1, 1))
+    graph.values[name] = Value(name, (numbers.size, 1, 1))
+    return Ref(name)
+
+
+def _activation(activation: Activation) -> list[tuple[OpOverload, tuple[Any, ...]]]:
+    match activation.kind:
+        case "none":
+            return []
+        case "clamp":
+            return [(aten.clamp.default, (activation.low, activation.high))]
+        case kind:
+            return [(getattr(aten, kind).default, ())]
 
 
 def _reshapes_along(graph: Graph) -> list[Operator]:
@@ -127,7 +144,7 @@ def _reshapes_along(graph: Graph) -> list[Operator]:
         before = made.get(operator.input) if isinstance(operator, Reshape) else None
         if isinstance(operator, Reshape) and (id(operator) in on_torch or isinstance(before, Fallback)):
             shape = list(graph.values[operator.output].shape)
-            step = Step(torch.ops.aten.reshape.default, (Ref(operator.input), shape), {}, (operator.output,))
+            step = Step(aten.reshape.default, (Ref(operator.input), shape), {}, (operator.output,))
             operator = fallback([step], [operator.input], [operator.output], _BESIDE)
         made |= dict.fromkeys(writes(operator), operator)
         result.append(operator)

@@ -209,8 +209,10 @@ class Program:
 
 def describe(spec: object) -> str:
     """Return a kernel's choices in a few words."""
-    shown = ("tile", "bunch", "blocks", "groups", "parts")
-    words = [f"{name} {getattr(spec, name)}" for name in shown if hasattr(spec, name)]
+    tiles = getattr(spec, "tiles", None)
+    words = [f"{tiles.count} tiles of {tiles.size}"] if tiles else []
+    shown = ("bunch", "blocks", "groups", "parts")
+    words += [f"{name} {getattr(spec, name)}" for name in shown if getattr(spec, name, 1) != 1]
     return " ".join([type(spec).__name__, *words])
 
 

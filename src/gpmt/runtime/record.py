@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._pytree import tree_leaves
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from gpmt.errors import RuntimeProgramError
 
@@ -23,7 +23,7 @@ class Aliased(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of an ATen operator; tensors without data where the network computes, real ones where it holds them."""
+    """One call of an ATen operator; what the network computes has no data, what it holds has."""
 
     target: OpOverload
     args: tuple[Any, ...]
@@ -59,9 +59,9 @@ class Recording:
     result: Any = None
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, calls: list[Call], names: Mapping[int, str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls = calls
         self.names = names
         self.kept: set[int] = set()  # memory of the network, as seen through views

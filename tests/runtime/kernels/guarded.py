@@ -40,7 +40,7 @@ def copied(array, at="end"):
 class Buffer:
     """The planes of images between guard pages.
 
-    With `images` [n, c, h, w] all that is no pixel is zero, and NaN past the last plane; without, everything is PATTERN.
+    With `images` [n, c, h, w] all that is no pixel is zero, and NaN past the last plane; without, all is PATTERN.
     """
 
     def __init__(self, layout: Planes, images=None, at="end"):
@@ -101,7 +101,7 @@ def run(spec, args: Mapping[str, int | np.ndarray | Buffer], order=None):
     """Compile a kernel and do all its items, in an order if one is given.
 
     Args:
-        args: by the names in `spec.ARGS`: numbers, arrays (their addresses), buffers (the address of their first pixel).
+        args: by the names in `spec.ARGS`: numbers, arrays (their addresses), buffers (of their first pixel).
     """
     assert set(args) == set(spec.ARGS), f"arguments {sorted(args)} instead of {sorted(spec.ARGS)}"
     words = (ctypes.c_int64 * len(spec.ARGS))(*(_word(args[name]) for name in spec.ARGS))

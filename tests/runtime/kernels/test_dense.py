@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpmt.runtime.kernels.dense import DenseConv, pack
+from gpmt.runtime.kernels.tiles import Tiles
 from tests.runtime.kernels.convolutions import cases
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
@@ -20,7 +21,7 @@ def test_equals_the_oracle(case, lanes, shape, parts, start):
     vectors = -(-output.cover // lanes)
     weights, bias = pack(weight, case.op.bias, bunch)
     spec = DenseConv(
-        lanes, tile, bunch, vectors, output.images, len(weight), weight.shape[1], parts,
+        lanes, Tiles.of(vectors, tile), bunch, output.images, len(weight), weight.shape[1], parts,
         4 * case.source.image, 4 * output.image, 4 * output.plane,
         4 * residual.image if residual else 0, 4 * residual.plane if residual else 0,
         residual is not None, case.op.activation,
@@ -34,6 +35,7 @@ def test_equals_the_oracle(case, lanes, shape, parts, start):
         "bias": copied(bias, at),
         "offsets": copied(offsets.astype(np.int32), at),
         "mask": copied(output.mask(vectors * lanes), at),
+        "numbers": copied(spec.numbers(), at),
     }
     run(spec, args)
     result.check(case.expected(), tolerance=3e-6)

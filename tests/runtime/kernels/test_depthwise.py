@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.runtime.kernels.guarded import Buffer, copied, run
 
 from gpmt.runtime.graph import IDENTITY, RELU6, Activation
 from gpmt.runtime.kernels.depthwise import Depthwise, pack_weights
 from gpmt.runtime.layout import Planes
-from tests.runtime.kernels.guarded import Buffer, copied, run
 
 FUNCTIONS = {
     IDENTITY: lambda x: x,
@@ -20,7 +20,7 @@ FUNCTIONS = {
     Activation("sigmoid"): torch.sigmoid,
 }
 lanes = st.sampled_from([4, 8, 16])
-few = settings(max_examples=30, deadline=None)
+few = settings(max_examples=16, deadline=None)
 
 
 def convolution(seed, source, size, kernel, stride, padding, dilation, added, activation):
@@ -35,7 +35,13 @@ def convolution(seed, source, size, kernel, stride, padding, dilation, added, ac
     bias, residual = numbers(source.channels), numbers(*shape, *size) if added else None
     padded = F.pad(torch.from_numpy(images).double(), (padding[1], padding[3], padding[0], padding[2]))
     result = F.conv2d(
-        padded, torch.from_numpy(weight).double(), torch.from_numpy(bias).double(), stride, 0, dilation, source.channels
+        padded,
+        torch.from_numpy(weight).double(),
+        torch.from_numpy(bias).double(),
+        stride,
+        0,
+        dilation,
+        source.channels,
     )
     assert result.shape[2:] == size
     if residual is not None:
@@ -50,7 +56,10 @@ def cases(draw):
     kernel = draw(st.sampled_from([(3, 3), (3, 3), (5, 5), (1, 3), (2, 4), (7, 7)]))
     stride = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (2, 1), (1, 2), (3, 3)]))
     dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (3, 1)]))
-    padding = tuple(draw(st.sampled_from([0, (k - 1) * d // 2, k])) for k, d in zip(kernel, dilation, strict=True)) * 2
+    padding = (
+        tuple(draw(st.sampled_from([0, (k - 1) * d // 2, k])) for k, d in zip(kernel, dilation, strict=True))
+        * 2
+    )
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     room = [length + 2 * padding[i] - reach[i] for i, length in enumerate((h, w))]
     assume(min(room) >= 0)
@@ -72,7 +81,11 @@ def cases(draw):
 )  # fmt: skip
 def test_depthwise(case, lanes, side, added, wide, activation, seed):
     source, output, kernel, stride, padding, dilation = case
-    extra = Planes(output.images, output.channels, output.height, output.width, output.pitch + wide, 3) if added else None
+    extra = (
+        Planes(output.images, output.channels, output.height, output.width, output.pitch + wide, 3)
+        if added
+        else None
+    )
     size = output.height, output.width
     images, weight, bias, residual, expected = convolution(
         seed, source, size, kernel, stride, padding, dilation, added, activation
@@ -101,7 +114,11 @@ def test_the_sizes_of_mobile_networks(size, kernel, stride):
     images, weight, bias, _, expected = convolution(0, source, (side, side), *arguments, False, RELU6)
     spec = Depthwise(8, source, output, *arguments[:2], (pad, pad), activation=RELU6)
     result = Buffer(output)
-    args = {"residual": 0, "mask": output.mask(-(-output.cover // 16) * 16), "weights": pack_weights(weight, bias)}
+    args = {
+        "residual": 0,
+        "mask": output.mask(-(-output.cover // 16) * 16),
+        "weights": pack_weights(weight, bias),
+    }
     run(spec, {"input": Buffer(source, images), "output": result, **args}, reversed(range(spec.items)))
     result.check(expected)
 

@@ -5,14 +5,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runtime.kernels.guarded import Buffer, copied, guarded, run
 
 from gpmt.runtime.kernels.pack import ExportImages, ImportImages, Phases, copy_planes
 from gpmt.runtime.layout import Planes
-from tests.runtime.kernels.guarded import Buffer, copied, guarded, run
 
 sides = st.sampled_from(["start", "end"])
 lanes = st.sampled_from([4, 8, 16])
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=12, deadline=None)
 
 
 def numbers(seed, *shape):
@@ -112,6 +112,8 @@ def test_a_stem_in_parts(order):
     spec = ImportImages(8, 3, 224, 224, layout, (2, 2), phases)
     assert spec.items >= 6
     output = Buffer(layout)
-    steps = dict(zip(("stride_n", "stride_c", "stride_h", "stride_w"), (4 * s for s in images.stride()), strict=True))
+    steps = dict(
+        zip(("stride_n", "stride_c", "stride_h", "stride_w"), (4 * s for s in images.stride()), strict=True)
+    )
     run(spec, {"input": images.data_ptr(), "output": output, **steps}, reversed(range(spec.items)))
     output.check(phase_planes(images.numpy(), (2, 2), phases), tolerance=0)

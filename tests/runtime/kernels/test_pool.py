@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.runtime.kernels.guarded import Buffer, close, copied, run
 
 from gpmt.runtime.kernels.pool import GlobalMean, MaxPool, MeanPool
 from gpmt.runtime.layout import Planes
-from tests.runtime.kernels.guarded import Buffer, close, copied, run
 
 sides = st.sampled_from(["start", "end"])
 lanes = st.sampled_from([4, 8, 16])
-few = settings(max_examples=30, deadline=None)
+few = settings(max_examples=16, deadline=None)
 
 
 def numbers(*shape):
@@ -47,8 +47,17 @@ def cases(draw):
         # A further window if it begins inside.
         more = ceil and room % stride[i] and count * stride[i] < length + padding[i]
         size.append(count + bool(more))
-    source = Planes(draw(st.integers(1, 2)), draw(st.integers(1, 5)), h, w, w + draw(st.integers(0, 9)), draw(st.integers(0, 50)))
-    output = Planes(source.images, source.channels, *size, size[1] + draw(st.integers(0, 9)), draw(st.integers(0, 50)))
+    source = Planes(
+        draw(st.integers(1, 2)),
+        draw(st.integers(1, 5)),
+        h,
+        w,
+        w + draw(st.integers(0, 9)),
+        draw(st.integers(0, 50)),
+    )
+    output = Planes(
+        source.images, source.channels, *size, size[1] + draw(st.integers(0, 9)), draw(st.integers(0, 50))
+    )
     return source, output, kernel, stride, padding
 
 
@@ -58,7 +67,9 @@ def test_max(case, lanes, side, special):
     source, output, kernel, stride, padding = case
     images = numbers(source.images, source.channels, source.height, source.width)
     if special:
-        odd = np.random.default_rng(0).choice([np.nan, -np.nan, np.inf, -np.inf, 0, 1], images.shape, p=[0.02] * 4 + [0.9, 0.02])
+        odd = np.random.default_rng(0).choice(
+            [np.nan, -np.nan, np.inf, -np.inf, 0, 1], images.shape, p=[0.02] * 4 + [0.9, 0.02]
+        )
         images = np.where(odd == 0, images, odd).astype(np.float32)
     expected = windows(images, kernel, stride, padding, -np.inf, (output.height, output.width)).max((4, 5))
     result = Buffer(output, at=side)
@@ -78,7 +89,9 @@ def test_mean(case, lanes, side, count_padding):
     expected = (sums / (kernel[0] * kernel[1] if count_padding else inside)).astype(np.float32)
     result = Buffer(output, at=side)
     spec = MeanPool(lanes, source, output, kernel, stride, padding, count_padding)
-    run(spec, {"input": Buffer(source, images, side), "output": result, "scales": copied(spec.scales(), side)})
+    run(
+        spec, {"input": Buffer(source, images, side), "output": result, "scales": copied(spec.scales(), side)}
+    )
     result.check(expected, tolerance=2e-6)
 
 
@@ -92,7 +105,9 @@ def test_the_usual_pools_are_those_of_pytorch(kernel, stride, pad, size):
     for function, kind in ((F.max_pool2d, MaxPool), (F.avg_pool2d, MeanPool)):
         expected = function(images, kernel, stride, pad).numpy()
         side = expected.shape[2]
-        spec = kind(8, source, Planes(2, 3, side, side, side + 1, 60), (kernel, kernel), (stride, stride), padding)
+        spec = kind(
+            8, source, Planes(2, 3, side, side, side + 1, 60), (kernel, kernel), (stride, stride), padding
+        )
         assert kind is not MaxPool or size < 112 or spec.items > 2
         output = Buffer(spec.output)
         args = {"input": Buffer(source, images.numpy()), "output": output}

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from gpmt.runtime import target
 from gpmt.runtime.graph import RELU
-from gpmt.runtime.kernels.sparse import SparseConv, arrange
+from gpmt.runtime.kernels.sparse import SparseCode, SparseConv, arrange
+from gpmt.runtime.kernels.tiles import Tiles
 from tests.runtime.kernels.convolutions import cases
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
@@ -22,7 +23,7 @@ def convolve(case, lanes, tile, blocks, groups, at="end", order=None):
         output_plane=4 * output.plane, residual_plane=4 * residual.plane if residual else 0,
     )  # fmt: skip
     spec = SparseConv(
-        lanes, tile, vectors, output.images, groups, blocks, 4 * case.source.image, 4 * output.image,
+        lanes, Tiles.of(vectors, tile), output.images, groups, blocks, 4 * case.source.image, 4 * output.image,
         4 * residual.image if residual else 0, residual is not None, case.op.activation,
     )  # fmt: skip
     result = Buffer(output, at=at)
@@ -34,6 +35,7 @@ def convolve(case, lanes, tile, blocks, groups, at="end", order=None):
         "rows": copied(made.rows, at),
         "table": copied(made.table, at),
         "mask": copied(output.mask(vectors * lanes), at),
+        "numbers": copied(spec.numbers(), at),
     }
     run(spec, args, order and order(spec.items))
     return result
@@ -57,8 +59,7 @@ def test_the_order_of_the_items_changes_no_bit(case, groups):
 @pytest.mark.parametrize(("kind", "instruction"), [("avx512", "zmm"), ("avx2", "ymm"), ("neon", "fmla")])
 def test_other_processors_get_their_own_instructions(kind, instruction):
     chosen = target.named(kind)
-    spec = SparseConv(chosen.lanes, 6, 50, 1, 1, 3, 4096, 4096, 4096, True, RELU)
-    text = target.assembly(spec.emit(), chosen)
+    text = target.assembly(SparseCode(chosen.lanes, 6, True, 3, True, RELU).emit(), chosen)
     assert instruction in text
     # One multiply-add for each vector of a tile, in each of the three loops for each of two sizes of tiles.
     assert text.count("vfmadd231ps" if kind != "neon" else "fmla\t") == 3 * (6 + 5)

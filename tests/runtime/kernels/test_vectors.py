@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runtime.kernels.guarded import Buffer, copied, guarded, run
 
 from gpmt.runtime.kernels.vectors import ExportVectors, Flatten, ImportVectors
 from gpmt.runtime.layout import Planes
-from tests.runtime.kernels.guarded import Buffer, copied, guarded, run
 
 sides = st.sampled_from(["start", "end"])
 lanes = st.sampled_from([4, 8, 16])
 counts = st.integers(1, 5) | st.integers(1, 70)
-few = settings(max_examples=20, deadline=None)
+few = settings(max_examples=12, deadline=None)
 
 
 def vectors(samples, features, more=0):
@@ -31,7 +31,9 @@ def numbers(*shape):
 @few
 @given(lanes, sides, counts, counts, st.integers(0, 3), st.sampled_from([0, 5]))
 def test_import(lanes, side, samples, features, more, pad):
-    whole = copied(numbers(samples, features + more)[:, more:] if not more else numbers(samples, features + more), side)
+    whole = copied(
+        numbers(samples, features + more)[:, more:] if not more else numbers(samples, features + more), side
+    )
     rows = whole[:, more:]  # rows that are not contiguous, the last one at the end of the memory
     output = Buffer(vectors(samples, features, pad), at=side)
     spec = ImportVectors(lanes, output.layout)

@@ -4,9 +4,11 @@ For each tap (channel, row, column) a vector of pixels is loaded once for all fi
 once for all vectors. Weights are packed [bunch][tap][filter of the bunch]; the taps' offsets are those of every
 filter, so a group of a grouped convolution has offsets of its own.
 
-    item = ((image · tiles + tile) · parts + part), a part being several bunches
-    offsets  int32 [groups of the convolution, taps]: bytes from the output's pixel to the input's
+    item = (image · tiles + tile) · parts + part, a part being several bunches
+    offsets  int32 [taps]: bytes from the output's pixel to the input's
     bias     float32 [bunches, filters of a bunch]
+    numbers  int64 [11]: tiles, large tiles, parts, bunches, filters, taps, bytes from an image of the input, output,
+             residual to the next, bytes from a channel of the output, residual to the next
 """
 
 from __future__ import annotations
@@ -19,18 +21,95 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from gpmt.runtime.graph import IDENTITY, Activation
-from gpmt.runtime.kernels.emit import F32, I32, I64, Emitter, constant
+from gpmt.runtime.kernels.emit import F32, I32, I64, Emitter
+from gpmt.runtime.kernels.tiles import Tiles
+
+
+@dataclass(frozen=True)
+class DenseCode:
+    """What the machine code depends on; layers of all sizes share it.
+
+    Attributes:
+        lanes: numbers in a vector.
+        size: vectors of a large tile; small ones have one less.
+        uneven: whether there are small tiles.
+        bunch: filters that are summed at once.
+        residual: whether a residual is added.
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("input", "output", "residual", "weights", "bias", "offsets", "mask", "numbers")
+
+    lanes: int
+    size: int
+    uneven: bool
+    bunch: int
+    residual: bool = False
+    activation: Activation = IDENTITY
+
+    def emit(self) -> str:
+        """Return the kernel's LLVM IR."""
+        e = Emitter(self.lanes)
+        numbers = [e.load(e.arg(7), I64, 8 * i, align=8) for i in range(11)]
+        tiles, many, parts, bunches, *_ = numbers
+        place, part = e.builder.udiv(e.item, parts), e.builder.urem(e.item, parts)
+        image, tile = e.builder.udiv(place, tiles), e.builder.urem(place, tiles)
+        start = e.builder.udiv(e.builder.mul(part, bunches), parts)
+        stop = e.builder.udiv(e.builder.mul(e.add(part, 1), bunches), parts)
+
+        def body(first: ir.Value, size: int) -> None:
+            with e.loop(start, stop) as bunch:
+                self._tile(e, numbers[4:], image, bunch, first, size)
+
+        Tiles.emit(e, tile, many, self.size, self.uneven, body)
+        return e.text()
+
+    def _tile(
+        self, e: Emitter, numbers: list[ir.Value], image: ir.Value, bunch: ir.Value, start: ir.Value, width: int
+    ) -> None:
+        """Sum a bunch of filters on one tile of `width` vectors that begins at vector `start` of a plane."""
+        filters, taps, input_image, output_image, residual_image, output_plane, residual_plane = numbers
+        step = 4 * self.lanes
+        shift = e.mul(start, step)
+
+        def first(arg: int, stride: ir.Value) -> ir.Value:
+            return e.add(e.add(e.arg(arg), e.builder.mul(image, stride)), shift)
+
+        source, target, added = first(0, input_image), first(1, output_image), first(2, residual_image)
+        weights = e.add(e.arg(3), e.mul(e.builder.mul(bunch, taps), 4 * self.bunch))
+        bias, offsets, mask = e.add(e.arg(4), e.mul(bunch, 4 * self.bunch)), e.arg(5), e.add(e.arg(6), shift)
+        sums = []
+        for f in range(self.bunch):
+            begin = e.splat(e.load(bias, F32, 4 * f))
+            sums.append([e.variable(begin) for _ in range(width)])
+        with e.loop(0, taps) as tap:
+            pixels = e.add(source, e.builder.sext(e.load(e.add(offsets, e.mul(tap, 4)), I32), I64))
+            loaded = [e.load(pixels, e.vector, step * t) for t in range(width)]
+            at = e.add(weights, e.mul(tap, 4 * self.bunch))
+            for f, totals in enumerate(sums):
+                value = e.splat(e.load(at, F32, 4 * f))
+                for number, total in zip(loaded, totals, strict=True):
+                    e.builder.store(e.fma(number, value, e.builder.load(total)), total)
+        for f, totals in enumerate(sums):
+            channel = e.add(e.mul(bunch, self.bunch), f)
+            with e.builder.if_then(e.builder.icmp_signed("<", channel, filters), likely=True):
+                out = e.add(target, e.builder.mul(channel, output_plane))
+                other = e.add(added, e.builder.mul(channel, residual_plane))
+                for t, total in enumerate(totals):
+                    result = e.builder.load(total)
+                    if self.residual:
+                        result = e.builder.fadd(result, e.load(other, e.vector, step * t))
+                    result = e.activate(result, self.activation)
+                    e.store(e.keep(result, e.load(mask, e.mask, step * t)), out, step * t)
 
 
 @dataclass(frozen=True)
 class DenseConv:
-    """What a kernel is made for; strides in bytes.
+    """A layer's way through a kernel; strides in bytes.
 
     Attributes:
         lanes: numbers in a vector.
-        tile: the most vectors that are summed at once.
+        tiles: how a plane is cut.
         bunch: filters that are summed at once.
-        vectors: vectors in a plane.
         images: images in the batch.
         filters: filters of the layer.
         taps: weights of a filter.
@@ -40,12 +119,11 @@ class DenseConv:
         residual: whether a residual is added.
     """
 
-    ARGS: ClassVar[tuple[str, ...]] = ("input", "output", "residual", "weights", "bias", "offsets", "mask")
+    ARGS: ClassVar[tuple[str, ...]] = DenseCode.ARGS
 
     lanes: int
-    tile: int
+    tiles: Tiles
     bunch: int
-    vectors: int
     images: int
     filters: int
     taps: int
@@ -59,11 +137,6 @@ class DenseConv:
     activation: Activation = IDENTITY
 
     @property
-    def tiles(self) -> int:
-        """Tiles of a plane."""
-        return -(-self.vectors // self.tile)
-
-    @property
     def bunches(self) -> int:
         """Bunches of filters; the last may be filled up with filters of zeros, which are not written."""
         return -(-self.filters // self.bunch)
@@ -71,63 +144,20 @@ class DenseConv:
     @property
     def items(self) -> int:
         """Pieces of work."""
-        return self.images * self.tiles * self.parts
+        return self.images * self.tiles.count * self.parts
 
-    def emit(self) -> str:
-        """Return the kernel's LLVM IR."""
-        e = Emitter(self.lanes)
-        place, part = e.divmod(e.item, self.parts)
-        image, tile = e.divmod(place, self.tiles)
-        start, _ = e.divmod(e.mul(part, self.bunches), self.parts)
-        stop, _ = e.divmod(e.mul(e.add(part, 1), self.bunches), self.parts)
-        size = -(-self.vectors // self.tiles)
-        many = self.vectors - (size - 1) * self.tiles
-        with e.loop(start, stop) as bunch:
-            if many == self.tiles:
-                self._tile(e, image, bunch, e.mul(tile, size), size)
-            else:
-                with e.builder.if_else(e.builder.icmp_signed("<", tile, constant(many))) as (large, small):
-                    with large:
-                        self._tile(e, image, bunch, e.mul(tile, size), size)
-                    with small:
-                        self._tile(e, image, bunch, e.add(e.mul(tile, size - 1), many), size - 1)
-        return e.text()
+    @property
+    def code(self) -> DenseCode:
+        """What the machine code depends on."""
+        tiles = self.tiles
+        return DenseCode(self.lanes, tiles.size, tiles.uneven, self.bunch, self.residual, self.activation)
 
-    def _tile(self, e: Emitter, image: ir.Value, bunch: ir.Value, start: ir.Value, width: int) -> None:
-        step = 4 * self.lanes
-        shift = e.mul(start, step)
-        source = e.add(e.add(e.arg(0), e.mul(image, self.input_image)), shift)
-        weights = e.add(e.arg(3), e.mul(bunch, 4 * self.bunch * self.taps))
-        bias = e.add(e.arg(4), e.mul(bunch, 4 * self.bunch))
-        offsets = e.arg(5)
-        sums = []
-        for f in range(self.bunch):
-            begin = e.splat(e.load(bias, F32, 4 * f))
-            sums.append([e.variable(begin) for _ in range(width)])
-        with e.loop(0, self.taps) as tap:
-            pixels = e.add(source, e.builder.sext(e.load(e.add(offsets, e.mul(tap, 4)), I32), I64))
-            loaded = [e.load(pixels, e.vector, step * t) for t in range(width)]
-            at = e.add(weights, e.mul(tap, 4 * self.bunch))
-            for f, totals in enumerate(sums):
-                value = e.splat(e.load(at, F32, 4 * f))
-                for number, total in zip(loaded, totals, strict=True):
-                    e.builder.store(e.fma(number, value, e.builder.load(total)), total)
-        mask = e.add(e.arg(6), shift)
-        for f, totals in enumerate(sums):
-            filter_ = e.add(e.mul(bunch, self.bunch), f)
-            with e.builder.if_then(e.builder.icmp_signed("<", filter_, constant(self.filters)), likely=True):
-                out = e.add(e.add(e.arg(1), e.mul(image, self.output_image)), shift)
-                out = e.add(out, e.mul(filter_, self.output_plane))
-                results = [e.builder.load(total) for total in totals]
-                if self.residual:
-                    added = e.add(e.add(e.arg(2), e.mul(image, self.residual_image)), shift)
-                    added = e.add(added, e.mul(filter_, self.residual_plane))
-                    results = [
-                        e.builder.fadd(r, e.load(added, e.vector, step * t)) for t, r in enumerate(results)
-                    ]
-                for t, result in enumerate(results):
-                    value = e.activate(result, self.activation)
-                    e.store(e.keep(value, e.load(mask, e.mask, step * t)), out, step * t)
+    def numbers(self) -> NDArray[np.int64]:
+        """Return the sizes that the kernel reads."""
+        tiles = self.tiles
+        counts = tiles.count, tiles.many, self.parts, self.bunches, self.filters, self.taps
+        strides = self.input_image, self.output_image, self.residual_image, self.output_plane, self.residual_plane
+        return np.array([*counts, *strides], np.int64)
 
 
 def pack(weight: NDArray[np.float32], bias: NDArray[np.float32], bunch: int) -> tuple[NDArray[np.float32], ...]:

@@ -1,9 +1,9 @@
 """Depthwise convolution: every channel with a small filter of its own.
 
-Two ways to go through a plane. By *rows*: some rows of the output at once, vector by vector along them, so that a row
-of the input that is loaded serves all of these. Through the plane as one *line* of numbers, as the sparse
-convolution does, where rows are short and their vectors would be mostly pads; that asks for stride 1 and equal pitches.
-The zeros around the image are those of the input's pads and gap.
+Two ways to go through a plane. By *rows*: some rows of the output at once, vector by vector along them, so that
+what is loaded of the input serves all of these. Through the plane as one *line* of numbers, as the sparse convolution
+does, where rows are short and their vectors would be mostly pads; that asks for stride 1 and equal pitches. The zeros
+around the image are those of the input's pads and gap.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Depthwise:
     @property
     def _together(self) -> int:
         """Rows of the output that are made at once."""
-        rows = 4 if self.output.height % 7 or self.kernel[0] * self.kernel[1] > 9 else 7
+        rows = 7 if self.output.height == 7 else 4
         return min(rows, self.output.height)
 
     @property
@@ -81,7 +81,10 @@ class Depthwise:
         planes = [self.input, self.output, self.residual or self.output]
         bases = [e.add(e.arg(i), e.mul(image, 4 * plane.image)) for i, plane in enumerate(planes)]
         with e.loop(start, stop) as channel:
-            at = [e.add(base, e.mul(channel, 4 * plane.plane)) for base, plane in zip(bases, planes, strict=True)]
+            at = [
+                e.add(base, e.mul(channel, 4 * plane.plane))
+                for base, plane in zip(bases, planes, strict=True)
+            ]
             taps = self.kernel[0] * self.kernel[1]
             numbers = e.add(e.arg(3), e.mul(channel, 4 * (taps + 1)))
             weights = [e.splat(e.load(numbers, F32, 4 * i)) for i in range(taps + 1)]
@@ -174,7 +177,7 @@ class _Channel:
         if step == 2:
             even = column - column % 2
             halves = [e.load(place, e.vector, 4 * (even + i)) for i in (0, e.lanes)]
-            return alternate(e, *halves, column % 2)
+            return alternate(e, halves, column % 2)
         return gather(e, e.add(place, 4 * column), 4 * step, e.lanes)
 
 

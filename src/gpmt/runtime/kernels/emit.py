@@ -105,13 +105,14 @@ class Emitter:
         """Write a value at an address plus `offset` bytes."""
         self.builder.store(value, self._at(address, value.type, offset), align=align)
 
-    def prefetch(self, address: ir.Value, offset: int = 0) -> None:
-        """Ask for a cache line that will be read soon."""
+    def prefetch(self, address: ir.Value, offset: int = 0, *, write: bool = False) -> None:
+        """Ask for a cache line that will be read, or written, soon."""
         pointer = self._at(address, I8, offset)
-        function = self.module.declare_intrinsic("llvm.prefetch", [pointer.type])
-        self.builder.call(
-            function, [pointer, ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)]
-        )
+        name = "llvm.prefetch.p0"
+        if name not in self.module.globals:
+            ir.Function(self.module, ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32]), name)
+        use, keep, data = (ir.Constant(I32, number) for number in (int(write), 3, 1))
+        self.builder.call(self.module.globals[name], [pointer, use, keep, data])
 
     def _at(self, address: ir.Value, kind: ir.Type, offset: int) -> ir.Value:
         bytes_at = self.builder.inttoptr(address, I8.as_pointer())

@@ -50,7 +50,9 @@ class _Rows:
         work = self.width * self.stride[0] + self.pitch * len(self.phases)
         return Cut.of(self.images, self.channels, self.rows, work // 2, by=by)
 
-    def emit(self, e: Emitter, first: Index, last: Index, source: _Address, output: Callable[[Index, int], Index]) -> None:
+    def emit(
+        self, e: Emitter, first: Index, last: Index, source: _Address, output: Callable[[Index, int], Index]
+    ) -> None:
         """Write the rows from `first` to `last` of a channel.
 
         Args:
@@ -64,7 +66,9 @@ class _Rows:
             with e.loop(most(e, first, constant(whole)), last) as y:
                 self._row(e, y, rest, source, output)
 
-    def _row(self, e: Emitter, y: Index, inside: int, source: _Address, output: Callable[[Index, int], Index]) -> None:
+    def _row(
+        self, e: Emitter, y: Index, inside: int, source: _Address, output: Callable[[Index, int], Index]
+    ) -> None:
         sy, sx = self.stride
         wide = -(-self.width // sx)
         targets = [output(y, i) for i in range(len(self.phases))]
@@ -88,7 +92,11 @@ class _Rows:
 
         def load(start: int) -> ir.Value:
             count = max(0, min(lanes, left - start))
-            return e.load(address, e.vector, 4 * start) if count and not self.strict else load_first(e, address, count, 4 * start)
+            return (
+                e.load(address, e.vector, 4 * start)
+                if count and not self.strict
+                else load_first(e, address, count, 4 * start)
+            )
 
         halves = [load(0), load(lanes)] if sx == 2 and piece.pixels else []
         for rx, target in phases:
@@ -98,13 +106,19 @@ class _Rows:
             elif sx == 1:
                 value = load(0)
             elif sx == 2:
-                value = straighten(e, alternate(e, *halves, rx))
+                value = straighten(e, alternate(e, halves, rx))
             else:
                 value = gather(e, e.add(address, 4 * rx), 4 * sx, pixels)
             Piece(piece.x, pixels, piece.room).store(e, value, target)
 
     def emit_scattered(
-        self, e: Emitter, first: Index, last: Index, step: Index, source: _Address, output: Callable[[Index, int], Index]
+        self,
+        e: Emitter,
+        first: Index,
+        last: Index,
+        step: Index,
+        source: _Address,
+        output: Callable[[Index, int], Index],
     ) -> None:
         """Write the rows of a channel whose numbers lie `step` bytes apart."""
         sy, sx = self.stride
@@ -126,7 +140,9 @@ def _zeros(e: Emitter, piece: Piece, phases: list[tuple[int, Index]]) -> None:
         piece.store(e, e.splat(0.0), target)
 
 
-def _output(e: Emitter, output: Planes, base: Index, channel: Index, phases: int) -> Callable[[Index, int], Index]:
+def _output(
+    e: Emitter, output: Planes, base: Index, channel: Index, phases: int
+) -> Callable[[Index, int], Index]:
     """Return what gives the address of a row of a phase of an input's channel."""
     first = e.add(base, e.mul(channel, 4 * output.plane * phases))
     return lambda y, i: e.add(e.add(first, e.mul(y, 4 * output.pitch)), 4 * i * output.plane)
@@ -262,26 +278,40 @@ class ImportImages:
         return e.text()
 
     def _transposed(
-        self, e: Emitter, source: Index, output: Index, part: tuple[Index, Index, Index, Index], by_row: Index, by_column: Index
+        self,
+        e: Emitter,
+        source: Index,
+        output: Index,
+        part: tuple[Index, Index, Index, Index],
+        by_row: Index,
+        by_column: Index,
     ) -> None:
         """Write squares of `lanes` channels and pixels."""
         start, stop, first, last = part
 
         def square(y: Index, x: Index, pixels: int, channel: Index, channels: int) -> None:
-            place = e.add(e.add(source, e.builder.mul(y, by_row)), e.add(e.builder.mul(x, by_column), e.mul(channel, 4)))
+            place = e.add(
+                e.add(source, e.builder.mul(y, by_row)), e.add(e.builder.mul(x, by_column), e.mul(channel, 4))
+            )
             rows = []
             for i in range(self.lanes):
                 rows.append(load_first(e, place, channels) if i < pixels else e.splat(0.0))
                 place = e.add(place, by_column)
             row = e.add(output, e.add(e.mul(channel, 4 * self.output.plane), e.mul(y, 4 * self.output.pitch)))
-            room = self.lanes if pixels == self.lanes else min(self.lanes, self.output.pitch - (self.width - pixels))
+            room = (
+                self.lanes
+                if pixels == self.lanes
+                else min(self.lanes, self.output.pitch - (self.width - pixels))
+            )
             for i, column in enumerate(transpose(e, rows)[:channels]):
                 Piece(x, pixels, room).store(e, column, e.add(row, 4 * i * self.output.plane))
 
         with e.loop(first, last) as y:
 
             def columns(x: Index, pixels: int, y: Index = y) -> None:
-                stepped(e, start, stop, self.channels, self.lanes, lambda c, count: square(y, x, pixels, c, count))
+                stepped(
+                    e, start, stop, self.channels, self.lanes, lambda c, count: square(y, x, pixels, c, count)
+                )
 
             stepped(e, 0, self.width, self.width, self.lanes, columns)
             # Pads that the last vector does not reach.
@@ -290,7 +320,9 @@ class ImportImages:
             with e.loop(start, stop) as channel:
                 plane = e.add(row, e.mul(channel, 4 * self.output.plane))
                 for x0 in range(begin, self.output.pitch, self.lanes):
-                    Piece(constant(x0), 0, min(self.lanes, self.output.pitch - x0)).store(e, e.splat(0.0), plane)
+                    Piece(constant(x0), 0, min(self.lanes, self.output.pitch - x0)).store(
+                        e, e.splat(0.0), plane
+                    )
 
 
 @dataclass(frozen=True)
@@ -323,7 +355,10 @@ class ExportImages:
         source = e.add(e.arg(0), e.mul(image, 4 * self.input.image))
         output = e.add(e.arg(1), e.mul(image, size * self.input.channels))
         with e.loop(start, stop) as channel:
-            plane, target = e.add(source, e.mul(channel, 4 * self.input.plane)), e.add(output, e.mul(channel, size))
+            plane, target = (
+                e.add(source, e.mul(channel, 4 * self.input.plane)),
+                e.add(output, e.mul(channel, size)),
+            )
             self._rows.emit(
                 e, first, last,
                 lambda y: e.add(plane, e.mul(y, 4 * self.input.pitch)),

@@ -67,7 +67,12 @@ class _Windows:
     @property
     def _cut(self) -> Cut:
         output = self.output
-        return Cut.of(self.input.images, self.input.channels, output.height, self.stride[0] * self.input.width + output.width)
+        return Cut.of(
+            self.input.images,
+            self.input.channels,
+            output.height,
+            self.stride[0] * self.input.width + output.width,
+        )
 
     @property
     def _before(self) -> int:
@@ -122,7 +127,9 @@ class _Windows:
 
         def write(piece: Piece, value: ir.Value) -> None:
             if piece.pixels < self.lanes:
-                inside = ir.Constant(ir.VectorType(I1, self.lanes), [i < piece.pixels for i in range(self.lanes)])
+                inside = ir.Constant(
+                    ir.VectorType(I1, self.lanes), [i < piece.pixels for i in range(self.lanes)]
+                )
                 value = e.builder.select(inside, value, self._outside(e))
             e.store(value, e.add(result, e.mul(piece.x, 4)))
 
@@ -134,7 +141,9 @@ class _Windows:
             place = e.add(window, e.mul(piece.x, 4))
             value = e.variable(self._outside(e))
             begin = most(e, e.builder.sub(constant(0), top), constant(0))
-            with e.loop(begin, least(e, constant(height), e.builder.sub(constant(self.input.height), top))) as dy:
+            with e.loop(
+                begin, least(e, constant(height), e.builder.sub(constant(self.input.height), top))
+            ) as dy:
                 loaded = e.load(e.add(place, e.mul(dy, pitch)), e.vector)
                 e.builder.store(self._combine(e, [loaded, e.builder.load(value)]), value)
             write(piece, e.builder.load(value))
@@ -165,8 +174,11 @@ class _Windows:
             if step == 1:
                 values = [e.load(place, e.vector, 4 * dx) for dx in range(width)]
             elif step == 2:
-                ends = [[e.load(place, e.vector, 4 * (dx + i)) for i in (0, self.lanes)] for dx in range(0, width, 2)]
-                values = [alternate(e, *ends[dx // 2], dx % 2) for dx in range(width)]
+                ends = [
+                    [e.load(place, e.vector, 4 * (dx + i)) for i in (0, self.lanes)]
+                    for dx in range(0, width, 2)
+                ]
+                values = [alternate(e, ends[dx // 2], dx % 2) for dx in range(width)]
             else:
                 values = [gather(e, e.add(place, 4 * dx), 4 * step, self.lanes) for dx in range(width)]
             value = self._combine(e, values)
@@ -213,7 +225,7 @@ class MeanPool(_Windows):
     count_padding: bool = True
 
     def scales(self) -> NDArray[np.float32]:
-        """Return what the kernel reads at "scales": by what each sum is multiplied [height, whole vectors of a row]."""
+        """Return what the kernel reads at "scales": a factor for each sum [height, whole vectors of a row]."""
         output, (rows, columns) = self.output, self.kernel
         if self.count_padding:
             sizes = np.full((output.height, output.width), rows * columns)
@@ -244,9 +256,9 @@ def _inside(count: int, kernel: int, stride: int, before: int, size: int) -> NDA
 
 @dataclass(frozen=True)
 class GlobalMean:
-    """The mean of every channel of every image, to vectors (samples are images, features are channels) or 1×1 images.
+    """The mean of every channel of every image, to vectors (images are samples, channels are features) or 1×1 images.
 
-    Numbers are added in a fixed order, in as many sums as vectors of eight have numbers; the input's pads must be zero.
+    Numbers are added in a fixed order, eight vectors of sums at a time; the input's pads must be zero.
 
     Attributes:
         lanes: numbers in a vector.
@@ -297,7 +309,9 @@ class GlobalMean:
         stepped(e, 0, cover, cover, ways * self.lanes, vectors)
         values = [e.builder.load(variable) for variable in sums]
         while len(values) > 1:
-            values = [e.builder.fadd(left, right) for left, right in zip(values[::2], values[1::2], strict=True)]
+            values = [
+                e.builder.fadd(left, right) for left, right in zip(values[::2], values[1::2], strict=True)
+            ]
         value, count = values[0], self.lanes
         while count > 1:
             count //= 2

@@ -73,13 +73,13 @@ def gather(e: Emitter, address: ir.Value, step: int, count: int) -> ir.Value:
     return result
 
 
-def alternate(e: Emitter, first: ir.Value, second: ir.Value, parity: int) -> ir.Value:
-    """Return every second number of two vectors, in an order that `straighten` mends (quad by quad: one instruction)."""
+def alternate(e: Emitter, halves: Sequence[ir.Value], parity: int) -> ir.Value:
+    """Return every second number of two vectors, quad by quad: one instruction, and `straighten` mends the order."""
     order = []
     for quad in range(0, e.lanes, QUAD):
         here = [quad + parity, quad + parity + 2]
         order += here + [e.lanes + i for i in here]
-    return shuffle(e, first, second, order)
+    return shuffle(e, halves[0], halves[1], order)
 
 
 def straighten(e: Emitter, value: ir.Value) -> ir.Value:
@@ -96,7 +96,9 @@ def transpose(e: Emitter, rows: Sequence[ir.Value]) -> list[ir.Value]:
 
     def mix(left: ir.Value, right: ir.Value, order: tuple[int, ...]) -> ir.Value:
         """Shuffle all quads alike; of `order`, 4 to 7 are numbers of the right one."""
-        return shuffle(e, left, right, [q + i if i < QUAD else lanes + q + i - QUAD for q in quads for i in order])
+        return shuffle(
+            e, left, right, [q + i if i < QUAD else lanes + q + i - QUAD for q in quads for i in order]
+        )
 
     # parts[g][j]: of rows 4g to 4g + 3 the columns j, j + 4, j + 8, ..., each a quad.
     parts = []
@@ -106,7 +108,14 @@ def transpose(e: Emitter, rows: Sequence[ir.Value]) -> list[ir.Value]:
         first, second = (0, 1, 4, 5), (2, 3, 6, 7)
         ab, cd = mix(a, b, low), mix(c, d, low)
         ab_high, cd_high = mix(a, b, high), mix(c, d, high)
-        parts.append([mix(ab, cd, first), mix(ab, cd, second), mix(ab_high, cd_high, first), mix(ab_high, cd_high, second)])
+        parts.append(
+            [
+                mix(ab, cd, first),
+                mix(ab, cd, second),
+                mix(ab_high, cd_high, first),
+                mix(ab_high, cd_high, second),
+            ]
+        )
     # Then a transposition of whole quads, by halves, quarters, ...
     step = len(parts) // 2
     while step:
@@ -116,7 +125,11 @@ def transpose(e: Emitter, rows: Sequence[ir.Value]) -> list[ir.Value]:
                 continue
             for j in range(QUAD):
                 left, right = parts[g][j], parts[g + step][j]
-                parts[g][j] = shuffle(e, left, right, [lanes + i - width if i & width else i for i in range(lanes)])
-                parts[g + step][j] = shuffle(e, left, right, [lanes + i if i & width else i + width for i in range(lanes)])
+                parts[g][j] = shuffle(
+                    e, left, right, [lanes + i - width if i & width else i for i in range(lanes)]
+                )
+                parts[g + step][j] = shuffle(
+                    e, left, right, [lanes + i if i & width else i + width for i in range(lanes)]
+                )
         step //= 2
     return [parts[q][j] for q in range(len(parts)) for j in range(QUAD)]

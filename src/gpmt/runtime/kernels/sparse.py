@@ -6,8 +6,9 @@ that the processor foresees the ends of the loops. Input channels can be taken i
 cache, with the sums kept in the output meanwhile; filters can be cut into *groups*, for several threads.
 
     item = (image · tiles + tile) · groups + group
-    rows   int32 [n, 4]: weights, output offset in bytes, bias (float32), residual offset in bytes
-    table  int64 [groups, blocks, 3]: first row, last row + 1 (in bytes of rows), first pair (in bytes of stream)
+    rows     int32 [n, 4]: weights, output offset in bytes, bias (float32), residual offset in bytes
+    table    int64 [groups, blocks, 3]: first row, last row + 1 (in bytes of rows), first pair (in bytes of stream)
+    numbers  int64 [7]: tiles, large tiles, groups, blocks, bytes from an image of the input, output, residual to the next
 """
 
 from __future__ import annotations
@@ -20,30 +21,66 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from gpmt.runtime.graph import IDENTITY, Activation
-from gpmt.runtime.kernels.emit import F32, I32, I64, Emitter, constant
+from gpmt.runtime.kernels.emit import F32, I32, I64, Emitter
+from gpmt.runtime.kernels.tiles import Tiles
 
 _ENTRY = 24  # bytes of the table for a group and block
+_ROW = 16  # bytes of a row
+
+
+@dataclass(frozen=True)
+class SparseCode:
+    """What the machine code depends on; layers of all sizes share it.
+
+    Attributes:
+        lanes: numbers in a vector.
+        size: vectors of a large tile; small ones have one less.
+        uneven: whether there are small tiles.
+        passes: 1 for one block, 2 for two, 3 for more.
+        residual: whether a residual is added.
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("input", "output", "residual", "stream", "rows", "table", "mask", "numbers")
+
+    lanes: int
+    size: int
+    uneven: bool = False
+    passes: int = 1
+    residual: bool = False
+    activation: Activation = IDENTITY
+
+    def emit(self) -> str:
+        """Return the kernel's LLVM IR."""
+        e = Emitter(self.lanes)
+        tiles, many, groups, blocks, *_ = (e.load(e.arg(7), I64, 8 * i, align=8) for i in range(4))
+        place, group = e.builder.udiv(e.item, groups), e.builder.urem(e.item, groups)
+        image, tile = e.builder.udiv(place, tiles), e.builder.urem(place, tiles)
+        entry = e.add(e.arg(5), e.mul(e.builder.mul(group, blocks), _ENTRY))
+
+        def body(start: ir.Value, size: int) -> None:
+            _Tile(e, self, image, start, size).emit(entry, blocks)
+
+        Tiles.emit(e, tile, many, self.size, self.uneven, body)
+        return e.text()
 
 
 @dataclass(frozen=True)
 class SparseConv:
-    """What a kernel is made for; strides in bytes.
+    """A layer's way through a kernel; strides in bytes.
 
     Attributes:
         lanes: numbers in a vector.
-        tile: the most vectors that are summed at once.
-        vectors: vectors in a plane.
+        tiles: how a plane is cut.
         images: images in the batch.
         groups, blocks: parts of the filters and of the input channels.
         input_image, output_image, residual_image: bytes from an image to the next.
         residual: whether a residual is added.
     """
 
-    ARGS: ClassVar[tuple[str, ...]] = ("input", "output", "residual", "stream", "rows", "table", "mask")
+    ARGS: ClassVar[tuple[str, ...]] = SparseCode.ARGS
 
     lanes: int
-    tile: int
-    vectors: int
+    tiles: Tiles
     images: int
     groups: int
     blocks: int
@@ -54,64 +91,61 @@ class SparseConv:
     activation: Activation = IDENTITY
 
     @property
-    def tiles(self) -> int:
-        """Tiles of a plane."""
-        return -(-self.vectors // self.tile)
-
-    @property
     def items(self) -> int:
         """Pieces of work."""
-        return self.images * self.tiles * self.groups
+        return self.images * self.tiles.count * self.groups
 
-    def emit(self) -> str:
-        """Return the kernel's LLVM IR."""
-        e = Emitter(self.lanes)
-        place, group = e.divmod(e.item, self.groups)
-        image, tile = e.divmod(place, self.tiles)
-        entry = e.add(e.arg(5), e.mul(group, _ENTRY * self.blocks))
-        # Tiles differ by one vector at most: the first ones have `size`.
-        size = -(-self.vectors // self.tiles)
-        many = self.vectors - (size - 1) * self.tiles
-        if many == self.tiles:
-            _Tile(e, self, image, e.mul(tile, size), size).emit(entry)
-        else:
-            with e.builder.if_else(e.builder.icmp_signed("<", tile, constant(many))) as (large, small):
-                with large:
-                    _Tile(e, self, image, e.mul(tile, size), size).emit(entry)
-                with small:
-                    start = e.add(e.mul(tile, size - 1), many)
-                    _Tile(e, self, image, start, size - 1).emit(entry)
-        return e.text()
+    @property
+    def code(self) -> SparseCode:
+        """What the machine code depends on."""
+        tiles = self.tiles
+        return SparseCode(
+            self.lanes, tiles.size, tiles.uneven, min(self.blocks, 3), self.residual, self.activation
+        )
+
+    def numbers(self) -> NDArray[np.int64]:
+        """Return the sizes that the kernel reads."""
+        strides = self.input_image, self.output_image, self.residual_image
+        return np.array([self.tiles.count, self.tiles.many, self.groups, self.blocks, *strides], np.int64)
 
 
 class _Tile:
     """All filters of a group on one tile of `width` vectors that begins at vector `start` of a plane."""
 
-    def __init__(self, e: Emitter, spec: SparseConv, image: ir.Value, start: ir.Value, width: int) -> None:
-        self.e, self.spec, self.width = e, spec, width
-        offset = e.mul(start, 4 * spec.lanes)
-        self.source = e.add(e.add(e.arg(0), e.mul(image, spec.input_image)), offset)
-        self.target = e.add(e.add(e.arg(1), e.mul(image, spec.output_image)), offset)
-        self.residual = e.add(e.add(e.arg(2), e.mul(image, spec.residual_image)), offset)
+    def __init__(self, e: Emitter, code: SparseCode, image: ir.Value, start: ir.Value, width: int) -> None:
+        self.e, self.code, self.width = e, code, width
+        offset = e.mul(start, 4 * code.lanes)
+
+        def first(arg: int, number: int) -> ir.Value:
+            stride = e.load(e.arg(7), I64, 8 * number, align=8)
+            return e.add(e.add(e.arg(arg), e.builder.mul(image, stride)), offset)
+
+        self.source, self.target, self.residual = first(0, 4), first(1, 5), first(2, 6)
         self.mask = e.add(e.arg(6), offset)
         # Few vectors: several sums for each, or every multiply-add would wait for the one before.
         self.ways = max(1, min(4, 8 // width)) if width < 5 else 1
 
-    def emit(self, entry: ir.Value) -> None:
-        blocks = self.spec.blocks
-        self._block(entry, first=True, last=blocks == 1)
-        if blocks > 2:
-            with self.e.loop(1, blocks - 1) as block:
+    def emit(self, entry: ir.Value, blocks: ir.Value) -> None:
+        passes = self.code.passes
+        self._block(entry, first=True, last=passes == 1)
+        final = self.e.add(blocks, -1)
+        if passes > 2:
+            with self.e.loop(1, final) as block:
                 self._block(self.e.add(entry, self.e.mul(block, _ENTRY)), first=False, last=False)
-        if blocks > 1:
-            self._block(self.e.add(entry, (blocks - 1) * _ENTRY), first=False, last=True)
+        if passes > 1:
+            self._block(self.e.add(entry, self.e.mul(final, _ENTRY)), first=False, last=True)
 
     def _block(self, entry: ir.Value, *, first: bool, last: bool) -> None:
         e = self.e
         start, stop, stream = (e.load(entry, I64, 8 * i, align=8) for i in range(3))
         pairs = e.variable(e.add(e.arg(3), stream))
-        with e.loop(e.add(e.arg(4), start), e.add(e.arg(4), stop), 16) as row:
+        with e.loop(e.add(e.arg(4), start), e.add(e.arg(4), stop), _ROW) as row:
             out = e.add(self.target, e.builder.sext(e.load(row, I32, 4), I64))
+            if last and self.code.residual:
+                # Rows come in no order that the processor could foresee: the next one's residual is asked for now.
+                following = e.add(self.residual, e.builder.sext(e.load(row, I32, 28), I64))
+                for line in range(0, self._at(self.width), 64):
+                    e.prefetch(following, line)
             if first:
                 begin = [e.splat(e.load(row, F32, 8))] * self.width
             else:
@@ -155,14 +189,14 @@ class _Tile:
     def _finish(self, sums: list[ir.Value], row: ir.Value) -> list[ir.Value]:
         """Add the residual, activate, and set the pads to zero."""
         e = self.e
-        if self.spec.residual:
+        if self.code.residual:
             added = e.add(self.residual, e.builder.sext(e.load(row, I32, 12), I64))
             sums = [e.builder.fadd(r, e.load(added, e.vector, self._at(t))) for t, r in enumerate(sums)]
-        sums = [e.activate(r, self.spec.activation) for r in sums]
+        sums = [e.activate(r, self.code.activation) for r in sums]
         return [e.keep(r, e.load(self.mask, e.mask, self._at(t))) for t, r in enumerate(sums)]
 
     def _at(self, vector: int) -> int:
-        return 4 * self.spec.lanes * vector
+        return 4 * self.code.lanes * vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +250,7 @@ def arrange(
             # In the blocks between, sums neither begin nor end: filters without weights have nothing to do.
             active = members if b in (0, blocks - 1) else members[counts[members, b] > 0]
             active = active[np.argsort(counts[active, b], kind="stable")]
-            table[g, b] = 16 * done, 16 * (done + len(active)), 8 * pairs
+            table[g, b] = _ROW * done, _ROW * (done + len(active)), 8 * pairs
             part = np.empty((len(active), 4), np.int32)
             part[:, 0] = counts[active, b]
             part[:, 1] = active * output_plane
@@ -233,6 +267,7 @@ def arrange(
     stream = np.empty((len(flat), 2), np.int32)
     stream[:, 0] = (offsets[tap] if shift is None else offsets[tap] + shift[filters])[order]
     stream[:, 1] = weight.reshape(-1)[flat[order]].view(np.int32)
+    rows.append(np.zeros((1, 4), np.int32))  # is read, as the one that follows, but not used
     return Stream(stream, np.concatenate(rows), table)
 
 

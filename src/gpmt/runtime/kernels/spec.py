@@ -10,8 +10,15 @@ from typing import ClassVar, Protocol
 from gpmt.runtime import target
 
 
+class Code(Protocol):
+    """All that machine code depends on; frozen, so equal ones are the same code."""
+
+    def emit(self) -> str:
+        """Return the LLVM IR of `void kernel(int64* args, int64 item)`."""
+
+
 class Spec(Protocol):
-    """All that a kernel is made for; frozen, so equal specs are the same code.
+    """A step's way through a kernel.
 
     Attributes:
         ARGS: what the kernel's arguments are, in their order.
@@ -23,13 +30,14 @@ class Spec(Protocol):
     def items(self) -> int:
         """Pieces of work, which threads may do in any order."""
 
-    def emit(self) -> str:
-        """Return the LLVM IR of `void kernel(int64* args, int64 item)`."""
-
 
 def load(spec: Spec) -> int:
-    """Return the address of a kernel's code; from the disk if this version has made it before."""
-    return target.load(f"{sources()} {spec!r}", make=spec.emit)
+    """Return the address of a kernel's code; from the disk if this version has made it before.
+
+    A spec is its own code, unless it has an attribute `code` that says what its machine code depends on.
+    """
+    code: Code = getattr(spec, "code", spec)
+    return target.load(f"{sources()} {code!r}", make=code.emit)
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from llvmlite import ir
 
@@ -14,7 +15,7 @@ WORK = 32768  # numbers that an item should go through, at most: some microsecon
 LEAST = 4096  # and at least
 PARTS = 32  # how many items there should be before they get smaller than WORK
 
-Index = ir.Value
+Index: TypeAlias = ir.Value
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,16 @@ def most(e: Emitter, left: Index, right: Index) -> Index:
 
 
 def stepped(
-    e: Emitter, start: Index | int, stop: Index | int, total: int, step: int, body: Callable[[Index, int], None]
+    e: Emitter,
+    start: Index | int,
+    stop: Index | int,
+    total: int,
+    step: int,
+    body: Callable[[Index, int], None],
 ) -> None:
-    """Write a body for steps of `step` from start (a multiple of it) to stop, and once more for the rest of the total.
+    """Write a body for steps of `step` from start (a multiple of it) to stop, and once more for the rest.
 
-    The body takes where it begins and how much it does, `step` or what `total` leaves over.
+    The body takes where it begins and how much it does: `step`, or what `total` leaves over.
     """
     whole = total - total % step
     start = constant(start) if isinstance(start, int) else start
@@ -121,7 +127,13 @@ class Piece:
 
 
 def along(
-    e: Emitter, width: int, pitch: int, body: Callable[[Piece], None], *, whole: int | None = None, unroll: int = 4
+    e: Emitter,
+    width: int,
+    pitch: int,
+    body: Callable[[Piece], None],
+    *,
+    whole: int | None = None,
+    unroll: int = 4,
 ) -> None:
     """Write a body for every vector of a row of `width` pixels and `pitch` numbers.
 

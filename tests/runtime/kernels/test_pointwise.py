@@ -1,0 +1,81 @@
+"""Scale and shift, and addition, against PyTorch in double precision."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.runtime.kernels.guarded import Buffer, copied, run
+
+from gpmt.runtime.graph import IDENTITY, RELU, Activation
+from gpmt.runtime.kernels.pointwise import Add, Affine
+from gpmt.runtime.layout import Planes
+
+FUNCTIONS = {
+    IDENTITY: lambda x: x,
+    RELU: F.relu,
+    Activation("clamp", 0.5, 1.0): lambda x: x.clamp(0.5, 1.0),
+    Activation("silu"): F.silu,
+    Activation("hardswish"): F.hardswish,
+    Activation("sigmoid"): torch.sigmoid,
+}
+few = settings(max_examples=12, deadline=None)
+common = (
+    st.sampled_from([4, 8, 16]), st.sampled_from(["start", "end"]), st.sampled_from([*FUNCTIONS]), st.integers(1, 3),
+    st.integers(1, 5), st.integers(1, 40), st.integers(1, 40), st.lists(st.integers(0, 9), min_size=3, max_size=3),
+    st.booleans(),
+)  # fmt: skip
+
+
+def layouts(images, channels, height, width, pads, same):
+    return [Planes(images, channels, height, width, width + pads[0 if same else i], 3 * i) for i in range(3)]
+
+
+def numbers(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def mask(layout, side):
+    return copied(layout.mask(-(-layout.cover // 16) * 16), side)
+
+
+@few
+@given(*common)
+def test_affine(lanes, side, activation, images, channels, height, width, pads, same):
+    source, output, _ = layouts(images, channels, height, width, pads, same)
+    values, scale, shift = (
+        numbers(1, images, channels, height, width),
+        numbers(2, channels),
+        numbers(3, channels),
+    )
+    exact = torch.from_numpy(values.astype(np.float64) * scale[:, None, None] + shift[:, None, None])
+    result = Buffer(output, at=side)
+    args = {"input": Buffer(source, values, side), "output": result, "mask": mask(output, side)}
+    spec = Affine(lanes, source, output, activation)
+    run(
+        spec, args | {"scale": copied(scale, side), "shift": copied(shift, side)}, reversed(range(spec.items))
+    )
+    result.check(FUNCTIONS[activation](exact).float().numpy())
+
+
+@few
+@given(*common)
+def test_add(lanes, side, activation, images, channels, height, width, pads, same):
+    left, right, output = layouts(images, channels, height, width, pads, same)
+    one, other = (numbers(seed, images, channels, height, width) for seed in (1, 2))
+    exact = torch.from_numpy(one.astype(np.float64) + other)
+    result = Buffer(output, at=side)
+    args = {"left": Buffer(left, one, side), "right": Buffer(right, other, side), "mask": mask(output, side)}
+    run(Add(lanes, left, right, output, activation), {"output": result, **args})
+    result.check(FUNCTIONS[activation](exact).float().numpy())
+
+
+def test_large_planes_are_cut():
+    layout = Planes(1, 2, 250, 250, 251, 0)
+    spec = Add(8, layout, layout, layout)
+    assert spec.items > 8
+    values = numbers(0, 1, 2, 250, 250)
+    result, same = Buffer(layout), Buffer(layout, values)
+    args = {"left": same, "right": same, "output": result, "mask": mask(layout, "end")}
+    run(spec, args, reversed(range(spec.items)))
+    result.check(2 * values, tolerance=0)
