@@ -20,6 +20,7 @@ ORDER = [
     "pruner",
     "integrations",
     "formats",
+    "runtime",
     "verification",
     "macs",
     "report",

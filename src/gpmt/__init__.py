@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gpmt.formats.sparse.writer import SparseSize, save_sparse
     from gpmt.prune import Plan, plan, prune_
     from gpmt.pruner import Pruner
+    from gpmt.runtime.program import Program, compile
     from gpmt.verification import Verification, verify
 
 # Names are imported when first used, so that `gpmt --help` does not wait for PyTorch.
@@ -23,10 +24,12 @@ _HOME = {
     "Masks": "gpmt.core.masks",
     "OneShot": "gpmt.core.schedule",
     "Plan": "gpmt.prune",
+    "Program": "gpmt.runtime.program",
     "Pruner": "gpmt.pruner",
     "SparseFile": "gpmt.formats.sparse.reader",
     "SparseSize": "gpmt.formats.sparse.writer",
     "Verification": "gpmt.verification",
+    "compile": "gpmt.runtime.program",
     "find_scope": "gpmt.core.scope",
     "load": "gpmt.formats.load",
     "load_sparse": "gpmt.formats.sparse.reader",
@@ -43,10 +46,12 @@ __all__ = [
     "Masks",
     "OneShot",
     "Plan",
+    "Program",
     "Pruner",
     "SparseFile",
     "SparseSize",
     "Verification",
+    "compile",
     "find_scope",
     "load",
     "load_sparse",

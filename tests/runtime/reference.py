@@ -28,14 +28,16 @@ def run(graph: Graph, inputs, *, double=False):
     assert len(inputs) == len(graph.inputs)
     values = {}
 
+    def native(dtype):
+        return torch.float64 if double and dtype == torch.float32 else dtype
+
     def put(name, tensor):
         assert name not in values, f"{name} is made twice"
         value = graph.values[name]
         assert tuple(tensor.shape) == value.shape, (name, tensor.shape, value.shape)
-        kind = torch.float32 if tensor.dtype == torch.float64 else tensor.dtype
-        assert kind == value.dtype, (name, tensor.dtype, value.dtype)
+        assert tensor.dtype in (value.dtype, native(value.dtype)), (name, tensor.dtype, value.dtype)
         assert value.name == name
-        values[name] = tensor.double() if double and tensor.is_floating_point() else tensor
+        values[name] = tensor.to(native(value.dtype))
 
     with torch.no_grad():
         for name, tensor in [*zip(graph.inputs, inputs, strict=True), *graph.constants.items()]:
@@ -60,7 +62,7 @@ def activate(tensor, activation: Activation):
 
 def _run(graph, operator, given):
     if isinstance(operator, Fallback):
-        made = operator.run(*[t.float() if t.dtype == torch.float64 else t for t in given])
+        made = operator.run(*[t.to(graph.values[n].dtype) for t, n in zip(given, reads(operator), strict=True)])
         assert isinstance(made, tuple)
         return made
     first, shape = given[0], graph.values[operator.output].shape

@@ -126,6 +126,12 @@ def _add(sign: int) -> Handler:
     return handle
 
 
+def _subtract_from(b: Builder, a: Arguments, result: Tensor) -> None:
+    if a["alpha"] != 1:
+        raise Leave("one side is scaled")
+    _add(-1)(b, {"self": a["other"], "other": a["self"]}, result)
+
+
 def _multiply(b: Builder, a: Arguments, result: Tensor) -> None:
     for source, factor in ((a["self"], a["other"]), (a["other"], a["self"])):
         if _per_channel(b, factor, result):
@@ -259,5 +265,6 @@ HANDLERS: dict[str, Handler] = {
     "matmul": _matmul,
     "mm": _matmul,
     "mul": _multiply,
+    "rsub": _subtract_from,
     "sub": _add(-1),
 }

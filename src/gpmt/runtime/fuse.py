@@ -136,19 +136,14 @@ class _Fuser:
             self._same(affine.output, affine.input)
             return True
         before = self._single(affine.input)
-        joined: Operator | None = None
-        if not isinstance(before, Affine | Conv | Linear | Add) or before.activation != IDENTITY:
+        if not isinstance(before, Affine | Conv | Linear | Add):
             return False
-        if plain:
-            joined = replace(before, output=affine.output, activation=affine.activation)
-        elif isinstance(before, Add) or not _finite(affine):
-            return False
-        elif isinstance(before, Affine):
+        if plain and (both := _one_after_another(before.activation, affine.activation)):
+            self._replace(before, replace(before, output=affine.output, activation=both))
+        elif isinstance(before, Affine) and (together := _composed(before, affine)):
             self.made[self.maker.pop(affine.input)] = None
-            scale, shift = before.scale * affine.scale, _shifted(before.shift, affine)
-            self.put(replace(affine, input=before.input, scale=scale, shift=shift))
-            return True
-        elif _by_output(before, self.values[affine.input]):
+            self.put(together)
+        elif isinstance(before, Conv | Linear) and self._takes(before, affine):
             # The product of two float32 in float32 is that in float64, rounded once.
             form = (-1,) + (1,) * (before.weight.ndim - 1)
             joined = replace(
@@ -158,10 +153,19 @@ class _Fuser:
                 bias=_shifted(before.bias, affine),
                 activation=affine.activation,
             )
-        if joined is None:
+            self._replace(before, joined)
+        else:
             return False
-        self._replace(before, joined)
         return True
+
+    def _takes(self, before: Conv | Linear, affine: Affine) -> bool:
+        """Whether weights can take an affine map: the channels are their outputs, and zeros stay zeros."""
+        if isinstance(before, Conv):
+            by_output = before.residual is None
+        else:
+            by_output = len(self.values[before.output].shape) == 2
+        finite = np.isfinite(affine.scale).all() and np.isfinite(affine.shift).all()
+        return by_output and bool(finite) and before.activation == IDENTITY
 
     def _add(self, add: Add) -> bool:
         """Give the sum to the convolution that is executed last, or to the other one if only that can take it."""
@@ -293,19 +297,33 @@ def _product(one: Conv | Pool, other: Conv | Pool) -> Pair:
     return one.stride[0] * other.stride[0], one.stride[1] * other.stride[1]
 
 
-def _by_output(operator: Conv | Linear, value: Value) -> bool:
-    """Whether the channels of an affine map behind it are its outputs, so that its weights can take them."""
-    return operator.residual is None if isinstance(operator, Conv) else len(value.shape) == 2
-
-
 def _is_plain(affine: Affine) -> bool:
     """Whether it is its activation only."""
     return bool(np.all(affine.scale == 1) and np.all(affine.shift == 0))
 
 
-def _finite(affine: Affine) -> bool:
-    """Whether zero weights stay zero when it is multiplied into them."""
-    return bool(np.isfinite(affine.scale).all() and np.isfinite(affine.shift).all())
+def _one_after_another(first: Activation, then: Activation) -> Activation | None:
+    """Return the activation that does both, if there is one."""
+    if first == IDENTITY:
+        return then
+    if (first.kind, then.kind) != ("clamp", "clamp"):
+        return None
+    return Activation("clamp", *(min(max(bound, then.low), then.high) for bound in (first.low, first.high)))
+
+
+def _composed(first: Affine, then: Affine) -> Affine | None:
+    """Return the affine map that does both, if there is one; bounds are scaled where all channels have the same."""
+    scale, shift = first.scale * then.scale, _shifted(first.shift, then)
+    if first.activation == IDENTITY:
+        return replace(then, input=first.input, scale=scale, shift=shift)
+    factor, offset = then.scale[0], then.shift[0]
+    one = np.all(then.scale == factor) and np.all(then.shift == offset)
+    if first.activation.kind != "clamp" or then.activation != IDENTITY or not one or not factor > 0:
+        return None
+    bounds = (
+        float(np.float32(bound * factor + offset)) for bound in (first.activation.low, first.activation.high)
+    )
+    return Affine(first.input, then.output, scale, shift, Activation("clamp", *bounds))
 
 
 def _shifted(bias: Floats, affine: Affine) -> Floats:

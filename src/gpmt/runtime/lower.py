@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from gpmt.runtime.convolution import Array, Candidate, Layer, candidates
+from gpmt.runtime.convolution import Array, Candidate, Layer, candidates, mask
 from gpmt.runtime.graph import (
     Add,
     Affine,
@@ -29,7 +28,8 @@ from gpmt.runtime.graph import (
     Pool,
     Reshape,
 )
-from gpmt.runtime.kernels import pool
+from gpmt.runtime.kernels import pointwise, pool
+from gpmt.runtime.kernels.depthwise import Depthwise, pack_weights
 from gpmt.runtime.kernels.pack import ExportImages, ImportImages, Phases, copy_planes
 from gpmt.runtime.kernels.spec import Spec
 from gpmt.runtime.kernels.vectors import ExportVectors, Flatten, ImportVectors
@@ -172,12 +172,12 @@ class _Lowering:
 
     def _native(
         self, label: str, places: dict[str, str], tensors: dict[str, str],
-        spec: Callable[[Layouts], Spec], arrays: Mapping[str, Array] = MappingProxyType({}), **more: Any,
+        spec: Callable[[Layouts], Spec], arrays: Callable[[Layouts], dict[str, Array]] = lambda _: {}, **more: Any,
     ) -> None:  # fmt: skip
-        """Add a step that one kernel can do, made for the layouts of its places."""
+        """Add a step that one kernel can do, made, as its constant arrays are, for the layouts of its places."""
 
         def candidates(layouts: Layouts) -> list[Candidate]:
-            return [Candidate(spec(layouts), 0.0, lambda: dict(arrays))]
+            return [Candidate(spec(layouts), 0.0, lambda: arrays(layouts))]
 
         self._step(label, places, tensors, candidates, **more)
 
@@ -210,7 +210,7 @@ class _Lowering:
                 self._native(
                     "scale", {"input": source, "output": output}, {},
                     lambda p: pointwise.Affine(self.lanes, p["input"], p["output"], operator.activation),
-                    {"scale": operator.scale, "shift": operator.shift},
+                    lambda p: {"scale": operator.scale, "shift": operator.shift, "mask": mask(p["output"])},
                 )  # fmt: skip
             case Add():
                 left = self._native_form(operator.left)
@@ -219,6 +219,7 @@ class _Lowering:
                 self._native(
                     "add", {"left": left, "right": right, "output": output}, {},
                     lambda p: pointwise.Add(self.lanes, p["left"], p["right"], p["output"], operator.activation),
+                    lambda p: {"mask": mask(p["output"])},
                 )  # fmt: skip
             case Concat():
                 self._concat(operator)
@@ -325,7 +326,15 @@ class _Lowering:
             self.grids.join(residual, output)
         self.grids.need(source, **windows.needs(phases=False))
         places = {"input": source, "output": output} | ({"residual": residual} if residual else {})
-        self._native(label + " depthwise", places, {}, simple.depthwise(op), **more)
+        self._native(
+            label + " depthwise", places, {},
+            lambda p: Depthwise(
+                self.lanes, p["input"], p["output"], (op.weight.shape[2], op.weight.shape[3]),
+                op.stride, op.padding[:2], op.dilation, p.get("residual"), op.activation,
+            ),
+            lambda p: {"weights": pack_weights(op.weight, op.bias), "mask": mask(p["output"])},
+            **more,
+        )  # fmt: skip
 
     def _linear(self, op: Linear) -> None:
         rows = int(np.prod(self.graph.values[op.output].shape)) // len(op.weight)

@@ -20,7 +20,7 @@ FUNCTIONS = {
     Activation("sigmoid"): torch.sigmoid,
 }
 lanes = st.sampled_from([4, 8, 16])
-few = settings(max_examples=16, deadline=None)
+few = settings(max_examples=12, deadline=None)
 
 
 def convolution(seed, source, size, kernel, stride, padding, dilation, added, activation):

@@ -13,7 +13,7 @@ from gpmt.runtime.layout import Planes
 
 sides = st.sampled_from(["start", "end"])
 lanes = st.sampled_from([4, 8, 16])
-few = settings(max_examples=16, deadline=None)
+few = settings(max_examples=12, deadline=None)
 
 
 def numbers(*shape):

@@ -70,7 +70,7 @@ class Depthwise:
     @property
     def _cut(self) -> Cut:
         # A multiply-add is less work than a number to copy.
-        row = self.output.pitch * max(1, self.kernel[0] * self.kernel[1] // 6)
+        row = self.output.pitch * max(1, self.kernel[0] * self.kernel[1] // 2)
         together = self.output.height if self.line else self._together
         return Cut.of(self.output.images, self.input.channels, self.output.height, row, rows_by=together)
 

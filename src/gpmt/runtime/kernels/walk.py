@@ -11,9 +11,9 @@ from llvmlite import ir
 from gpmt.runtime.kernels.emit import Emitter, constant
 from gpmt.runtime.kernels.shuffle import keep_first, store_first
 
-WORK = 32768  # numbers that an item should go through, at most: some microseconds
-LEAST = 4096  # and at least
-PARTS = 32  # how many items there should be before they get smaller than WORK
+WORK = 65536  # numbers that an item should go through, at most: some microseconds
+LEAST = 16384  # and at least
+PARTS = 64  # how many items there should be before they get smaller than WORK
 
 Index: TypeAlias = ir.Value
 

@@ -1,0 +1,83 @@
+"""What tests of the runtime share: networks from a function, random batch-norm statistics, comparison with eager."""
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from gpmt.runtime.capture import capture
+from gpmt.runtime.fuse import fuse
+from gpmt.runtime.graph import Fallback
+from tests.runtime.reference import run
+
+
+class Lambda(nn.Module):
+    """A function of tensors as a network; modules and tensors by name become its parts."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            if isinstance(part, nn.Module):
+                setattr(self, name, part)
+            else:
+                self.register_buffer(name, part)
+
+    def forward(self, *inputs):
+        return self.function(self, *inputs)
+
+
+def scramble(network, seed=0):
+    """Give batch-norms statistics and weights of their own, so that folding them is really tested."""
+    generator = torch.Generator().manual_seed(seed)
+    for part in network.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is not None:
+            with torch.no_grad():
+                part.running_mean.normal_(0, 0.1, generator=generator)
+                part.running_var.uniform_(0.5, 1.5, generator=generator)
+                if part.affine:
+                    part.weight.uniform_(0.5, 1.5, generator=generator)
+                    part.bias.normal_(0, 0.1, generator=generator)
+    return network.eval()
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def kinds(graph):
+    """Return how many operators of each kind there are; those on PyTorch under their targets."""
+    counts = {}
+    for operator in graph.operators:
+        name = operator.target if isinstance(operator, Fallback) else type(operator).__name__
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def check(network, *inputs, fused=None, captured=None, tolerance=1e-5):
+    """Compare a network, captured and fused, with itself; return its fused graph.
+
+    Args:
+        captured, fused: the operators to expect, as `kinds` has them.
+        tolerance: of the largest output.
+    """
+    with torch.no_grad():
+        expected = tree_leaves(network(*[tensor.clone() for tensor in inputs]))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    whole = capture(network, inputs)
+    if captured is not None:
+        assert kinds(whole.graph) == captured
+    small = fuse(whole.graph)
+    for graph in (whole.graph, small):
+        results = tree_leaves(whole.rebuild(run(graph, list(inputs))))
+        assert len(results) == len(expected)
+        for result, right in zip(results, expected, strict=True):
+            if isinstance(right, torch.Tensor):
+                assert (result.shape, result.dtype) == (right.shape, right.dtype)
+                error = (result.double() - right.double()).abs().max() if right.numel() else 0
+                assert error <= tolerance * max(1, right.double().abs().max() if right.numel() else 0), kinds(graph)
+            else:
+                assert result == right
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    if fused is not None:
+        assert kinds(small) == fused
+    return small
