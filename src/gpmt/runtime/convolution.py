@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gpmt.runtime.graph import Activation, Floats
 from gpmt.runtime.kernels import dense, sparse
 from gpmt.runtime.kernels.dense import DenseConv
+from gpmt.runtime.kernels.gemv import Gemv
 from gpmt.runtime.kernels.sparse import SparseConv
 from gpmt.runtime.kernels.spec import Spec
 from gpmt.runtime.kernels.tiles import Tiles
@@ -70,7 +71,7 @@ class Candidate:
 
 def candidates(layer: Layer, target: Target, threads: int) -> list[Candidate]:
     """Return the ways to compute a layer, the most promising first."""
-    found = [*_sparse(layer, target, threads), *_dense(layer, target, threads)]
+    found = [*_sparse(layer, target, threads), *_dense(layer, target, threads), *_gemv(layer, target)]
     return sorted(found, key=lambda candidate: candidate.cycles)
 
 
@@ -145,6 +146,21 @@ def _dense(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
             layer.residual is not None, layer.activation,
         )  # fmt: skip
         yield Candidate(spec, cycles, partial(_packed, layer, spec))
+
+
+def _gemv(layer: Layer, target: Target) -> Iterator[Candidate]:
+    filters, features = layer.weight.shape
+    linear = layer.input.images == layer.input.height == layer.output.height == 1 and layer.shift is None
+    # Filters in the lanes: for so few samples that they would not fill a vector.
+    if linear and layer.residual is None and layer.input.width <= 4 and features == layer.input.channels:
+        spec = Gemv(target.lanes, layer.input, layer.output, activation=layer.activation)
+        # The weights are read once, from memory.
+        yield Candidate(spec, filters * features * 0.4, partial(_blocked, layer, spec))
+
+
+def _blocked(layer: Layer, spec: Gemv) -> dict[str, Array]:
+    weights, bias = spec.pack_weights(layer.weight, layer.bias)
+    return {"weights": weights, "bias": bias}
 
 
 def _packed(layer: Layer, spec: DenseConv) -> dict[str, Array]:

@@ -1,7 +1,7 @@
 """Vectors in and out: rows of a tensor to planes of features and back, in squares that are transposed in registers.
 
 A vectors layout is Planes(images=1, channels=features, height=1, width=samples): one plane for each feature.
-An item has one cache line of samples and some of the features.
+An item has some lines (of the cache) of samples and some of the features.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from gpmt.runtime.layout import LINE, Planes
 
 
 def _cut(samples: int, features: int) -> Cut:
-    """Return the items: lines of samples are images here, features are channels."""
-    return Cut.of(-(-samples // LINE), features, 1, LINE, by=LINE)
+    """Return the items: features are channels here, lines of samples are rows."""
+    return Cut.of(1, features, -(-samples // LINE), LINE, by=LINE)
 
 
 def _lines(e: Emitter, line: Index, samples: int, body: Callable[[Index, int], None]) -> None:
@@ -55,7 +55,7 @@ class ImportVectors:
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes)
-        line, start, stop, _, _ = self._cut.of_item(e)
+        _, start, stop, first, last = self._cut.of_item(e)
         step, plane = e.arg(2), 4 * self.output.plane
 
         def square(sample: Index, samples: int, feature: Index, features: int) -> None:
@@ -73,7 +73,8 @@ class ImportVectors:
                 lambda feature, features: square(sample, samples, feature, features),
             )  # fmt: skip
 
-        _lines(e, line, self.output.width, squares)
+        with e.loop(first, last) as line:
+            _lines(e, line, self.output.width, squares)
         return e.text()
 
 
@@ -161,7 +162,7 @@ class ExportVectors:
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes)
-        line, start, stop, _, _ = self._cut.of_item(e)
+        _, start, stop, first, last = self._cut.of_item(e)
         plane, step = 4 * self.input.plane, 4 * self.input.channels
 
         def square(sample: Index, samples: int, feature: Index, features: int) -> None:
@@ -178,5 +179,6 @@ class ExportVectors:
                 lambda feature, features: square(sample, samples, feature, features),
             )  # fmt: skip
 
-        _lines(e, line, self.input.width, squares)
+        with e.loop(first, last) as line:
+            _lines(e, line, self.input.width, squares)
         return e.text()
