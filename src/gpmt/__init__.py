@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gpmt.prune import Plan, plan, prune_
     from gpmt.pruner import Pruner
     from gpmt.runtime.program import Program, compile
+    from gpmt.runtime.store import load_program
     from gpmt.verification import Verification, verify
 
 # Names are imported when first used, so that `gpmt --help` does not wait for PyTorch.
@@ -32,6 +33,7 @@ _HOME = {
     "compile": "gpmt.runtime.program",
     "find_scope": "gpmt.core.scope",
     "load": "gpmt.formats.load",
+    "load_program": "gpmt.runtime.store",
     "load_sparse": "gpmt.formats.sparse.reader",
     "plan": "gpmt.prune",
     "prune_": "gpmt.prune",
@@ -54,6 +56,7 @@ __all__ = [
     "compile",
     "find_scope",
     "load",
+    "load_program",
     "load_sparse",
     "plan",
     "prune_",

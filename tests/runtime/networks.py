@@ -1,13 +1,13 @@
 """What tests of the runtime share: networks from a function, random batch-norm statistics, comparison with eager."""
 
 import torch
+from tests.runtime.reference import run
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from gpmt.runtime.capture import capture
 from gpmt.runtime.fuse import fuse
 from gpmt.runtime.graph import Fallback
-from tests.runtime.reference import run
 
 
 class Lambda(nn.Module):
@@ -74,7 +74,9 @@ def check(network, *inputs, fused=None, captured=None, tolerance=1e-5):
             if isinstance(right, torch.Tensor):
                 assert (result.shape, result.dtype) == (right.shape, right.dtype)
                 error = (result.double() - right.double()).abs().max() if right.numel() else 0
-                assert error <= tolerance * max(1, right.double().abs().max() if right.numel() else 0), kinds(graph)
+                assert error <= tolerance * max(1, right.double().abs().max() if right.numel() else 0), kinds(
+                    graph
+                )
             else:
                 assert result == right
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

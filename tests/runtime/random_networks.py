@@ -2,10 +2,9 @@
 
 import torch
 from hypothesis import strategies as st
+from tests.runtime.networks import noise
 from torch import nn
 from torch.nn import functional as F
-
-from tests.runtime.networks import noise
 
 SMALL = st.integers(1, 9)
 ACTIVATIONS = {
@@ -264,3 +263,12 @@ class _Builder:
 def more(inputs, batch, seed=0):
     """Return other inputs of another batch."""
     return [noise(batch, *tensor.shape[1:], seed=seed + i) for i, tensor in enumerate(inputs)]
+
+
+def exact(network, inputs):
+    """Return what the network gives in float64; its weights are afterwards the same float32 numbers."""
+    with torch.no_grad():
+        try:
+            return network.double()(*[tensor.double() for tensor in inputs])
+        finally:
+            network.float()

@@ -62,7 +62,9 @@ def activate(tensor, activation: Activation):
 
 def _run(graph, operator, given):
     if isinstance(operator, Fallback):
-        made = operator.run(*[t.to(graph.values[n].dtype) for t, n in zip(given, reads(operator), strict=True)])
+        made = operator.run(
+            *[t.to(graph.values[n].dtype) for t, n in zip(given, reads(operator), strict=True)]
+        )
         assert isinstance(made, tuple)
         return made
     first, shape = given[0], graph.values[operator.output].shape

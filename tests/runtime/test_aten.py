@@ -4,12 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runtime.networks import Lambda, check, kinds, noise, scramble
 from torch import nn
 from torch.nn import functional as F
 
 from gpmt.runtime.capture import capture
 from gpmt.runtime.graph import Fallback
-from tests.runtime.networks import Lambda, check, kinds, noise, scramble
 
 IMAGE = noise(2, 4, 7, 6)
 
@@ -56,12 +56,20 @@ def test_convolutions(make):
         (lambda: Lambda(lambda s, x: torch.cat([x, x], 2)), (2, 4, 7, 6), "not along the channels"),
         (lambda: Lambda(lambda s, x: x.mean((1, 2))), (2, 4, 7, 6), "not over height and width"),
         (lambda: Lambda(lambda s, x: x.transpose(1, 2)), (2, 4, 7, 6), "moves numbers"),
-        (lambda: Lambda(lambda s, x: F.pad(x, (1, 1, 1, 1), value=2.0)), (2, 4, 7, 6), "cannot pad by itself"),
+        (
+            lambda: Lambda(lambda s, x: F.pad(x, (1, 1, 1, 1), value=2.0)),
+            (2, 4, 7, 6),
+            "cannot pad by itself",
+        ),
         (lambda: Lambda(lambda s, x: F.pad(x, (1, 1, 1, 1), mode="reflect")), (2, 4, 7, 6), "not zeros"),
         (lambda: Lambda(lambda s, x: x.to(torch.int32)), (2, 4, 7, 6), "changes shape or type"),
         (lambda: Lambda(lambda s, x: x.clamp(x - 1, x + 1)), (2, 4, 7, 6), "no numbers"),
         (lambda: Lambda(lambda s, x: F.linear(x, x[:2])), (3, 5), "its weight is computed"),
-        (lambda: Lambda(lambda s, x: torch.addmm(s.b, x, s.w, beta=2), b=noise(4), w=noise(5, 4)), (3, 5), "scaled"),
+        (
+            lambda: Lambda(lambda s, x: torch.addmm(s.b, x, s.w, beta=2), b=noise(4), w=noise(5, 4)),
+            (3, 5),
+            "scaled",
+        ),
         (lambda: nn.Linear(5, 2), (5,), "not a batch"),
     ],
 )

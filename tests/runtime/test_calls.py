@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from tests.runtime.networks import Lambda, noise
+from tests.runtime.reference import run
 from torch import nn
 
 from gpmt.errors import RuntimeProgramError
@@ -11,8 +13,6 @@ from gpmt.runtime.calls import Calls, Ref, Step, fallback, restore_fallback
 from gpmt.runtime.capture import capture
 from gpmt.runtime.fuse import fuse
 from gpmt.runtime.graph import Fallback
-from tests.runtime.networks import Lambda, noise
-from tests.runtime.reference import run
 
 aten = torch.ops.aten
 
@@ -50,7 +50,10 @@ def test_round_trip():
 
 def test_results_share_no_memory_with_arguments():
     x = noise(2, 3)
-    steps = [Step(aten.t.default, (Ref("x"),), {}, ("y",)), Step(aten.view.default, (Ref("x"), [6]), {}, ("z",))]
+    steps = [
+        Step(aten.t.default, (Ref("x"),), {}, ("y",)),
+        Step(aten.view.default, (Ref("x"), [6]), {}, ("z",)),
+    ]
     for result in Calls(steps, ["x"], ["y", "z", "x"])(x):
         assert result.untyped_storage().data_ptr() != x.untyped_storage().data_ptr()
         assert result.is_contiguous()
@@ -87,7 +90,9 @@ def test_own_operators_are_not_stored():
     ],
 )
 def test_only_public_operators_come_from_a_file(name):
-    with pytest.raises(RuntimeProgramError, match="only public operators of aten, prims, torchvision may be called"):
+    with pytest.raises(
+        RuntimeProgramError, match="only public operators of aten, prims, torchvision may be called"
+    ):
         restore_fallback(stored([name, [], {}, ["y"]]))
 
 

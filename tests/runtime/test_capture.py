@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from tests.runtime.networks import Lambda, check, kinds, noise, scramble
+from tests.runtime.reference import run
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
 from gpmt.errors import RuntimeProgramError
+from gpmt.runtime.aten import translate
 from gpmt.runtime.capture import capture
 from gpmt.runtime.fuse import fuse
 from gpmt.runtime.graph import Fallback, Linear
-from tests.runtime.networks import Lambda, check, kinds, noise, scramble
-from tests.runtime.reference import run
+from gpmt.runtime.record import record
 
 IMAGE = noise(2, 4, 6, 6)
 
@@ -129,7 +131,9 @@ def test_writing_in_place(function):
 
 
 def test_dropout_in_place_vanishes():
-    check(nn.Sequential(nn.Conv2d(4, 3, 1), nn.Dropout(0.5, inplace=True)).eval(), IMAGE, captured={"Conv": 1})
+    check(
+        nn.Sequential(nn.Conv2d(4, 3, 1), nn.Dropout(0.5, inplace=True)).eval(), IMAGE, captured={"Conv": 1}
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,7 +181,7 @@ def test_computed_weights_are_constants():
     masked = Lambda(lambda s, x: F.linear(x, s.w * s.m), w=noise(2, 3), m=torch.tensor([1.0, 0, 1]))
     network = nn.Sequential(normed, pruned, nn.AdaptiveAvgPool2d(1), nn.Flatten(), masked)
     graph = check(network.eval(), IMAGE, fused={"Conv": 2, "GlobalMean": 1, "Linear": 1})
-    names = [operator.name for operator in graph.operators]
+    names = [getattr(operator, "name", "") for operator in graph.operators]
     assert names[1] == "1.weight_orig"
     assert names[0].startswith("0.parametrizations.weight.")
     assert (graph.operators[-1].weight[:, 1] == 0).all()
@@ -187,16 +191,22 @@ def test_computed_weights_are_constants():
 def test_shared_and_unregistered_weights():
     conv = nn.Conv2d(4, 4, 1)
     loose = noise(4, 4)
-    network = Lambda(
-        lambda s, x: F.linear(s.again(s.conv(x)).mean((2, 3)), loose), conv=conv, again=conv
-    )
+    network = Lambda(lambda s, x: F.linear(s.again(s.conv(x)).mean((2, 3)), loose), conv=conv, again=conv)
     graph = check(network, IMAGE, fused={"Conv": 2, "GlobalMean": 1, "Linear": 1})
-    assert [getattr(operator, "name", "") for operator in graph.operators] == ["conv.weight", "conv.weight", "", ""]
+    assert [getattr(operator, "name", "") for operator in graph.operators] == [
+        "conv.weight",
+        "conv.weight",
+        "",
+        "",
+    ]
     assert graph.operators[-1].weight.ctypes.data == loose.data_ptr()
 
 
 def test_inputs_and_outputs_that_coincide():
-    graph = check(Lambda(lambda s, x, y, z: (x, x, s.c, {"z": z.detach(), "c": s.c * 2}), c=noise(3)), *map(noise, (2, 3, 4)))
+    graph = check(
+        Lambda(lambda s, x, y, z: (x, x, s.c, {"z": z.detach(), "c": s.c * 2}), c=noise(3)),
+        *map(noise, (2, 3, 4)),
+    )
     assert graph.operators == []
     assert graph.inputs == ["inputs_0", "inputs_1", "inputs_2"]
 
@@ -253,27 +263,51 @@ class Unregistered:
     tensor: torch.Tensor
 
 
-def double(value):
-    return nn.Linear(3, 2).to(value)
-
-
 @pytest.mark.parametrize(
     ("network", "example", "text"),
     [
-        (nn.Linear(3, 2).half(), noise(2, 3), "weight is float16, but the runtime computes in float32; convert the network with .float()"),
+        (
+            nn.Linear(3, 2).half(),
+            noise(2, 3),
+            "weight is float16, but the runtime computes in float32; convert the network with .float()",
+        ),
         (nn.Linear(3, 2).bfloat16(), noise(2, 3), "weight is bfloat16, but"),
         (nn.Linear(3, 2).double(), noise(2, 3).double(), "input 0 of the example is float64, but"),
-        (nn.Linear(3, 2), noise(2, 3).half(), "input 0 of the example is float16, but the runtime computes in float32; convert it with .float()"),
-        (nn.Linear(3, 2, device="meta"), noise(2, 3), "weight is on the meta device and has no numbers; load its weights"),
-        (nn.Linear(3, 2), 3, "the example is of type int, but must be a tensor, a tuple of tensors, or a dict"),
+        (
+            nn.Linear(3, 2),
+            noise(2, 3).half(),
+            "input 0 of the example is float16, but the runtime computes in float32; convert it with .float()",
+        ),
+        (
+            nn.Linear(3, 2, device="meta"),
+            noise(2, 3),
+            "weight is on the meta device and has no numbers; load its weights",
+        ),
+        (
+            nn.Linear(3, 2),
+            3,
+            "the example is of type int, but must be a tensor, a tuple of tensors, or a dict",
+        ),
         (nn.Linear(3, 2), (noise(2, 3), "x"), "input 1 of the example is no dense tensor"),
         (nn.Linear(3, 2), {"input": noise(2, 3).to_sparse()}, "input of the example is no dense tensor"),
-        (nn.Linear(3, 2), noise(2, 4), "Linear does not run on the example of shape 2×4 (mat1 and mat2 shapes"),
+        (
+            nn.Linear(3, 2),
+            noise(2, 4),
+            "Linear does not run on the example of shape 2×4 (mat1 and mat2 shapes",
+        ),
         (nn.Linear(3, 2), {"x": noise(2, 3)}, "Linear does not run on the example of shape 2×3"),
-        (Lambda(lambda s, x: x if x.sum() > 0 else -x), noise(3), "Lambda cannot be captured: its path or shapes depend on the numbers in a tensor (" + __file__),
+        (
+            Lambda(lambda s, x: x if x.sum() > 0 else -x),
+            noise(3),
+            "Lambda cannot be captured: its path or shapes depend on the numbers in a tensor (" + __file__,
+        ),
         (Lambda(lambda s, x: x[x > 0]), noise(3), "its path or shapes depend on the numbers in a tensor"),
         (Lambda(lambda s, x: torch.from_numpy(x.numpy() + 1)), noise(3), "Lambda cannot be captured: "),
-        (Lambda(lambda s, x: Unregistered(x)), noise(3), "Lambda returns a Unregistered, but a program returns tensors and tuples"),
+        (
+            Lambda(lambda s, x: Unregistered(x)),
+            noise(3),
+            "Lambda returns a Unregistered, but a program returns tensors and tuples",
+        ),
         (Lambda(lambda s, x: x.as_strided((2, 2), (1, 1))), noise(3), "reads memory by strides (as_strided)"),
     ],
 )
@@ -286,7 +320,9 @@ def test_errors(network, example, text):
 
 @pytest.mark.gpu
 def test_other_devices():
-    with pytest.raises(RuntimeProgramError, match="weight is on cuda, but the runtime is for the CPU; move the network"):
+    with pytest.raises(
+        RuntimeProgramError, match="weight is on cuda, but the runtime is for the CPU; move the network"
+    ):
         capture(nn.Linear(3, 2).cuda(), noise(2, 3).cuda())
 
 
@@ -305,13 +341,35 @@ def test_wrappers_and_graph_modules():
     network = scramble(nn.Sequential(nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.ReLU()))
     for other in (torch.compile(network), nn.DataParallel(network), torch.fx.symbolic_trace(network)):
         assert kinds(fuse(capture(other, IMAGE).graph)) == {"Conv": 1}
+
+
+def test_networks_that_only_export_can_run():
+    def function(s, x):
+        if not torch.compiler.is_compiling() and not x.any():
+            raise ValueError("empty")
+        return s.conv(x).relu_()
+
+    torch.manual_seed(0)
+    network = Lambda(function, conv=nn.Conv2d(4, 3, 3))
+    graph = check(network, IMAGE, fused={"Conv": 1})
+    assert graph.operators[0].name == "conv.weight"
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+def test_exported_graphs(decomposed):
+    """Operators may come in parts: addmm of a transposed weight, convolution, native batch-norm."""
+    torch.manual_seed(0)
+    network = scramble(
+        nn.Sequential(
+            nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 2)
+        )
+    )
     program = torch.export.export(network, (IMAGE,))
-    for module in (program.module(), program.run_decompositions({}).module()):
-        whole = capture(Lambda(lambda s, x, inner=module: inner(x), inner=module), IMAGE)
-        graph = fuse(whole.graph)
-        assert kinds(graph) == {"Conv": 1}
-        assert graph.operators[0].name == "inner.0.weight"
-        assert torch.allclose(run(graph, [IMAGE])[0], network(IMAGE), atol=1e-5)
+    module = (program.run_decompositions({}) if decomposed else program).module()
+    graph = fuse(translate(module, record(module, [IMAGE], {}), ["x"]))
+    assert kinds(graph) == {"Conv": 1, "Pool": 1, "Reshape": 1, "Linear": 1}
+    assert graph.operators[0].name == "0.weight"
+    assert torch.allclose(run(graph, [IMAGE])[0], network(IMAGE), atol=1e-5)
 
 
 def test_compiled_parts():

@@ -1,8 +1,10 @@
-"""Fusing: the counts of operators in whole networks, the same results, and each pattern with what must not match it."""
+"""Fusing: counts of operators in whole networks, the same results, and each pattern with what must not match it."""
 
 import numpy as np
 import pytest
 import torch
+from tests.runtime.networks import Lambda, check, kinds, noise, scramble
+from tests.runtime.reference import run
 from torch import nn
 from torch.nn import functional as F
 
@@ -10,8 +12,6 @@ from gpmt.runtime.capture import capture
 from gpmt.runtime.fuse import fuse
 from gpmt.runtime.graph import Add, Affine, Conv, Fallback, Graph, Linear, Value
 from gpmt.training import models
-from tests.runtime.networks import Lambda, check, kinds, noise, scramble
-from tests.runtime.reference import run
 
 IMAGE = noise(2, 4, 6, 6)
 
@@ -28,19 +28,47 @@ def own(name, shape):
     return models.build(name, num_classes=10, input_shape=shape)
 
 
+def vgg():
+    """VGG-11 with a classifier of one layer, made without drawing its 120 million weights."""
+    with torch.device("meta"):
+        network = torchvision_network("vgg11_bn")
+    network.classifier = nn.Linear(512 * 7 * 7, 10)
+    network.features.to_empty(device="cpu")
+    for part in network.features:
+        if isinstance(part, nn.Conv2d):
+            part.reset_parameters()
+    return network
+
+
 CIFAR = 3, 32, 32
 
 
 @pytest.mark.parametrize(
     ("make", "shape", "expected"),
     [
-        (lambda: torchvision_network("resnet18"), (3, 64, 64), {"Conv": 20, "Pool": 1, "GlobalMean": 1, "Linear": 1}),
-        (lambda: torchvision_network("resnet50"), (3, 64, 64), {"Conv": 53, "Pool": 1, "GlobalMean": 1, "Linear": 1}),
-        (lambda: torchvision_network("mobilenet_v2"), (3, 64, 64), {"Conv": 52, "GlobalMean": 1, "Linear": 1}),
-        (lambda: torchvision_network("vgg11_bn"), (3, 224, 224), {"Conv": 8, "Pool": 5, "Reshape": 1, "Linear": 3}),
+        (
+            lambda: torchvision_network("resnet18"),
+            (3, 64, 64),
+            {"Conv": 20, "Pool": 1, "GlobalMean": 1, "Linear": 1},
+        ),
+        (
+            lambda: torchvision_network("resnet50"),
+            (3, 64, 64),
+            {"Conv": 53, "Pool": 1, "GlobalMean": 1, "Linear": 1},
+        ),
+        (
+            lambda: torchvision_network("mobilenet_v2"),
+            (3, 64, 64),
+            {"Conv": 52, "GlobalMean": 1, "Linear": 1},
+        ),
+        (vgg, (3, 224, 224), {"Conv": 8, "Pool": 5, "Reshape": 1, "Linear": 1}),
         (lambda: timm_network("mobilenetv1_100"), (3, 64, 64), {"Conv": 27, "GlobalMean": 1, "Linear": 1}),
         (lambda: timm_network("efficientnet_lite0"), (3, 64, 64), {"Conv": 49, "GlobalMean": 1, "Linear": 1}),
-        (lambda: timm_network("tf_efficientnet_lite0"), (3, 64, 64), {"Conv": 49, "GlobalMean": 1, "Linear": 1}),
+        (
+            lambda: timm_network("tf_efficientnet_lite0"),
+            (3, 64, 64),
+            {"Conv": 49, "GlobalMean": 1, "Linear": 1},
+        ),
         (
             lambda: torchvision_network("mobilenet_v3_small"),
             (3, 64, 64),
@@ -50,7 +78,11 @@ CIFAR = 3, 32, 32
         (lambda: own("resnet20", CIFAR), CIFAR, {"Conv": 21, "GlobalMean": 1, "Linear": 1}),
         (lambda: own("cifar-resnet18", CIFAR), CIFAR, {"Conv": 20, "GlobalMean": 1, "Linear": 1}),
         (lambda: own("cifar-mobilenetv2", CIFAR), CIFAR, {"Conv": 57, "GlobalMean": 1, "Linear": 1}),
-        (lambda: own("lenet5-caffe", (1, 28, 28)), (1, 28, 28), {"Conv": 2, "Pool": 2, "Reshape": 1, "Linear": 2}),
+        (
+            lambda: own("lenet5-caffe", (1, 28, 28)),
+            (1, 28, 28),
+            {"Conv": 2, "Pool": 2, "Reshape": 1, "Linear": 2},
+        ),
     ],
 )
 def test_convolutional_networks(make, shape, expected):
@@ -104,8 +136,13 @@ def test_batch_norm_keeps_zeros(groups):
     (fused,) = graph.operators
     assert (fused.activation.low, fused.activation.high) == (0, 6)
     assert np.array_equal(fused.weight != 0, conv.weight.detach().numpy() != 0)
-    exact = conv.weight.double() * (norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt())[:, None, None, None]
-    assert np.abs(fused.weight - exact.detach().numpy()).max() <= 2.0**-23 * np.abs(exact.detach().numpy()).max()
+    exact = (
+        conv.weight.double()
+        * (norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt())[:, None, None, None]
+    )
+    assert (
+        np.abs(fused.weight - exact.detach().numpy()).max() <= 2.0**-23 * np.abs(exact.detach().numpy()).max()
+    )
 
 
 def test_graphs_are_not_changed():
@@ -131,7 +168,10 @@ def test_graphs_are_not_changed():
         (lambda s, x: x + s.one(x), {"Conv": 1}),
         (lambda s, x: (s.one(x) + s.two(x)).relu(), {"Conv": 2}),
         (lambda s, x: (lambda y: y + s.two(y))(s.one(x)), {"Conv": 2}),
-        (lambda s, x: (lambda y, z: F.max_pool2d(z, 3, 1, 1) + y)(s.one(x), s.two(x)), {"Conv": 2, "Pool": 1}),
+        (
+            lambda s, x: (lambda y, z: F.max_pool2d(z, 3, 1, 1) + y)(s.one(x), s.two(x)),
+            {"Conv": 2, "Pool": 1},
+        ),
         (lambda s, x: s.one(x).relu() + s.two(x), {"Conv": 2}),
         (lambda s, x: s.one(x).relu() + s.two(x).relu(), {"Conv": 2, "Add": 1}),
         (lambda s, x: (s.one(x).relu() + s.two(x).relu()).relu(), {"Conv": 2, "Add": 1}),
@@ -140,7 +180,6 @@ def test_graphs_are_not_changed():
         (lambda s, x: s.norm(s.one(x) + x), {"Conv": 1, "Affine": 1}),
         (lambda s, x: (s.one(x) + x.relu()).clamp(-1, 1).relu(), {"Affine": 1, "Conv": 1}),
         (lambda s, x: s.one(x) * 1 + 0, {"Conv": 1}),
-        (lambda s, x: s.one(x) * float("inf"), {"Conv": 1, "Affine": 1}),
         (lambda s, x: s.pointwise(x[:, :, ::2, ::2]), {"Conv": 1}),
         (lambda s, x: s.one(x[:, :, ::2, ::2]), {"Conv": 1, "Pool": 1}),
         (lambda s, x: s.one(x)[:, :, ::2, ::2][:, :, ::2], {"Conv": 1}),
@@ -149,23 +188,24 @@ def test_graphs_are_not_changed():
         (lambda s, x: s.one(x).flatten(1).view(2, 12, -1).flatten(1), {"Conv": 1, "Reshape": 1}),
         (lambda s, x: s.one(x).flatten(1).view(2, 4, 6, 6), {"Conv": 1}),
         (lambda s, x: (s.one(x), s.two(x))[0], {"Conv": 1}),
-        (lambda s, x: s.vectors(s.linear(x.mean((2, 3)))).relu(), {"GlobalMean": 1, "Linear": 1, "relu": 1}),
+        (lambda s, x: s.vectors(s.linear(x.mean((2, 3)))).relu(), {"GlobalMean": 1, "Linear": 1}),
         (lambda s, x: s.linear(x.mean((2, 3))).sigmoid(), {"GlobalMean": 1, "Linear": 1}),
-        (lambda s, x: (lambda y: (y.relu(), y))(s.linear(x.mean((2, 3)))), {"GlobalMean": 1, "Linear": 1, "relu": 1}),
-        (lambda s, x: F.silu(s.linear(x.mean(3))), {"mean, transpose": 1, "Linear": 1})
-        if False
-        else (lambda s, x: x.relu().relu6(), {"Affine": 1})
-        if hasattr(torch.Tensor, "relu6")
-        else (lambda s, x: F.relu6(x.relu()), {"Affine": 1}),
+        (
+            lambda s, x: (lambda y: (y.relu(), y))(s.linear(x.mean((2, 3)))),
+            {"GlobalMean": 1, "Linear": 1, "relu": 1},
+        ),
+        (lambda s, x: F.relu6(x.relu()), {"Affine": 1}),
     ],
 )
 def test_patterns(function, expected):
     torch.manual_seed(0)
-    parts = {"one": nn.Conv2d(4, 4, 3, padding=1), "two": nn.Conv2d(4, 4, 1), "pointwise": nn.Conv2d(4, 3, 1, 2)}
+    parts = {
+        "one": nn.Conv2d(4, 4, 3, padding=1),
+        "two": nn.Conv2d(4, 4, 1),
+        "pointwise": nn.Conv2d(4, 3, 1, 2),
+    }
     norms = {"norm": nn.BatchNorm2d(4), "linear": nn.Linear(4, 5), "vectors": nn.BatchNorm1d(5)}
     network = scramble(Lambda(function, **parts, **norms))
-    if expected.get("Affine") and "inf" in function.__code__.co_names:
-        network.one.weight.data.clamp_(min=0.1)
     check(network, IMAGE, fused=expected)
 
 

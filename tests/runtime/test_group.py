@@ -1,12 +1,12 @@
 """Operators on PyTorch side by side: as few steps as the order of the network allows."""
 
 import torch
+from tests.runtime.networks import Lambda, check, kinds, noise
 from torch import nn
 from torch.nn import functional as F
 
 from gpmt.runtime.calls import Calls
 from gpmt.runtime.graph import Fallback
-from tests.runtime.networks import Lambda, check, kinds, noise
 
 
 def linears(count):
@@ -30,7 +30,10 @@ def test_native_operators_are_brought_together():
         return s.l3(y.transpose(1, 2).reshape(2, 3, 8))
 
     graph = check(Lambda(function, **linears(4)), noise(2, 3, 8))
-    assert [type(operator).__name__ for operator in graph.operators] == ["Linear"] * 3 + ["Fallback", "Linear"]
+    assert [type(operator).__name__ for operator in graph.operators] == ["Linear"] * 3 + [
+        "Fallback",
+        "Linear",
+    ]
     assert graph.operators[3].target == "reshape, transpose, scaled_dot_product_attention"
 
 

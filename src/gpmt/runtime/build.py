@@ -45,6 +45,7 @@ class Builder:
         self._names: dict[int, str | None] = {}
         self._sharing: dict[int, list[Tensor]] = {}
         self._origin: dict[str, str] = {}
+        self._parameters = {name for name, _ in module.named_parameters()}
         self._state = {
             _place(tensor): name
             for name, tensor in reversed([*module.named_parameters(), *module.named_buffers()])
@@ -156,7 +157,9 @@ class Builder:
         with torch.no_grad():
             result = target(*args, **kwargs)
         parts = result if isinstance(result, tuple | list) else [result]
-        origin = next((name for leaf in leaves if (name := self.origin(leaf))), "")
+        # A parameter rather than its mask.
+        origins = [name for leaf in leaves if (name := self.origin(leaf))]
+        origin = next((name for name in origins if name in self._parameters), "".join(origins[:1]))
         for tensor, part in zip(call.outputs(), parts, strict=True):
             if tensor is not None:
                 self.hold(tensor, part, origin=origin)

@@ -75,6 +75,7 @@ class Engine:
         self._parts: list[_Segment | OnTorch] = []
         self._fill(lowered, arrays, places)
         self._last = _last_reads(self._parts)
+        self._origin = _origins(lowered.steps)
         self.lock = threading.RLock()
 
     @property
@@ -88,13 +89,14 @@ class Engine:
         return self._activations.size, self._weights.size
 
     def run(self, values: dict[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
-        """Return the network's outputs.
+        """Return the network's outputs, in memory that nothing else uses.
 
         Args:
             values: the inputs by name; of the right shapes and types.
             outputs: names of values, as in the graph.
         """
         values = {**self._constants, **values}
+        given = set(values)
         wanted = set(outputs)
         with self.lock, torch.no_grad():
             for index, part in enumerate(self._parts):
@@ -106,17 +108,21 @@ class Engine:
                 for name in self._last.get(index, ()):
                     if name not in wanted:
                         values.pop(name, None)
-        return [values[name] for name in outputs]
+            return [
+                values[name].clone() if self._origin.get(name, name) in given else values[name]
+                for name in outputs
+            ]
 
     def _run(self, segment: _Segment, values: dict[str, Tensor]) -> None:
+        # First, since later steps of the segment may read them.
+        for cell, name in segment.writes:
+            values[name] = torch.empty(self._shapes[name])
+            self._cells[cell] = values[name].data_ptr()
         for cell, name, axis in segment.reads:
             if axis == _CONTIGUOUS:
                 values[name] = values[name].contiguous()
             tensor = values[name]
             self._cells[cell] = 4 * tensor.stride(axis) if axis is not None and axis >= 0 else tensor.data_ptr()
-        for cell, name in segment.writes:
-            values[name] = torch.empty(self._shapes[name])
-            self._cells[cell] = values[name].data_ptr()
         assert segment.table is not None
         self._team.run(segment.table)
 
@@ -214,6 +220,15 @@ def _share(steps: Sequence[Step], layouts: Mapping[str, Planes]) -> _Buffers:
             if last[name] == index:
                 free.setdefault(layouts[name], []).append(buffers.number[name])
     return buffers
+
+
+def _origins(steps: Sequence[Step]) -> dict[str, str]:
+    """Return whose memory the tensors have that are another tensor in a new shape."""
+    origins: dict[str, str] = {}
+    for step in steps:
+        if isinstance(step, OnTorch) and step.label == "reshape":
+            origins[step.writes[0]] = origins.get(step.reads[0], step.reads[0])
+    return origins
 
 
 def _last_reads(parts: Sequence[_Segment | OnTorch]) -> dict[int, list[str]]:

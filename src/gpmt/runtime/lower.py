@@ -148,16 +148,20 @@ class _Lowering:
         """Return the buffer in which a value lies as vectors."""
         if "vectors" not in self.forms[name]:
             images = self.forms[name].get("images")
-            source = {} if images else {"input": self.tensor(name)}
+            if images and _is_pixel(self.graph.values[name].shape):
+                return self._flatten(images, name)
+            source = {"input": self.tensor(name)}
             buffer = self._buffer(name, "vectors")
-            if images:
-                places = {"input": images, "output": buffer}
-                self._native("flatten", places, {}, lambda p: Flatten(self.lanes, p["input"], p["output"]))
-            else:
-                self._native(
-                    "import", {"output": buffer}, source, lambda p: ImportVectors(self.lanes, p["output"])
-                )
+            self._native(
+                "import", {"output": buffer}, source, lambda p: ImportVectors(self.lanes, p["output"])
+            )
         return self.forms[name]["vectors"]
+
+    def _flatten(self, images: str, name: str) -> str:
+        """Make vectors, one for each image, and return their buffer; `name` is their value."""
+        places = {"input": images, "output": self._buffer(name, "vectors")}
+        self._native("flatten", places, {}, lambda p: Flatten(self.lanes, p["input"], p["output"]))
+        return places["output"]
 
     def _buffer(self, name: str, form: Form) -> str:
         buffer = f"{name}:{form}"
@@ -241,11 +245,12 @@ class _Lowering:
         return {"input": source, "output": self._buffer(output, form)}
 
     def _native_form(self, name: str, like: str | None = None) -> str:
-        """Return the buffer of a value as images, or as vectors if it lies so or has no image's shape."""
+        """Return the buffer of a value as images, or as vectors if it has no image's shape or one pixel that lies so."""
         wanted = like.rpartition(":")[2] if like else None
         forms = self.forms[name]
         shape = self.graph.values[name].shape
-        if wanted == "vectors" or (wanted is None and ("vectors" in forms or len(shape) != 4)):
+        vectors = ("vectors" in forms and _is_pixel(shape)) or len(shape) != 4
+        if wanted == "vectors" or (wanted is None and vectors):
             return self.vectors(name)
         return self.images(name)
 
@@ -264,10 +269,11 @@ class _Lowering:
         size = "×".join(map(str, op.weight.shape[2:]))
         label = f"conv {size}" + ("" if op.stride == (1, 1) else f" /{op.stride[0]}")
         more = {"name": op.name, "dense_macs": macs, "kept_macs": kept}
-        if "vectors" in self.forms[op.input] and shape_out[2:] == (1, 1):
+        if "vectors" in self.forms[op.input] and _is_pixel(shape_in) and _is_pixel(shape_out):
             # On one pixel only the tap in the middle sees anything.
             y, x = op.padding[0] // op.dilation[0], op.padding[1] // op.dilation[1]
-            if op.groups == 1 and (y * op.dilation[0], x * op.dilation[1]) == op.padding[:2]:
+            there = y < op.weight.shape[2] and x < op.weight.shape[3]
+            if op.groups == 1 and there and (y * op.dilation[0], x * op.dilation[1]) == op.padding[:2]:
                 weight = np.ascontiguousarray(op.weight[:, :, y, x])
                 self._matrix(op, weight, label, op.residual, more)
                 return
@@ -398,14 +404,17 @@ class _Lowering:
         if "vectors" in forms and _features(before) == _features(after):
             self.forms[op.output] = {"vectors": forms["vectors"]}
         elif "images" in forms and len(after) == 2 and before[0] == after[0]:
-            self.forms[op.output] = {"vectors": self.vectors(op.input)}
+            self._flatten(forms["images"], op.output)
         else:
             source = self.tensor(op.input)
             self._on_torch("reshape", (source,), (op.output,), lambda tensor: (tensor.reshape(after),))
 
 
+def _is_pixel(shape: tuple[int, ...]) -> bool:
+    """Whether a value is images of one pixel: vectors whose features are the channels."""
+    return len(shape) == 4 and shape[2:] == (1, 1)
+
+
 def _features(shape: tuple[int, ...]) -> int:
-    """Return how many features a value has as vectors: its last dimension, or an image's channels times pixels."""
-    if len(shape) == 4 and shape[2:] == (1, 1):
-        return shape[1]
-    return shape[-1]
+    """Return how many features a value has as vectors: its last dimension, or the channels of a single pixel."""
+    return shape[1] if _is_pixel(shape) else shape[-1]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from gpmt.runtime.graph import Graph
 from gpmt.runtime.lower import Native, OnTorch, lower
 from gpmt.runtime.team import Team, default_threads
 from gpmt.runtime.tune import Tuner
+
+if TYPE_CHECKING:
+    from gpmt.formats.sparse.writer import SparseSize
 
 Example = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
@@ -160,6 +164,20 @@ class Program:
             LayerTime(s.label, s.name, describe(c.spec), t, s.dense_macs, s.kept_macs)
             for s, c, t in zip(steps, self._engine.choices, times, strict=True)
         ]
+
+    def save(self, path: str | os.PathLike[str]) -> SparseSize:
+        """Write the program to a file that `gpmt.load_program` opens, also on another kind of processor.
+
+        Args:
+            path: by custom it ends in ``.program.safetensors``. It is a sparse file: pruned weights take next to nothing.
+
+        Raises:
+            CheckpointError: the network returns, or leaves to PyTorch, something that a file cannot hold, or the file
+                cannot be written.
+        """
+        from gpmt.runtime.store import save  # which builds programs
+
+        return save(self._captured, self._graph, path)
 
     def __repr__(self) -> str:
         natives = sum(isinstance(step, Native) for step in self._engine.steps)

@@ -123,6 +123,25 @@ def test_the_sizes_of_mobile_networks(size, kernel, stride):
     result.check(expected)
 
 
+@pytest.mark.parametrize("size", [(5, 3), (7, 7), (1, 1), (40, 2), (30, 9)])
+@pytest.mark.parametrize("added", [False, True])
+def test_short_rows_as_one_line(size, added):
+    kernel, padding, dilation = (3, 2), (2, 1, 2, 0), (2, 1)
+    pitch = size[1] + 1
+    source = Planes(2, 3, *size, pitch, 2 * pitch + 1)
+    output = Planes(2, 3, *size, pitch, 4)
+    arguments = kernel, (1, 1), padding, dilation
+    images, weight, bias, residual, expected = convolution(0, source, size, *arguments, added, RELU6)
+    extra = Planes(2, 3, *size, pitch, 0) if added else None
+    spec = Depthwise(16, source, output, kernel, (1, 1), padding[:2], dilation, extra, RELU6)
+    assert spec.line == (size != (1, 1))
+    result = Buffer(output)
+    args = {"mask": output.mask(-(-output.cover // 16) * 16), "weights": pack_weights(weight, bias)}
+    args["residual"] = Buffer(extra, residual) if extra else 0
+    run(spec, {"input": Buffer(source, images), "output": result, **args})
+    result.check(expected)
+
+
 def test_both_ways_are_taken():
     """Short rows as one line, long ones row by row; else the tests above would test one way only."""
     short, long = Planes(1, 1, 3, 3, 4, 8), Planes(1, 1, 56, 56, 57, 58)

@@ -100,6 +100,7 @@ def test_mean(case, lanes, side, count_padding):
 def test_the_usual_pools_are_those_of_pytorch(kernel, stride, pad, size):
     images = torch.randn(2, 3, size, size)
     images[0, 0, 5, 7] = torch.nan
+    images[1, 2] = -torch.inf
     source = Planes(2, 3, size, size, size + 1, size + 2)
     padding = (pad,) * 4
     for function, kind in ((F.max_pool2d, MaxPool), (F.avg_pool2d, MeanPool)):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gpmt.runtime.graph import Pair
 from gpmt.runtime.kernels.emit import F32, I1, I32, I64, Emitter, constant
-from gpmt.runtime.kernels.shuffle import alternate, gather, keep_first, straighten
+from gpmt.runtime.kernels.shuffle import alternate, gather, straighten
 from gpmt.runtime.kernels.walk import Cut, Index, Piece, along, least, most, stepped
 from gpmt.runtime.layout import Planes
 
@@ -302,7 +302,7 @@ class GlobalMean:
         def vectors(place: Index, count: int) -> None:
             address = e.add(plane, e.mul(place, 4))
             for i in range(-(-count // self.lanes)):
-                value = keep_first(e, e.load(address, e.vector, 4 * i * self.lanes), count - i * self.lanes)
+                value = e.load(address, e.vector, 4 * i * self.lanes)
                 e.builder.store(e.builder.fadd(e.builder.load(sums[i]), value), sums[i])
 
         cover = self.input.cover

@@ -1,0 +1,191 @@
+"""Programs as files: weights in the sparse format, and beside them what the network computes, as JSON.
+
+Nothing in the file depends on the processor: kernels are chosen and compiled anew where it is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import OrderedDict
+from typing import Any
+
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from gpmt.errors import CheckpointError, RuntimeProgramError
+from gpmt.formats.sparse.reader import SparseFile
+from gpmt.formats.sparse.writer import SparseSize, save_sparse
+from gpmt.runtime.capture import Captured
+from gpmt.runtime.document import DocumentError, read, write
+from gpmt.runtime.graph import Graph
+from gpmt.runtime.program import Program, build
+
+KEY = "gpmt-program"
+"""Where the metadata of a file has the document."""
+
+VERSION = 1
+SUFFIX = ".program.safetensors"
+
+
+def save(captured: Captured, graph: Graph, path: str | os.PathLike[str]) -> SparseSize:
+    """Write a fused graph, and how calls and results map to it, atomically.
+
+    Raises:
+        CheckpointError: the network returns, or calls, something that a file cannot hold; nothing is written then.
+    """
+    try:
+        form = _form(captured)
+        described, tensors = write(graph)
+    except DocumentError as error:
+        raise CheckpointError(f"{path} {error}; compile the network anew where it is used") from None
+    document = {
+        "version": VERSION,
+        "arguments": list(captured.arguments),
+        "positional": list(captured.positional),
+        "result": form,
+        "graph": described,
+    }
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False)
+    return save_sparse(tensors, path, metadata={KEY: text})
+
+
+def load_program(path: str | os.PathLike[str], *, threads: int | None = None, tune: bool = True) -> Program:
+    """Open a program that `Program.save` wrote, on any kind of processor: its kernels are made anew for this one.
+
+    Args:
+        path: the file. Nothing in it is run but PyTorch's own operators, and all of it is checked.
+        threads, tune: as for `gpmt.compile`.
+
+    Raises:
+        CheckpointError: a file that is missing, damaged, of another kind, or that contradicts itself.
+        RuntimeProgramError: there is not enough memory.
+
+    >>> import tempfile, torch, gpmt
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU()).eval()
+    >>> images = torch.ones(1, 3, 8, 8)
+    >>> fast = gpmt.compile(network, images, threads=1, tune=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = fast.save(f"{folder}/small.program.safetensors")
+    ...     again = gpmt.load_program(f"{folder}/small.program.safetensors", threads=1, tune=False)
+    >>> torch.equal(again(images), fast(images))
+    True
+    """
+    with SparseFile(path) as file:
+        if KEY not in file.metadata:
+            raise CheckpointError(
+                f"{path} holds weights, but no program; write one with gpmt.compile(network, example).save(path)"
+            )
+        try:
+            document = _parse(file.metadata[KEY])
+            graph = read(document["graph"], file.load())
+            captured = _captured(document, graph)
+        except (DocumentError, RecursionError) as error:
+            raise CheckpointError(f"{path} {error or 'is nested too deep'}; write it again") from None
+    try:
+        return build(captured, graph, threads=threads, tune=tune)
+    except (MemoryError, OverflowError) as error:
+        raise RuntimeProgramError(f"{path} needs more memory than there is ({error})") from None
+
+
+def holds_program(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file is a program that `Program.save` wrote, by its header."""
+    try:
+        with SparseFile(path) as file:
+            return KEY in file.metadata
+    except CheckpointError:
+        return False
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise DocumentError(f"has a program that is no JSON ({error})") from None
+    if not isinstance(document, dict):
+        raise DocumentError("has a program that is no table")
+    if document.get("version") != VERSION:
+        raise DocumentError(
+            f"has a program of version {str(document.get('version'))[:20]}, but this gpmt reads version {VERSION}; "
+            "use a newer gpmt, or"
+        )
+    if document.keys() != {"version", "arguments", "positional", "result", "graph"}:
+        raise DocumentError("has a program with other parts than arguments, positional, result and graph")
+    return document
+
+
+def _captured(document: dict[str, Any], graph: Graph) -> Captured:
+    arguments, positional = document["arguments"], document["positional"]
+    for what in (arguments, positional):
+        names = what if isinstance(what, list) else [None]
+        if not all(isinstance(name, str) for name in names) or len({*names}) != len(names):
+            raise DocumentError(f"has {str(what)[:60]} for the names of arguments")
+    if len(arguments) != len(graph.inputs):
+        raise DocumentError(f"has {len(arguments)} arguments, but {len(graph.inputs)} inputs")
+    parts, form = tree_flatten(_unform(document["result"]))
+    leaves = {i: part.value for i, part in enumerate(parts) if isinstance(part, _Plain)}
+    if len(parts) - len(leaves) != len(graph.outputs):
+        raise DocumentError(f"has {len(parts) - len(leaves)} results, but {len(graph.outputs)} outputs")
+    return Captured(graph, tuple(arguments), tuple(positional), form, leaves)
+
+
+class _Plain:
+    """A part of a result that is no tensor."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+_KINDS: dict[type, str] = {tuple: "tuple", list: "list", dict: "dict", OrderedDict: "ordered"}
+
+
+def _form(captured: Captured) -> Any:
+    """Return the form of a result as plain data: "tensor" where one is."""
+    parts: list[Any] = ["tensor"] * captured.result.num_leaves
+    for place, value in captured.leaves.items():
+        infinite = isinstance(value, float) and not math.isfinite(value)
+        parts[place] = {"float": repr(value)} if infinite else {"value": value}
+    return _describe(tree_unflatten([_Plain(part) for part in parts], captured.result))
+
+
+def _describe(tree: Any) -> Any:
+    if isinstance(tree, _Plain):
+        return tree.value
+    kind = _KINDS.get(type(tree), "")
+    if kind in ("tuple", "list"):
+        return {kind: [_describe(part) for part in tree]}
+    if kind and all(isinstance(key, str) for key in tree):
+        return {kind: [[key, _describe(part)] for key, part in tree.items()]}
+    raise DocumentError(
+        f"cannot hold a program that returns a {type(tree).__name__}: only tensors in tuples, lists and dicts by name"
+    )
+
+
+def _unform(form: Any) -> Any:
+    """Return a result of this form with something in the place of each part that a call makes."""
+    match form:
+        case "tensor":
+            return None
+        case {"value": None | bool() | int() | float() | str() as value} if len(form) == 1:
+            return _Plain(value)
+        case {"float": "inf" | "-inf" | "nan" as text} if len(form) == 1:
+            return _Plain(float(text))
+        case {"tuple": list(parts)} if len(form) == 1:
+            return tuple(_unform(part) for part in parts)
+        case {"list": list(parts)} if len(form) == 1:
+            return [_unform(part) for part in parts]
+        case {"dict": list(entries)} | {"ordered": list(entries)} if len(form) == 1:
+            found = _entries(entries)
+            return found if "dict" in form else OrderedDict(found)
+    raise DocumentError(f"has {str(form)[:60]} for the form of its result")
+
+
+def _entries(entries: list[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for entry in entries:
+        match entry:
+            case [str(key), form] if key not in found:
+                found[key] = _unform(form)
+            case _:
+                raise DocumentError(f"has {str(entry)[:60]} for a part of its result")
+    return found
