@@ -196,11 +196,12 @@ class _Builder:
 
     def _last(self, source, shape):
         """Linear over the last dimension of an image, or over its channels, moved there."""
-        features = shape[3]
+        outputs = self.draw(SMALL)
         if self.draw(st.booleans()):
+            self._part(source, nn.Linear(shape[3], outputs))
+        else:
             self._add(f"permute {source}", lambda values: values[source].permute(0, 2, 3, 1))
-            source, features = len(self.shapes) - 1, shape[1]
-        self._part(source, nn.Linear(features, self.draw(SMALL)))
+            self._part(len(self.shapes) - 1, nn.Linear(shape[1], outputs))
 
     def _linear(self, source, shape):
         self._part(source, nn.Linear(shape[-1], self.draw(st.integers(1, 20)), bias=self.draw(st.booleans())))
@@ -216,10 +217,7 @@ class _Builder:
         if len(shape) == 2 and shape[1] % 2 == 0:
             self._add(f"{source} in two", lambda values: values[source].reshape(shape[0], 2, -1))
         elif len(shape) > 2:
-            self._add(f"flatten {source}", lambda values: values[source].flatten(self.draw_flatten(shape)))
-
-    def draw_flatten(self, shape):
-        return 1
+            self._add(f"flatten {source}", lambda values: values[source].flatten(1))
 
     def _gate(self, source, shape):
         """Squeeze and excitation."""

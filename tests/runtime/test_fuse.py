@@ -28,10 +28,10 @@ def own(name, shape):
     return models.build(name, num_classes=10, input_shape=shape)
 
 
-def vgg():
+def vgg(name):
     """VGG-11 with a classifier of one layer, made without drawing its 120 million weights."""
     with torch.device("meta"):
-        network = torchvision_network("vgg11_bn")
+        network = torchvision_network(name)
     network.classifier = nn.Linear(512 * 7 * 7, 10)
     network.features.to_empty(device="cpu")
     for part in network.features:
@@ -40,54 +40,37 @@ def vgg():
     return network
 
 
-CIFAR = 3, 32, 32
+def native(convolutions, **others):
+    return {"Conv": convolutions, "GlobalMean": 1, "Linear": 1} | others
+
+
+SMALL, CIFAR = (3, 64, 64), (3, 32, 32)
+NETWORKS = {
+    "resnet18": (torchvision_network, SMALL, native(20, Pool=1)),
+    "resnet50": (torchvision_network, SMALL, native(53, Pool=1)),
+    "mobilenet_v2": (torchvision_network, SMALL, native(52)),
+    "mobilenet_v3_small": (torchvision_network, SMALL, native(52, GlobalMean=10, mul=9, Linear=2)),
+    "vgg11_bn": (vgg, (3, 224, 224), {"Conv": 8, "Pool": 5, "Reshape": 1, "Linear": 1}),
+    "mobilenetv1_100": (timm_network, SMALL, native(27)),
+    "efficientnet_lite0": (timm_network, SMALL, native(49)),
+    "tf_efficientnet_lite0": (timm_network, SMALL, native(49)),
+    "wrn-10-2": (own, CIFAR, native(10, Affine=3)),
+    "resnet20": (own, CIFAR, native(21)),
+    "cifar-resnet18": (own, CIFAR, native(20)),
+    "cifar-mobilenetv2": (own, CIFAR, native(57)),
+    "lenet5-caffe": (own, (1, 28, 28), {"Conv": 2, "Pool": 2, "Reshape": 1, "Linear": 2}),
+}
+SLOW = {"resnet18", "mobilenet_v3_small", "tf_efficientnet_lite0", "cifar-mobilenetv2"}
 
 
 @pytest.mark.parametrize(
-    ("make", "shape", "expected"),
-    [
-        (
-            lambda: torchvision_network("resnet18"),
-            (3, 64, 64),
-            {"Conv": 20, "Pool": 1, "GlobalMean": 1, "Linear": 1},
-        ),
-        (
-            lambda: torchvision_network("resnet50"),
-            (3, 64, 64),
-            {"Conv": 53, "Pool": 1, "GlobalMean": 1, "Linear": 1},
-        ),
-        (
-            lambda: torchvision_network("mobilenet_v2"),
-            (3, 64, 64),
-            {"Conv": 52, "GlobalMean": 1, "Linear": 1},
-        ),
-        (vgg, (3, 224, 224), {"Conv": 8, "Pool": 5, "Reshape": 1, "Linear": 1}),
-        (lambda: timm_network("mobilenetv1_100"), (3, 64, 64), {"Conv": 27, "GlobalMean": 1, "Linear": 1}),
-        (lambda: timm_network("efficientnet_lite0"), (3, 64, 64), {"Conv": 49, "GlobalMean": 1, "Linear": 1}),
-        (
-            lambda: timm_network("tf_efficientnet_lite0"),
-            (3, 64, 64),
-            {"Conv": 49, "GlobalMean": 1, "Linear": 1},
-        ),
-        (
-            lambda: torchvision_network("mobilenet_v3_small"),
-            (3, 64, 64),
-            {"Conv": 52, "GlobalMean": 10, "mul": 9, "Linear": 2},
-        ),
-        (lambda: own("wrn-10-2", CIFAR), CIFAR, {"Conv": 10, "Affine": 3, "GlobalMean": 1, "Linear": 1}),
-        (lambda: own("resnet20", CIFAR), CIFAR, {"Conv": 21, "GlobalMean": 1, "Linear": 1}),
-        (lambda: own("cifar-resnet18", CIFAR), CIFAR, {"Conv": 20, "GlobalMean": 1, "Linear": 1}),
-        (lambda: own("cifar-mobilenetv2", CIFAR), CIFAR, {"Conv": 57, "GlobalMean": 1, "Linear": 1}),
-        (
-            lambda: own("lenet5-caffe", (1, 28, 28)),
-            (1, 28, 28),
-            {"Conv": 2, "Pool": 2, "Reshape": 1, "Linear": 2},
-        ),
-    ],
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in NETWORKS]
 )
-def test_convolutional_networks(make, shape, expected):
+def test_convolutional_networks(name):
+    make, shape, expected = NETWORKS[name]
     torch.manual_seed(0)
-    check(scramble(make()), noise(1 if shape[-1] > 64 else 2, *shape), fused=expected)
+    network = make(name, shape) if make is own else make(name)
+    check(scramble(network), noise(1 if shape[-1] > 64 else 2, *shape), fused=expected)
 
 
 def test_vision_transformer():

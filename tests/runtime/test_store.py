@@ -61,6 +61,7 @@ def pruned():
         table = nn.functional.embedding(ids, s.table)
         return {"z": s.head(z), "parts": (y, [table.softmax(-1), 3, None, float("nan")])}, "text"
 
+    torch.manual_seed(0)
     network = scramble(
         Lambda(
             forward,
@@ -219,11 +220,11 @@ def rewritten(path, change, target):
     return target
 
 
-def find(document, kind, **fields):
+def find(document, op, **fields):
     return next(
         entry
         for entry in document["graph"]["operators"]
-        if entry["op"] == kind and all(entry.get(key) == value for key, value in fields.items())
+        if entry["op"] == op and all(entry.get(key) == value for key, value in fields.items())
     )
 
 
@@ -239,13 +240,13 @@ WRONG = {
     "version": (lambda d: put(d, "version", 2), "has a program of version 2, but this gpmt reads version 1"),
     "parts": (lambda d: put(d, "code", ""), "other parts than arguments"),
     "arguments": (lambda d: d["arguments"].append("third"), "has 3 arguments, but 2 inputs"),
-    "twice": (lambda d: put(d["positional"], 1, "x"), "for the names of arguments"),
+    "twice": (lambda d: put(d["positional"], 1, "inputs_0"), "for the names of arguments"),
     "results": (lambda d: put(d, "result", {"tuple": ["tensor"]}), "has 1 results, but 3 outputs"),
     "form": (lambda d: put(d, "result", {"namedtuple": []}), "for the form of its result"),
     "dtype": (lambda d: put(d["graph"]["values"][0], 1, "quint8"), "for a value, not its name, type and shape"),
-    "size": (lambda d: put(d["graph"]["values"][0][2], 0, -1), "has -1 for a size of x"),
+    "size": (lambda d: put(d["graph"]["values"][0][2], 0, -1), "has -1 for a size of inputs_0"),
     "huge": (lambda d: put(d["graph"]["values"][0], 2, [1 << 39] * 4), "which no memory holds"),
-    "memory": (lambda d: put(value(d, "x")[2], 0, 1 << 36), "bytes of memory, more than the"),
+    "memory": (lambda d: put(value(d, "inputs_0")[2], 0, 1 << 36), "bytes of memory, more than the"),
     "padding": (
         lambda d: put(find(d, "Conv"), "padding", [1 << 36, 0, 1 << 36, 0]),
         "its input with padding would take",

@@ -251,8 +251,8 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(
         (
             *("alias", "clone", "contiguous", "detach", "expand", "expand_as", "lift_fresh", "positive"),
-            *("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout"),
-            *("to", "_to_copy", "type_as", "float"),
+            *("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"),
+            *("to", "_to_copy", "type_as"),
         ),
         identity,
     ),
@@ -260,11 +260,15 @@ HANDLERS: dict[str, Handler] = {
     "addmm": _addmm,
     "copy": _copy,
     "div": _divide,
+    "divide": _divide,
     "hardsigmoid": _hardsigmoid,
     "linear": _linear,
     "matmul": _matmul,
     "mm": _matmul,
     "mul": _multiply,
+    "multiply": _multiply,
     "rsub": _subtract_from,
     "sub": _add(-1),
+    "subtract": _add(-1),
+    "true_divide": _divide,
 }

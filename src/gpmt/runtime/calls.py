@@ -72,9 +72,9 @@ class Calls:
             [name for name, end in last.items() if end == index and name not in kept]
             for index in range(len(steps))
         ]
+        # Most calls have references at the top only; searching the others for them takes longer.
         self._plain = [
-            not step.kwargs and not any(isinstance(arg, list | tuple) for arg in step.args)
-            for step in self.steps
+            sum(isinstance(arg, Ref) for arg in step.args) == len(step.reads()) for step in self.steps
         ]
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -82,7 +82,8 @@ class Calls:
         values: dict[str, Tensor] = dict(zip(self.inputs, tensors, strict=True))
         for step, plain, dead in zip(self.steps, self._plain, self._dead, strict=True):
             if plain:
-                result = step.target(*[values[a.name] if isinstance(a, Ref) else a for a in step.args])
+                args = [values[a.name] if isinstance(a, Ref) else a for a in step.args]
+                result = step.target(*args, **step.kwargs)
             else:
                 args, kwargs = tree_map_only(Ref, lambda ref: values[ref.name], (step.args, step.kwargs))
                 result = step.target(*args, **kwargs)

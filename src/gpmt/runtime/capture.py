@@ -199,6 +199,8 @@ def _obstacle(error: Exception) -> str:
         if "/torch/" not in frame.filename and "/gpmt/runtime/" not in frame.filename
     ]
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    if isinstance(error, Aliased):
+        return "it writes into tensors that share memory with others, in a way that cannot be followed"
     if isinstance(error, DataDependentOutputException | DynamicOutputShapeException):
         return f"its path or shapes depend on the numbers in a tensor{where}"
     return reason(error) + where

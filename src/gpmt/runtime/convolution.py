@@ -150,9 +150,13 @@ def _dense(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
 
 def _gemv(layer: Layer, target: Target) -> Iterator[Candidate]:
     filters, features = layer.weight.shape
-    linear = layer.input.images == layer.input.height == layer.output.height == 1 and layer.shift is None
+    source, output = layer.input, layer.output
+    one_row = source.images == source.height == output.height == 1 and source.width == output.width
+    # A window of one pixel may lie beside it, in the padding.
+    pixels = 4 * source.plane * np.arange(source.channels)
+    linear = one_row and layer.shift is None and np.array_equal(layer.offsets, pixels)
     # Filters in the lanes: for so few samples that they would not fill a vector.
-    if linear and layer.residual is None and layer.input.width <= 4 and features == layer.input.channels:
+    if linear and layer.residual is None and source.width <= 4:
         spec = Gemv(target.lanes, layer.input, layer.output, activation=layer.activation)
         # The weights are read once, from memory.
         yield Candidate(spec, filters * features * 0.4, partial(_blocked, layer, spec))

@@ -55,9 +55,10 @@ def write(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
     stored form.
     """
     tensors: dict[str, Tensor] = {}
-    names: dict[int, str] = {}
+    names: dict[object, str] = {}  # by where the numbers are
 
-    def put(data: Tensor, key: int, name: str) -> str:
+    def put(data: Tensor, name: str) -> str:
+        key = data.data_ptr(), data.shape, data.stride(), data.dtype
         if key not in names:
             number, names[key] = 1, name
             while names[key] in tensors:
@@ -66,7 +67,7 @@ def write(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors[names[key]] = data
         return names[key]
 
-    constants = {name: put(data.detach(), id(data), name) for name, data in graph.constants.items()}
+    constants = {name: put(data.detach(), name) for name, data in graph.constants.items()}
     operators = []
     for operator in graph.operators:
         if isinstance(operator, Fallback):
@@ -81,7 +82,7 @@ def write(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
             value = getattr(operator, field.name)
             if isinstance(value, np.ndarray):
                 data = torch.from_numpy(np.require(value, requirements=["C", "W"]))
-                table[field.name] = put(data, id(value), _tensor_name(operator, field.name))
+                table[field.name] = put(data, _tensor_name(operator, field.name))
             elif field.default is MISSING or value != field.default:
                 table[field.name] = _plain(value)
         operators.append(table)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gpmt.runtime.convolution import Candidate
@@ -19,9 +20,9 @@ from gpmt.runtime.lower import Lowered, Native, OnTorch, Step
 from gpmt.runtime.memory import Arena, total
 from gpmt.runtime.team import StepTable, Team
 
-
 _STRIDES = {"stride_n": 0, "stride_c": 1, "stride_h": 2, "stride_w": 3}
 _CONTIGUOUS = -1
+_SMALL = 1 << 16  # bytes
 
 
 @dataclass
@@ -41,6 +42,30 @@ class _Segment:
     table: StepTable | None = None
 
 
+class Weights:
+    """The constant arguments of kernels in one stretch of memory; small ones that are equal are there once.
+
+    Attributes:
+        addresses: of every kernel's arguments by name.
+        size: bytes.
+    """
+
+    def __init__(self, choices: Sequence[Candidate]) -> None:
+        groups = [choice.arrays() for choice in choices]
+        self._arena = Arena(total(array.nbytes for group in groups for array in group.values()))
+        self.size = self._arena.size
+        self.addresses: list[dict[str, int]] = []
+        shared: dict[bytes, int] = {}
+        for group in groups:
+            places = {}
+            for role, array in group.items():
+                content = array.tobytes() if array.nbytes < _SMALL else b""
+                places[role] = shared[content] if content in shared else self._arena.put(array)
+                if content:
+                    shared[content] = places[role]
+            self.addresses.append(places)
+
+
 class Engine:
     """Runs a network on tensors of fixed shapes.
 
@@ -49,6 +74,7 @@ class Engine:
         choices: the kernel of every native step, in order.
         constants: tensors that are there from the start.
         team: the threads.
+        weights: the constant arguments of the kernels; engines with the same choices can share them.
 
     Raises:
         RuntimeProgramError: there is not enough memory.
@@ -60,20 +86,20 @@ class Engine:
         choices: Sequence[Candidate],
         constants: Mapping[str, Tensor],
         team: Team,
+        weights: Weights | None = None,
     ) -> None:
         self._team = team
+        self.weights = weights or Weights(choices)
         self._shapes = lowered.tensors
         self._constants = dict(constants)
         self.steps = lowered.steps
         self.choices = list(choices)
         self._buffers = _share(lowered.steps, lowered.layouts)
-        arrays = [choice.arrays() for choice in choices]
         self._activations = Arena(total(4 * planes.size for planes in self._buffers.planes))
-        self._weights = Arena(total(a.nbytes for group in arrays for a in group.values()))
         places = [self._activations.take(4 * planes.size) for planes in self._buffers.planes]
         self._cells = np.zeros(sum(len(choice.spec.ARGS) for choice in choices), np.int64)
         self._parts: list[_Segment | OnTorch] = []
-        self._fill(lowered, arrays, places)
+        self._fill(lowered, places)
         self._last = _last_reads(self._parts)
         self._origin = _origins(lowered.steps)
         self.lock = threading.RLock()
@@ -86,7 +112,7 @@ class Engine:
     @property
     def memory(self) -> tuple[int, int]:
         """Bytes of activations and of weights."""
-        return self._activations.size, self._weights.size
+        return self._activations.size, self.weights.size
 
     def run(self, values: dict[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
         """Return the network's outputs, in memory that nothing else uses.
@@ -126,6 +152,52 @@ class Engine:
         assert segment.table is not None
         self._team.run(segment.table)
 
+    # For `Replicas`, of an engine without steps on PyTorch
+
+    @property
+    def table(self) -> StepTable:
+        """All steps."""
+        assert self._only.table is not None
+        return self._only.table
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors that native steps write, by value."""
+        return self._shapes
+
+    @property
+    def pointers(self) -> int:
+        """How many arguments of the steps are addresses in tensors."""
+        reads = [entry for entry in self._only.reads if entry[2] is None or entry[2] == _CONTIGUOUS]
+        return len(reads) + len(self._only.writes)
+
+    def aim(self, given: dict[str, Tensor], made: Mapping[str, Tensor], patches: NDArray[np.int64]) -> None:
+        """Write the steps' arguments for the tensors of a whole batch.
+
+        Args:
+            given: the inputs; made contiguous where the steps want it.
+            made: what the steps write.
+            patches: [pointers, 3], is filled with a cell's address, the tensor's address and the bytes of a sample.
+        """
+        base, rows = int(self._cells.ctypes.data), []
+        for cell, name, axis in self._only.reads:
+            if axis == _CONTIGUOUS and name in given:
+                given[name] = given[name].contiguous()
+            tensor = made[name] if name in made else given[name]
+            if axis is None or axis == _CONTIGUOUS:
+                rows.append((base + 8 * cell, tensor.data_ptr(), 4 * tensor.stride(0)))
+            else:
+                self._cells[cell] = 4 * tensor.stride(axis)
+        for cell, name in self._only.writes:
+            rows.append((base + 8 * cell, made[name].data_ptr(), 4 * made[name].stride(0)))
+        patches[:] = rows
+
+    @property
+    def _only(self) -> _Segment:
+        [part] = self._parts
+        assert isinstance(part, _Segment)
+        return part
+
     @property
     def threads(self) -> int:
         """Threads that a run uses."""
@@ -151,14 +223,14 @@ class Engine:
                     times.append(statistics.median(found))
         return times
 
-    def _fill(self, lowered: Lowered, arrays: Sequence[Mapping[str, np.ndarray]], places: list[int]) -> None:
-        cell, native, shared = 0, 0, {}
+    def _fill(self, lowered: Lowered, places: list[int]) -> None:
+        cell, native = 0, 0
         base = int(self._cells.ctypes.data)
         for step in lowered.steps:
             if isinstance(step, OnTorch):
                 self._parts.append(step)
                 continue
-            choice, given = self.choices[native], arrays[native]
+            choice, constant = self.choices[native], self.weights.addresses[native]
             if not self._parts or isinstance(self._parts[-1], OnTorch):
                 self._parts.append(_Segment(cell))
             segment = self._parts[-1]
@@ -177,12 +249,8 @@ class Engine:
                 elif role in step.tensors or role in _STRIDES:
                     plain = _CONTIGUOUS if "row" in choice.spec.ARGS else None
                     segment.reads.append((cell, step.tensors["input"], _STRIDES.get(role, plain)))
-                elif role in given:
-                    content = given[role].tobytes() if given[role].nbytes < 1 << 16 else None
-                    key = (role, content)
-                    if content is None or key not in shared:
-                        shared[key] = self._weights.put(given[role])
-                    self._cells[cell] = shared[key]
+                elif role in constant:
+                    self._cells[cell] = constant[role]
                 cell += 1
             native += 1
         for part in self._parts:

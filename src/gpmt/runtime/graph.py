@@ -7,7 +7,7 @@ Operators are in the order of execution and name their values; every value is ma
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -211,3 +211,16 @@ def reads(operator: Operator) -> tuple[str, ...]:
 def writes(operator: Operator) -> tuple[str, ...]:
     """Return the names of the values that an operator makes."""
     return operator.outputs if isinstance(operator, Fallback) else (operator.output,)
+
+
+def own(graph: Graph) -> Graph:
+    """Return a graph whose numbers share no memory with the network that it was made from."""
+    operators = [_own(operator) for operator in graph.operators]
+    constants = {name: tensor.clone() for name, tensor in graph.constants.items()}
+    return replace(graph, operators=operators, constants=constants)
+
+
+def _own(operator: Operator) -> Operator:
+    # Arrays that are no views were made on the way here.
+    arrays = {name: value for name, value in vars(operator).items() if isinstance(value, np.ndarray)}
+    return replace(operator, **{name: a.copy() for name, a in arrays.items() if a.base is not None})

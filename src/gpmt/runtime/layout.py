@@ -45,7 +45,7 @@ class Planes:
 
     @property
     def plane(self) -> int:
-        """Numbers from a channel to the next: an odd number of cache lines, so that channels spread over the cache."""
+        """Numbers from a channel to the next: an odd number of cache lines, to spread channels over the cache."""
         lines = -(-(self.cover + self.gap) // LINE)
         return (lines | 1) * LINE
 

@@ -1,13 +1,13 @@
 """From a graph to steps: where each value lies, what has to be copied in between, and which kernels can do each step.
 
 A value can lie in three forms: as a PyTorch tensor; as planes of images; and as *vectors*, the planes of
-[features, samples], in which a linear layer is a 1×1 convolution. Forms are made when an operator first asks for them.
+[features, samples], in which a linear layer is a 1×1 convolution. A form is made when an operator first asks for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from gpmt.runtime.graph import (
     Pair,
     Pool,
     Reshape,
+    Value,
 )
 from gpmt.runtime.kernels import pointwise, pool
 from gpmt.runtime.kernels.depthwise import Depthwise, pack_weights
@@ -107,7 +108,8 @@ def lower(graph: Graph, target: Target, threads: int) -> Lowered:
 
 class _Lowering:
     def __init__(self, graph: Graph, target: Target, threads: int) -> None:
-        self.graph, self.target, self.threads = graph, target, threads
+        self.graph = replace(graph, values=dict(graph.values))
+        self.target, self.threads = target, threads
         self.lanes = target.lanes
         self.result = Lowered()
         self.grids = Grids()
@@ -162,6 +164,10 @@ class _Lowering:
         places = {"input": images, "output": self._buffer(name, "vectors")}
         self._native("flatten", places, {}, lambda p: Flatten(self.lanes, p["input"], p["output"]))
         return places["output"]
+
+    def _value(self, name: str, shape: tuple[int, ...]) -> str:
+        self.graph.values[name] = Value(name, shape)
+        return name
 
     def _buffer(self, name: str, form: Form) -> str:
         buffer = f"{name}:{form}"
@@ -344,6 +350,14 @@ class _Lowering:
 
     def _linear(self, op: Linear) -> None:
         rows = int(np.prod(self.graph.values[op.output].shape)) // len(op.weight)
+        if any(_is_pixel(self.graph.values[name].shape) for name in (op.input, op.output)):
+            # Images of one pixel lie as vectors of their channels; here their features are the last dimension.
+            source = self._value(f"{op.output}:before", (rows, op.weight.shape[1]))
+            output = self._value(f"{op.output}:after", (rows, len(op.weight)))
+            self._reshape(Reshape(op.input, source))
+            self._linear(replace(op, input=source, output=output))
+            self._reshape(Reshape(output, op.output))
+            return
         more = {
             "name": op.name,
             "dense_macs": rows * op.weight.size,

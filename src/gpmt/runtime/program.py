@@ -8,19 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
 from torch import Tensor, nn
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime import target
-from gpmt.runtime.batches import batch_of, rebatched
 from gpmt.runtime.capture import Captured, capture
-from gpmt.runtime.engine import Engine
 from gpmt.runtime.fuse import fuse
-from gpmt.runtime.graph import Graph
-from gpmt.runtime.lower import Native, OnTorch, lower
+from gpmt.runtime.graph import Graph, own
+from gpmt.runtime.lower import Native, OnTorch, Step
+from gpmt.runtime.machines import Machines
 from gpmt.runtime.team import Team, default_threads
-from gpmt.runtime.tune import Tuner
 
 if TYPE_CHECKING:
     from gpmt.formats.sparse.writer import SparseSize
@@ -32,10 +29,10 @@ def compile(model: nn.Module, example: Example, *, threads: int | None = None, t
     """Compile a network for inference on this machine's CPU; pruned weights cost nothing.
 
     Args:
-        model: any network that PyTorch can run on the example; used in evaluation mode, and left as it is. Its weights are
-            copied: later changes do not reach the program.
-        example: inputs of one call: a tensor, several in the order of `forward`, or a mapping by argument name. Only shapes
-            and dtypes matter. The first dimension is the batch.
+        model: any network that PyTorch can run on the example; used in evaluation mode, and left as it is. Its weights
+            are copied: later changes do not reach the program.
+        example: inputs of one call: a tensor, several in the order of `forward`, or a mapping by argument name. Only
+            shapes and dtypes matter. The first dimension is the batch.
         threads: by default as many as PyTorch uses, `torch.get_num_threads()`, but no more than there are processors.
         tune: whether to measure which kernels are fastest; results are remembered on disk. Without, a model of the
             processor decides.
@@ -67,28 +64,15 @@ def build(captured: Captured, graph: Graph, *, threads: int | None = None, tune:
     host = target.host()
     if host.kind == "plain":
         warnings.warn(
-            "this processor has neither AVX2 with FMA nor NEON: programs compiled for it are right, but several times "
-            "slower than they could be, and may be slower than PyTorch",
+            "this processor has neither AVX2 with FMA nor NEON: programs compiled for it are right, but several "
+            "times slower than they could be, and may be slower than PyTorch",
             RuntimeWarning,
             stacklevel=3,
         )
-    team = Team.shared(threads or default_threads())
-    tuner = Tuner(team, measure=tune)
-    batch = batch_of(graph)
-    piece = graph if batch is None else rebatched(graph, 1)
-    engine = _engine(piece, team, tuner)
-    tuner.save()
-    return Program(captured, graph, engine, None if batch is None else 1)
-
-
-def _engine(graph: Graph, team: Team, tuner: Tuner) -> Engine:
-    lowered = lower(graph, target.host(), team.threads)
-    choices = []
-    for step in lowered.steps:
-        if isinstance(step, Native):
-            layouts = {role: lowered.layouts[buffer] for role, buffer in step.places.items()}
-            choices.append(tuner.choose(step.candidates(lowered.layouts), layouts, step.kept_macs))
-    return Engine(lowered, choices, graph.constants, team)
+    graph = own(graph)
+    machines = Machines(graph, Team.shared(threads or default_threads()), tune=tune)
+    machines.prepare(machines.batch)
+    return Program(captured, graph, machines)
 
 
 @dataclass(frozen=True)
@@ -117,11 +101,10 @@ class Program:
     everything else about the inputs is as in the example. Calls from several threads take turns.
     """
 
-    def __init__(self, captured: Captured, graph: Graph, engine: Engine, piece: int | None) -> None:
+    def __init__(self, captured: Captured, graph: Graph, machines: Machines) -> None:
         self._captured = captured
         self._graph = graph
-        self._engine = engine
-        self._piece = piece
+        self._machines = machines
 
     def __call__(self, *args: Tensor, **kwargs: Tensor) -> Any:
         """Return what the network returns for these inputs.
@@ -131,45 +114,39 @@ class Program:
         """
         given = self._captured.flatten(args, kwargs)
         samples = self._check(given)
-        names = self._graph.inputs
-        if self._piece is None or samples == self._piece:
-            outputs = self._engine.run(dict(zip(names, given, strict=True)), self._graph.outputs)
-            return self._captured.rebuild(outputs)
-        parts = []
-        for start in range(0, samples, self._piece):
-            tensors = [_rows(tensor, start, self._piece) for tensor in given]
-            parts.append(self._engine.run(dict(zip(names, tensors, strict=True)), self._graph.outputs))
-        joined = [torch.cat(tensors)[:samples] for tensors in zip(*parts, strict=True)]
-        return self._captured.rebuild(joined)
+        values = dict(zip(self._graph.inputs, given, strict=True))
+        return self._captured.rebuild(self._machines.run(values, self._graph.outputs, samples))
 
     @property
     def threads(self) -> int:
         """Threads that a call uses."""
-        return self._engine.threads
+        return self._machines.team.threads
 
     @property
     def fallbacks(self) -> list[tuple[str, str]]:
         """What stays on PyTorch: (operators, why)."""
-        return [(s.label, s.reason) for s in self._engine.steps if isinstance(s, OnTorch) and s.reason]
+        return [(s.label, s.reason) for s in self._steps if isinstance(s, OnTorch) and s.reason]
 
     def layers(self, *args: Tensor, **kwargs: Tensor) -> list[LayerTime]:
-        """Return the time of every native step in a call with these inputs (one piece of the batch, where it is free)."""
+        """Return the time of every native step in a call with these inputs; for one sample, if the batch is free."""
         given = self._captured.flatten(args, kwargs)
         self._check(given)
-        if self._piece is not None:
-            given = [_rows(tensor, 0, self._piece) for tensor in given]
-        times = self._engine.profile(dict(zip(self._graph.inputs, given, strict=True)))
-        steps = [step for step in self._engine.steps if isinstance(step, Native)]
+        engine = self._machines.engine
+        if self._machines.batch is not None:
+            given = [tensor[:1] for tensor in given]
+        times = engine.profile(dict(zip(self._graph.inputs, given, strict=True)))
+        steps = [step for step in engine.steps if isinstance(step, Native)]
         return [
             LayerTime(s.label, s.name, describe(c.spec), t, s.dense_macs, s.kept_macs)
-            for s, c, t in zip(steps, self._engine.choices, times, strict=True)
+            for s, c, t in zip(steps, engine.choices, times, strict=True)
         ]
 
     def save(self, path: str | os.PathLike[str]) -> SparseSize:
         """Write the program to a file that `gpmt.load_program` opens, also on another kind of processor.
 
         Args:
-            path: by custom it ends in ``.program.safetensors``. It is a sparse file: pruned weights take next to nothing.
+            path: by custom it ends in ``.program.safetensors``. It is a sparse file: pruned weights take hardly any
+                room.
 
         Raises:
             CheckpointError: the network returns, or leaves to PyTorch, something that a file cannot hold, or the file
@@ -180,14 +157,18 @@ class Program:
         return save(self._captured, self._graph, path)
 
     def __repr__(self) -> str:
-        natives = sum(isinstance(step, Native) for step in self._engine.steps)
-        activations, weights = self._engine.memory
+        natives = sum(isinstance(step, Native) for step in self._steps)
+        activations, weights = self._machines.memory
         lines = [
             f"Program: {natives} native steps, {self.threads} threads, {target.host().kind} "
             f"({activations / 2**20:.1f} MiB of activations, {weights / 2**20:.1f} MiB of weights)"
         ]
         lines += [f"  on PyTorch: {label} ({why})" for label, why in self.fallbacks]
         return "\n".join(lines)
+
+    @property
+    def _steps(self) -> list[Step]:
+        return self._machines.steps
 
     def __reduce__(self) -> NoReturn:
         raise RuntimeProgramError(
@@ -203,12 +184,14 @@ class Program:
             if not isinstance(tensor, Tensor):
                 raise RuntimeProgramError(f"{name} is of type {type(tensor).__name__}, but must be a tensor")
             if tensor.device.type != "cpu":
-                raise RuntimeProgramError(f"{name} is on {tensor.device}, but programs run on the CPU; give {name}.cpu()")
+                raise RuntimeProgramError(
+                    f"{name} is on {tensor.device}, but programs run on the CPU; give {name}.cpu()"
+                )
             if tensor.dtype != wanted.dtype:
                 raise RuntimeProgramError(
                     f"{name} is of {tensor.dtype}, but the program was compiled for {wanted.dtype}; convert it"
                 )
-            fixed = 0 if self._piece is None else 1
+            fixed = 0 if self._machines.batch is None else 1
             rows = tensor.shape[0] if tensor.ndim and fixed else None
             if tensor.shape[fixed:] != wanted.shape[fixed:] or tensor.ndim != len(wanted.shape):
                 shape = list(wanted.shape)
@@ -217,9 +200,11 @@ class Program:
                     f"{name} has the shape {list(tensor.shape)}, but the program was compiled for {described}; "
                     "compile another one for this shape"
                 )
-            if rows is not None and (rows == 0 or samples not in (None, rows)):
+            if rows == 0:
+                raise RuntimeProgramError(f"{name} has a batch of 0; give at least one sample")
+            if rows is not None and samples not in (None, rows):
                 raise RuntimeProgramError(
-                    f"{name} has a batch of {rows}" + (f", but another input one of {samples}" if samples else "; give at least one sample")
+                    f"{name} has a batch of {rows}, but another input one of {samples}; give batches of one size"
                 )
             samples = rows
         return samples or 0
@@ -232,11 +217,3 @@ def describe(spec: object) -> str:
     shown = ("bunch", "blocks", "groups", "parts")
     words += [f"{name} {getattr(spec, name)}" for name in shown if getattr(spec, name, 1) != 1]
     return " ".join([type(spec).__name__, *words])
-
-
-def _rows(tensor: Tensor, start: int, count: int) -> Tensor:
-    """Return `count` samples from `start` on; zeros where there are no more."""
-    part = tensor[start : start + count]
-    if len(part) < count:
-        part = torch.cat([part, part.new_zeros(count - len(part), *part.shape[1:])])
-    return part

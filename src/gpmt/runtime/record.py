@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from gpmt.errors import RuntimeProgramError
@@ -59,6 +59,9 @@ class Recording:
     result: Any = None
 
 
+_NUMBERS = torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, calls: list[Call], names: Mapping[int, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -81,16 +84,28 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     f"the network changes {name or 'a tensor that it keeps'} while it runs, but a compiled program "
                     "has no state; switch that off, for example with .eval()"
                 )
+        if func in _NUMBERS and not isinstance(args[0], FakeTensor):
+            with _disable_current_modes():
+                return args[0].item()
         if torch.Tag.inplace_view in func.tags and func is not torch.ops.aten.detach_.default:
             raise Aliased
         result = func(*args, **kwargs)
         if any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns):
-            given = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
-            if any(not isinstance(leaf, FakeTensor) or storage(leaf) in self.kept for leaf in given):
-                self.kept |= {storage(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)}
+            self._note_views(func, args, result)
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
             self.calls.append(Call(func, args, kwargs, result))
         return result
+
+    def _note_views(self, func: OpOverload, args: tuple[Any, ...], result: Any) -> None:
+        """Remember what may share memory with the network's tensors; what has another type is a copy."""
+        for tensor in tree_leaves(args):
+            if not isinstance(tensor, Tensor):
+                continue
+            if isinstance(tensor, FakeTensor) and storage(tensor) not in self.kept:
+                continue
+            if func is not torch.ops.aten.contiguous.default or tensor.is_contiguous():
+                views = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+                self.kept |= {storage(view) for view in views if view.dtype == tensor.dtype}
 
 
 def record(
@@ -114,7 +129,7 @@ def record(
         recording = Recording(given)
         split = len(positional)
         arguments = given[:split], dict(zip(named, given[split:], strict=True))
-        forward: Callable[..., Any] = torch.func.functionalize(module) if functional else module
+        forward = _functional(module) if functional else module
         with _Recorder(recording.calls, names):
             recording.result = forward(*arguments[0], **arguments[1])
     return recording
@@ -131,6 +146,16 @@ def bind(target: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
 def storage(tensor: Tensor) -> int:
     """Return which memory a tensor lies in, for comparison."""
     return int(tensor.untyped_storage()._cdata)
+
+
+def _functional(module: nn.Module) -> Callable[..., Any]:
+    """Return the network with every write in place made a new tensor, also to copies of its buffers."""
+    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+    def forward(state: dict[str, Tensor], args: Any, kwargs: Any) -> Any:
+        return torch.func.functional_call(module, state, args, kwargs)
+
+    return lambda *args, **kwargs: torch.func.functionalize(forward)(state, args, kwargs)
 
 
 @contextmanager

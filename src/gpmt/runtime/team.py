@@ -120,6 +120,11 @@ class Team:
                 self._start(self._state)
             self._native.run(self._state.address, table.address, len(table), repeat)
 
+    @property
+    def alone_address(self) -> int:
+        """The address of `void(int64* table, int64 steps, int64 repeat)`, which runs a table in the caller's thread."""
+        return ctypes.cast(self._native.alone, ctypes.c_void_p).value or 0
+
     def close(self) -> None:
         """End the workers, after the run that they are in; the next run starts new ones."""
         if self._state is not None:

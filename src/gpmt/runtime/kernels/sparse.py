@@ -8,7 +8,7 @@ cache, with the sums kept in the output meanwhile; filters can be cut into *grou
     item = (image · tiles + tile) · groups + group
     rows     int32 [n, 4]: weights, output offset in bytes, bias (float32), residual offset in bytes
     table    int64 [groups, blocks, 3]: first row, last row + 1 (in bytes of rows), first pair (in bytes of stream)
-    numbers  int64 [7]: tiles, large tiles, groups, blocks, bytes from an image of the input, output, residual to the next
+    numbers  int64 [7]: tiles, large tiles, groups, blocks; bytes from image to image of input, output, residual
 """
 
 from __future__ import annotations

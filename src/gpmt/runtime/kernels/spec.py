@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, cast
 
 from gpmt.runtime import target
 
@@ -36,7 +36,7 @@ def load(spec: Spec) -> int:
 
     A spec is its own code, unless it has an attribute `code` that says what its machine code depends on.
     """
-    code: Code = getattr(spec, "code", spec)
+    code = cast(Code, getattr(spec, "code", spec))
     return target.load(f"{sources()} {code!r}", make=code.emit)
 
 

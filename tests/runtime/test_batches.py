@@ -1,0 +1,53 @@
+"""Which networks treat samples one by one, and their graphs for other batches."""
+
+import pytest
+import torch
+from torch import nn
+
+from gpmt.runtime.batches import batch_of, rebatched
+from gpmt.runtime.capture import capture
+from gpmt.runtime.fuse import fuse
+from tests.runtime.networks import Lambda, noise, scramble
+from tests.runtime.reference import run
+
+
+def graph_of(network, *inputs):
+    return fuse(capture(network, inputs).graph)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)), (5, 3, 6, 6)),
+        (nn.Linear(4, 4), (4, 4)),
+        (nn.Linear(4, 2), (3, 5, 4)),
+        (Lambda(lambda s, x: (x, x.mean((2, 3)))), (2, 3, 4, 4)),
+    ],
+)
+def test_samples_one_by_one(network, shape):
+    graph = graph_of(scramble(network), noise(*shape))
+    assert batch_of(graph) == shape[0]
+    for batch in (1, 7):
+        other = rebatched(graph, batch)
+        images = noise(batch, *shape[1:])
+        expected = network(images)
+        for result, right in zip(
+            run(other, [images]), [expected] if torch.is_tensor(expected) else expected, strict=True
+        ):
+            torch.testing.assert_close(result, right)
+    assert batch_of(graph) == shape[0], "the graph itself has changed"
+
+
+@pytest.mark.parametrize(
+    ("network", "shapes"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()), [(2, 3, 6, 6)]),
+        (Lambda(lambda s, x: s.conv(x).sum(0), conv=nn.Conv2d(3, 4, 3)), [(2, 3, 6, 6)]),
+        (Lambda(lambda s, x: s.linear(x.reshape(4, 3)), linear=nn.Linear(3, 2)), [(2, 6)]),
+        (Lambda(lambda s, x, y: (x * 2, y * 2)), [(2, 3, 6, 6), (1, 3, 6, 6)]),
+        (Lambda(lambda s, x: x * s.factor, factor=noise(6, 6)), [(2, 3, 6, 6)]),
+        (Lambda(lambda s, x: (x, s.numbers), numbers=noise(2, 3)), [(2, 3, 6, 6)]),
+    ],
+)
+def test_the_batch_is_fixed(network, shapes):
+    assert batch_of(graph_of(network.eval(), *(noise(*shape) for shape in shapes))) is None
