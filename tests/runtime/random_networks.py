@@ -215,7 +215,7 @@ class _Builder:
     def _split(self, source, shape):
         """Another shape of the same numbers."""
         if len(shape) == 2 and shape[1] % 2 == 0:
-            self._add(f"{source} in two", lambda values: values[source].reshape(shape[0], 2, -1))
+            self._add(f"{source} in two", lambda values: values[source].unflatten(1, (2, -1)))
         elif len(shape) > 2:
             self._add(f"flatten {source}", lambda values: values[source].flatten(1))
 

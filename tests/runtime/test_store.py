@@ -245,6 +245,10 @@ WRONG = {
     "form": (lambda d: put(d, "result", {"namedtuple": []}), "for the form of its result"),
     "dtype": (lambda d: put(d["graph"]["values"][0], 1, "quint8"), "for a value, not its name, type and shape"),
     "size": (lambda d: put(d["graph"]["values"][0][2], 0, -1), "has -1 for a size of inputs_0"),
+    "input": (
+        lambda d: put(d["graph"]["values"][0], 0, "other"),
+        "has an input 'inputs_0' without a type and shape",
+    ),
     "huge": (lambda d: put(d["graph"]["values"][0], 2, [1 << 39] * 4), "which no memory holds"),
     "memory": (lambda d: put(value(d, "inputs_0")[2], 0, 1 << 36), "bytes of memory, more than the"),
     "padding": (

@@ -105,8 +105,8 @@ class _Part:
             count = len(weights)
             if self._changes > _MOST_CHANGES:
                 run = self._leave(
-                    "its weights change between calls, and each time it would be compiled anew; change them before the "
-                    "first call"
+                    "its weights change between calls, and each time it would be compiled anew; change them before "
+                    "the first call"
                 )
             elif sum(k[:count] == key[:count] for k in self._runs) >= _MOST_SHAPES and found is None:
                 run = self._leave(f"it was called with more than {_MOST_SHAPES} different shapes")
@@ -142,8 +142,8 @@ class _Part:
         if reason not in self._warned:
             self._warned.add(reason)
             warnings.warn(
-                f"torch.compile with the backend gpmt leaves a part of the network to PyTorch, where pruned weights cost "
-                f"as much as others: {reason}",
+                "torch.compile with the backend gpmt leaves a part of the network to PyTorch, where pruned weights "
+                f"cost as much as others: {reason}",
                 RuntimeWarning,
                 stacklevel=3,
             )

@@ -15,7 +15,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from gpmt.core.scope import unwrap
 from gpmt.errors import RuntimeProgramError
-from gpmt.formats.exporters.capture import Example, _evaluating, quiet, reason
+from gpmt.formats.exporters.capture import Example, evaluating, quiet, reason
 from gpmt.runtime.aten import translate
 from gpmt.runtime.graph import Graph
 from gpmt.runtime.record import Aliased, record
@@ -78,7 +78,7 @@ def capture(model: nn.Module, example: Example) -> Captured:
     _check_state(model)
     parameters = _parameters(model, len(positional))
     arguments = (*parameters[: len(positional)], *named)
-    with _evaluating(model):
+    with evaluating(model):
         graph, result = _graph(model, positional, named, arguments)
     parts, form = tree_flatten(result)
     leaves = {i: part for i, part in enumerate(parts) if not isinstance(part, Tensor)}

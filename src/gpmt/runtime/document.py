@@ -113,6 +113,8 @@ def read(document: object, tensors: Mapping[str, Tensor]) -> Graph:
     constants = _constants(table["constants"], values, tensors)
     if len({*inputs, *constants}) != len(inputs) + len(constants):
         raise DocumentError("has an input or constant twice")
+    if missing := {*inputs} - {*values}:
+        raise DocumentError(f"has an input {min(missing)!r} without a type and shape")
     there, memory = {*inputs, *constants}, memory_limit()
     operators: list[Operator] = []
     for number, entry in enumerate(_list(table["operators"], "operators")):

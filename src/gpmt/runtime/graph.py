@@ -222,5 +222,6 @@ def own(graph: Graph) -> Graph:
 
 def _own(operator: Operator) -> Operator:
     # Arrays that are no views were made on the way here.
-    arrays = {name: value for name, value in vars(operator).items() if isinstance(value, np.ndarray)}
-    return replace(operator, **{name: a.copy() for name, a in arrays.items() if a.base is not None})
+    views = {name: a for name, a in vars(operator).items() if isinstance(a, np.ndarray) and a.base is not None}
+    copies: Any = {name: array.copy() for name, array in views.items()}
+    return replace(operator, **copies)

@@ -113,7 +113,7 @@ def _rounded(work: int) -> int:
 
 
 def _read(path: Path) -> dict[str, str]:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         known = json.loads(path.read_text())
         if isinstance(known, dict) and all(isinstance(value, str) for value in known.values()):
             return known

@@ -79,7 +79,7 @@ def captured(module: nn.Module, example: Example) -> Iterator[Capture]:
     """
     module = unwrap(module)
     positional, named = _tensors(example)
-    with _evaluating(module):
+    with evaluating(module):
         scope = find_scope(module)
         pair = [_batch(tensor, 2) for tensor in positional], {k: _batch(t, 2) for k, t in named.items()}
         _try(module, *pair)
@@ -87,7 +87,7 @@ def captured(module: nn.Module, example: Example) -> Iterator[Capture]:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Switch to evaluation and back, and let text generators of transformers return no cache, which is no tensor."""
     modes = {part: part.training for part in module.modules()}
     configs: dict[int, Any] = {id(part.config): part.config for part in modes if hasattr(part, "config")}
