@@ -2,29 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from click.testing import Result
-from typer.testing import CliRunner
+from tests.cli.commands import gpmt
 
-from gpmt.cli import app
 from gpmt.formats.checkpoint import load_checkpoint
 
 
 @pytest.fixture(autouse=True)
-def _rnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def _rnn(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = {"cell.W1": (9, 9), "cell.U1": (80, 80), "cell.bias_gate": (1, 80), "head.weight": (2, 80)}
-    torch.save({name: torch.rand(shape, generator=generator) for name, shape in shapes.items()}, "rnn.pt")
-
-
-def gpmt(*arguments: Any, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
+    torch.save(
+        {name: torch.rand(shape, generator=generator) for name, shape in shapes.items()}, tmp_path / "rnn.pt"
+    )
 
 
 COLUMNS = (

@@ -9,12 +9,11 @@ import warnings
 import pytest
 import torch
 from safetensors import safe_open
+from tests.cli.commands import error, gpmt, weights
 
 import gpmt as package
 from gpmt.core.masks import Masks
 from gpmt.training.models import construct
-
-from .test_cli import _in_tmp_path, error, gpmt, weights  # noqa: F401
 
 
 def sparse_weights():
@@ -68,7 +67,7 @@ def test_values_in_fewer_bits(pruned):
     )
 
 
-def test_masks_of_other_tools(pruned, tmp_path):
+def test_masks_of_other_tools(pruned):
     layer = torch.nn.Linear(20, 20)
     torch.nn.utils.prune.l1_unstructured(layer, "weight", amount=0.5)
     torch.save(layer.state_dict(), "torch.pt")

@@ -3,10 +3,9 @@ from functools import partial
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from tests.cli.commands import error, gpmt
 
 from gpmt import demo
-from gpmt.cli import app
 
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0, "batch_size": 256}
 
@@ -25,8 +24,7 @@ def _short(monkeypatch):
 
 
 def test_the_table_and_what_to_do_next():
-    result = CliRunner().invoke(app, ["demo", "--sparsities", "0.6,0.99", "--min-kept", "20", "--seed", "1"])
-    assert result.exit_code == 0, result.output
+    result = gpmt("demo", "--sparsities", "0.6,0.99", "--min-kept", 20, "--seed", 1)
     rows = [line.split() for line in result.stdout.splitlines()]
     assert [row[:3] for row in rows if len(row) > 2 and row[1] == "%" and row[2].startswith("GP")] == [
         ["60", "%", "GP"],
@@ -40,8 +38,7 @@ def test_the_table_and_what_to_do_next():
 
 
 def test_json():
-    result = CliRunner().invoke(app, ["demo", "--sparsities", "90%", "--min-kept", "20", "--json"])
-    assert result.exit_code == 0, result.output
+    result = gpmt("demo", "--sparsities", "90%", "--min-kept", 20, "--json")
     document = json.loads(result.stdout)
     assert [level["sparsity"] for level in document["levels"]] == [0.9]
     assert document["levels"][0]["gp_mt"]["min_kept"] == 20
@@ -57,9 +54,4 @@ def test_json():
     ],
 )
 def test_errors_are_one_sentence(arguments, message):
-    result = CliRunner().invoke(app, ["demo", *arguments])
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ")
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    assert message in error("demo", *arguments)

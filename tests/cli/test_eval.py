@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 from PIL import Image
-from typer.testing import CliRunner
+from tests.cli import commands
+from tests.cli.commands import gpmt
 
-from gpmt.cli import app
 from gpmt.formats.checkpoint import load_checkpoint
 from gpmt.training.models import construct
 
@@ -31,29 +30,18 @@ compute: {precision: bf16}
 
 
 @pytest.fixture(autouse=True)
-def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def _images(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for name in CLASSES:
         (tmp_path / "images" / name).mkdir(parents=True)
         for index in range(4):
             pixels = generator.integers(0, 256, (12, 12, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{name}_{index}.JPEG")
-    Path("gp90.yaml").write_text(RECIPE)
-
-
-def gpmt(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
+    (tmp_path / "gp90.yaml").write_text(RECIPE)
 
 
 def error(*arguments: str) -> str:
-    """Run a command that must fail, and return its one sentence."""
-    result = gpmt("eval", *arguments, code=2)
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    return line.removeprefix("error: ")
+    return commands.error("eval", *arguments)
 
 
 def read(*arguments: str) -> dict[str, Any]:

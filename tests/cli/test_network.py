@@ -7,11 +7,6 @@ from gpmt.formats.checkpoint import load_checkpoint
 from gpmt.training.models import construct
 
 
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def saved(module: torch.nn.Module, **described: object):
     torch.save({"state_dict": module.state_dict(), "gpmt": described}, "model.pt")
     return load_checkpoint("model.pt")

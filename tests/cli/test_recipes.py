@@ -1,22 +1,13 @@
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from tests.cli.commands import gpmt
 
-from gpmt.cli import app
 from gpmt.training.recipe_file import load_recipe, shipped
 
 GUIDE = Path(__file__).parents[2] / "docs" / "recipes.md"
-
-
-def gpmt(*arguments: Any, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -3,24 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from tests.cli.commands import gpmt
 
-from gpmt.cli import app
 from gpmt.training import phase
 
 RECIPE = ["run", "digits", "dense.epochs=1", "dense.warmup_epochs=0", "finetune.epochs=1"]
-
-
-@pytest.fixture(autouse=True)
-def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def gpmt(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 def test_prints_a_table_and_leaves_a_folder_named_after_the_recipe():

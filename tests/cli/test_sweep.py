@@ -3,25 +3,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from tests.cli.commands import gpmt
 
-from gpmt.cli import app
 from gpmt.training.sweep import run
 
 SHORT = ["sweep", "digits", "dense.epochs=1", "dense.warmup_epochs=0", "finetune.epochs=1"]
 
 
 @pytest.fixture(autouse=True)
-def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-def gpmt(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 def test_a_run_that_fails_is_named_and_the_others_are_reported():

@@ -128,7 +128,9 @@ class _Builder:
         )
 
     def _pointwise(self, source, shape):
-        self._part(source, nn.Conv2d(shape[1], self.draw(st.integers(1, 20)), 1, bias=self.draw(st.booleans())))
+        self._part(
+            source, nn.Conv2d(shape[1], self.draw(st.integers(1, 20)), 1, bias=self.draw(st.booleans()))
+        )
 
     def _depthwise(self, source, shape):
         draw = self.draw
@@ -166,7 +168,8 @@ class _Builder:
         others = [self._value(alike) for _ in range(self.draw(st.integers(1, 3)))]
         if sum(self.shapes[i][1] for i in [source, *others]) <= 40:
             self._add(
-                f"concat {[source, *others]}", lambda values: torch.cat([values[i] for i in [source, *others]], 1)
+                f"concat {[source, *others]}",
+                lambda values: torch.cat([values[i] for i in [source, *others]], 1),
             )
 
     def _pool(self, source, shape):
@@ -225,7 +228,8 @@ class _Builder:
         self.network.parts.append(part)
         gate = self.draw(st.sampled_from([torch.sigmoid, F.hardsigmoid]))
         self._add(
-            f"gated {source}", lambda values: values[source] * gate(part(F.adaptive_avg_pool2d(values[source], 1)))
+            f"gated {source}",
+            lambda values: values[source] * gate(part(F.adaptive_avg_pool2d(values[source], 1))),
         )
 
     def _scale(self, source, shape):

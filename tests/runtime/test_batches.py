@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from tests.runtime.networks import Lambda, noise, scramble
+from tests.runtime.reference import run
 from torch import nn
 
 from gpmt.runtime.batches import batch_of, rebatched
 from gpmt.runtime.capture import capture
 from gpmt.runtime.fuse import fuse
-from tests.runtime.networks import Lambda, noise, scramble
-from tests.runtime.reference import run
 
 
 def graph_of(network, *inputs):
@@ -18,7 +18,10 @@ def graph_of(network, *inputs):
 @pytest.mark.parametrize(
     ("network", "shape"),
     [
-        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)), (5, 3, 6, 6)),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)),
+            (5, 3, 6, 6),
+        ),
         (nn.Linear(4, 4), (4, 4)),
         (nn.Linear(4, 2), (3, 5, 4)),
         (Lambda(lambda s, x: (x, x.mean((2, 3)))), (2, 3, 4, 4)),

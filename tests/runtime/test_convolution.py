@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runtime.kernels.convolutions import cases
+from tests.runtime.kernels.guarded import Buffer, copied, run
 
 from gpmt.runtime import target
 from gpmt.runtime.convolution import Layer, candidates, mask
@@ -12,14 +14,20 @@ from gpmt.runtime.kernels.dense import DenseConv
 from gpmt.runtime.kernels.gemv import Gemv
 from gpmt.runtime.kernels.sparse import SparseConv
 from gpmt.runtime.layout import LINE, Planes
-from tests.runtime.kernels.convolutions import cases
-from tests.runtime.kernels.guarded import Buffer, copied, run
 
 
 def layer_of(case):
     weight, offsets, channel, shift = case.taps()
     return Layer(
-        weight, case.op.bias, offsets, channel, shift, case.source, case.output, case.residual, case.op.activation
+        weight,
+        case.op.bias,
+        offsets,
+        channel,
+        shift,
+        case.source,
+        case.output,
+        case.residual,
+        case.op.activation,
     )
 
 
@@ -52,7 +60,9 @@ def test_all_convolutions_agree(case, threads, kind):
         compute(candidate, layer, case.images, case.added).check(expected)
 
 
-@pytest.mark.parametrize(("samples", "features", "filters"), [(1, 70, 33), (3, 40, 20), (5, 9, 4), (40, 30, 17)])
+@pytest.mark.parametrize(
+    ("samples", "features", "filters"), [(1, 70, 33), (3, 40, 20), (5, 9, 4), (40, 30, 17)]
+)
 @pytest.mark.parametrize("density", [1.0, 0.1, 0.0])
 def test_all_linear_layers_agree(samples, features, filters, density):
     layer = linear(samples, features, filters, density, RELU)

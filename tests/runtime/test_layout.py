@@ -57,7 +57,9 @@ def test_the_view_shows_the_pixels(layout):
 
 
 @settings(max_examples=60)
-@given(st.integers(1, 7), st.integers(1, 20), st.integers(1, 3), REACH, REACH, st.integers(1, 30), st.booleans())
+@given(
+    st.integers(1, 7), st.integers(1, 20), st.integers(1, 3), REACH, REACH, st.integers(1, 30), st.booleans()
+)
 def test_what_is_asked_for_is_zero(height, width, channels, one, two, other_width, joined):
     """A window reads at a constant distance what an image with zeros around it has there."""
     grids = Grids()

@@ -3,14 +3,14 @@
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
+from tests.runtime.networks import noise, scramble
+from tests.runtime.random_networks import exact, more, networks
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
 import gpmt
 from gpmt.errors import RuntimeProgramError
 from gpmt.training import models
-from tests.runtime.networks import noise, scramble
-from tests.runtime.random_networks import exact, more, networks
 
 TOLERANCE = 1e-4  # of the largest output
 SPARSITIES = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98]
@@ -44,7 +44,7 @@ def pruned(name, shape, sparsity):
     torch.manual_seed(0)
     network = scramble(models.construct(name, num_classes=10, input_shape=shape))
     if sparsity:
-        gpmt.prune_(network, sparsity=sparsity)
+        gpmt.prune_(network, sparsity=sparsity, allocation="uniform")
     return network
 
 
@@ -123,7 +123,7 @@ def test_vision_transformer(sparsity, batch):
     torch.manual_seed(0)
     network = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=4).eval()
     if sparsity:
-        gpmt.prune_(network, sparsity=sparsity)
+        gpmt.prune_(network, sparsity=sparsity, allocation="uniform")
     program = gpmt.compile(network, noise(batch, 3, 64, 64), threads=2, tune=False)
     check(network, program, noise(batch, 3, 64, 64, seed=1))
 
@@ -138,7 +138,7 @@ def test_bert(sparsity):
     )
     network = transformers.BertForSequenceClassification(config).eval()
     if sparsity:
-        gpmt.prune_(network, sparsity=sparsity)
+        gpmt.prune_(network, sparsity=sparsity, allocation="uniform")
     inputs = {"input_ids": torch.arange(24).view(3, 8), "attention_mask": torch.ones(3, 8, dtype=torch.long)}
     program = gpmt.compile(network, inputs, threads=2, tune=False)
     inputs["input_ids"] = inputs["input_ids"].flip(0) + 7

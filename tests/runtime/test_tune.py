@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tests.runtime.networks import noise, scramble
 from torch import nn
 
 import gpmt
@@ -14,7 +15,6 @@ from gpmt.runtime.graph import RELU
 from gpmt.runtime.layout import Planes
 from gpmt.runtime.team import Team
 from gpmt.runtime.tune import Tuner
-from tests.runtime.networks import noise, scramble
 
 
 class Counting(Team):

@@ -20,11 +20,12 @@ EXAMPLES = examples(
     "gpmt export sparse pruned.pt -o model.sparse.safetensors --values fp16",
     "gpmt export onnx pruned.pth -o model.onnx --model torchvision:resnet50 --input 3x224x224",
     "gpmt export program runs/cifar10-resnet20/model.pt -o resnet20.pt2",
+    "gpmt export runtime pruned.pth -o model.program.safetensors --model torchvision:resnet50 --input 3x224x224",
     "gpmt export hub model.sparse.safetensors -o my-model --card README.md",
     "gpmt export csr pruned.pt -o model.csr.pt",
 )
 WEIGHTS_ALONE = ("sparse", "dense", "csr", "csc")
-FORMATS = ("sparse", "dense", "onnx", "program", "hub", "csr", "csc")
+FORMATS = ("sparse", "dense", "onnx", "program", "runtime", "hub", "csr", "csc")
 
 
 def export(
@@ -42,7 +43,9 @@ def export(
     values: Values = "exact",
     tolerance: Annotated[
         float,
-        typer.Option(help="Largest difference from PyTorch, of the largest output, for onnx and program."),
+        typer.Option(
+            help="Largest difference from PyTorch, of the largest output, for onnx, program and runtime."
+        ),
     ] = 1e-5,
     opset: Annotated[int | None, typer.Option(help="Version of ONNX's operators, at least 18.")] = None,
     weights: Weights = None,
@@ -53,9 +56,9 @@ def export(
 ) -> None:
     """Write weights, or the network they belong to, for other programs.
 
-    sparse: kept values and coded masks, a fraction of the size. dense: plain weights, by the suffix of OUT. onnx
-    and program (torch.export): the network too, for any batch size, compared with PyTorch; they need --model where
-    the file does not name it. hub: a folder as the Hugging Face hub has it. csr, csc: PyTorch's sparse tensors.
+    sparse: kept values and coded masks, a fraction of the size. dense: plain weights, by the suffix of OUT. onnx,
+    program (torch.export) and runtime (gpmt.load_program): the network too, compared with PyTorch; they need --model
+    where the file does not name it. hub: a folder as the Hugging Face hub has it. csr, csc: PyTorch's sparse tensors.
     """
     if form not in FORMATS:
         raise CheckpointError(f"FORMAT is {form}, but must be one of {', '.join(FORMATS)}")
@@ -140,6 +143,8 @@ def _write(
 def _write_network(
     form: str, network: Network, out: Path, opset: int | None, tolerance: float
 ) -> dict[str, Any]:
+    if form == "runtime":
+        return _write_runtime(network, out, tolerance)
     from gpmt.formats.exporters.onnx import export_onnx
     from gpmt.formats.exporters.program import export_program
 
@@ -155,6 +160,26 @@ def _write_network(
         "zeros": report.zeros,
         "error": max(report.errors.values(), default=0.0),
     }
+
+
+def _write_runtime(network: Network, out: Path, tolerance: float) -> dict[str, Any]:
+    import torch
+
+    from gpmt.cli.engines import difference, given_to, random_inputs
+    from gpmt.runtime.program import compile
+
+    module, inputs = network.module.eval(), random_inputs(network.example)
+    program = compile(module, inputs, tune=False)
+    with torch.no_grad():
+        error = difference(given_to(program, inputs), given_to(module, inputs))
+    if not error <= tolerance:
+        raise CheckpointError(
+            f"{out} would give other outputs than the network, by {error:.1e} of the largest ({tolerance:.0e} is "
+            "allowed); nothing was written, raise the tolerance if that will do"
+        )
+    size = program.save(out)
+    on_torch = sum(len(label.split(", ")) for label, _ in program.fallbacks)
+    return {"bytes": size.bytes, "dense_bytes": size.dense_bytes, "on_pytorch": on_torch, "error": error}
 
 
 def _write_card(card: Path, checkpoint: Checkpoint, file: str) -> None:

@@ -55,17 +55,15 @@ def write(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
     stored form.
     """
     tensors: dict[str, Tensor] = {}
-    names: dict[object, str] = {}  # by where the numbers are
 
-    def put(data: Tensor, name: str) -> str:
-        key = data.data_ptr(), data.shape, data.stride(), data.dtype
-        if key not in names:
-            number, names[key] = 1, name
-            while names[key] in tensors:
-                number += 1
-                names[key] = f"{name}_{number}"
-            tensors[names[key]] = data
-        return names[key]
+    def put(data: Tensor, wanted: str) -> str:
+        """Return the name that a tensor gets; a layer that the network uses twice has its weights once."""
+        name, number = wanted, 1
+        while name in tensors and not _same(tensors[name], data):
+            number += 1
+            name = f"{wanted}_{number}"
+        tensors[name] = data
+        return name
 
     constants = {name: put(data.detach(), name) for name, data in graph.constants.items()}
     operators = []
@@ -161,6 +159,13 @@ class _Checked:
                     f"{value.name} as {value.dtype} {list(value.shape)}; save it again from the network"
                 )
         return made
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether all bits are the same."""
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    return torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)))
 
 
 def _tensor_name(operator: Operator, field: str) -> str:

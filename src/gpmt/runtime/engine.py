@@ -16,8 +16,8 @@ from torch import Tensor
 from gpmt.runtime.convolution import Candidate
 from gpmt.runtime.kernels.spec import load
 from gpmt.runtime.layout import Planes
-from gpmt.runtime.lower import Lowered, Native, OnTorch, Step
 from gpmt.runtime.memory import Arena, total
+from gpmt.runtime.steps import Lowered, Native, OnTorch, Step
 from gpmt.runtime.team import StepTable, Team
 
 _STRIDES = {"stride_n": 0, "stride_c": 1, "stride_h": 2, "stride_w": 3}
@@ -142,13 +142,15 @@ class Engine:
     def _run(self, segment: _Segment, values: dict[str, Tensor]) -> None:
         # First, since later steps of the segment may read them.
         for cell, name in segment.writes:
-            values[name] = torch.empty(self._shapes[name])
+            values[name] = torch.empty(self._shapes[name], dtype=torch.float32, device="cpu")
             self._cells[cell] = values[name].data_ptr()
         for cell, name, axis in segment.reads:
             if axis == _CONTIGUOUS:
                 values[name] = values[name].contiguous()
             tensor = values[name]
-            self._cells[cell] = 4 * tensor.stride(axis) if axis is not None and axis >= 0 else tensor.data_ptr()
+            self._cells[cell] = (
+                4 * tensor.stride(axis) if axis is not None and axis >= 0 else tensor.data_ptr()
+            )
         assert segment.table is not None
         self._team.run(segment.table)
 
@@ -269,7 +271,9 @@ def _share(steps: Sequence[Step], layouts: Mapping[str, Planes]) -> _Buffers:
 
     Only of one layout: their pads, which must stay zero, are then in the same places.
     """
-    last = {name: i for i, step in enumerate(steps) if isinstance(step, Native) for name in step.places.values()}
+    last = {
+        name: i for i, step in enumerate(steps) if isinstance(step, Native) for name in step.places.values()
+    }
     buffers = _Buffers([], {})
     free: dict[Planes, list[int]] = {}
     for index, step in enumerate(steps):
@@ -306,7 +310,7 @@ def _last_reads(parts: Sequence[_Segment | OnTorch]) -> dict[int, list[str]]:
         if isinstance(part, OnTorch):
             names = [*part.reads, *part.writes]
         else:
-            names = [entry[1] for entry in [*part.reads, *part.writes]]
+            names = [read[1] for read in part.reads] + [write[1] for write in part.writes]
         last.update(dict.fromkeys(names, index))
     ends: dict[int, list[str]] = {}
     for name, index in last.items():

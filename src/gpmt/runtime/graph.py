@@ -222,6 +222,8 @@ def own(graph: Graph) -> Graph:
 
 def _own(operator: Operator) -> Operator:
     # Arrays that are no views were made on the way here.
-    views = {name: a for name, a in vars(operator).items() if isinstance(a, np.ndarray) and a.base is not None}
+    views = {
+        name: a for name, a in vars(operator).items() if isinstance(a, np.ndarray) and a.base is not None
+    }
     copies: Any = {name: array.copy() for name, array in views.items()}
     return replace(operator, **copies)

@@ -1,22 +1,17 @@
-"""From a graph to steps: where each value lies, what has to be copied in between, and which kernels can do each step.
-
-A value can lie in three forms: as a PyTorch tensor; as planes of images; and as *vectors*, the planes of
-[features, samples], in which a linear layer is a 1×1 convolution. A form is made when an operator first asks for it.
-"""
+"""From a graph to steps: which kernels can do each operator, and what has to be copied in between."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import torch
 
+from gpmt.runtime import graph
 from gpmt.runtime.convolution import Array, Candidate, Layer, candidates, mask
+from gpmt.runtime.forms import Form, Forms, features_of, is_pixel
 from gpmt.runtime.graph import (
-    Add,
-    Affine,
     Concat,
     Conv,
     Fallback,
@@ -24,75 +19,15 @@ from gpmt.runtime.graph import (
     Graph,
     Linear,
     Operator,
-    Pair,
     Pool,
     Reshape,
-    Value,
 )
-from gpmt.runtime.kernels import pointwise, pool
+from gpmt.runtime.kernels import pool
 from gpmt.runtime.kernels.depthwise import Depthwise, pack_weights
-from gpmt.runtime.kernels.pack import ExportImages, ImportImages, Phases, copy_planes
-from gpmt.runtime.kernels.spec import Spec
-from gpmt.runtime.kernels.vectors import ExportVectors, Flatten, ImportVectors
-from gpmt.runtime.layout import Grids, Planes
+from gpmt.runtime.kernels.pointwise import Add, Affine, Copy
+from gpmt.runtime.steps import Layouts, Lowered
 from gpmt.runtime.target import Target
 from gpmt.runtime.windows import Windows
-
-Form = Literal["tensor", "images", "vectors"]
-Layouts = Mapping[str, Planes]
-
-
-@dataclass(frozen=True, eq=False)
-class Native:
-    """A step in native code.
-
-    Attributes:
-        label: what it is, for tables.
-        places: for arguments that are pixel (0, 0) of a buffer, its name.
-        tensors: for arguments that are the memory of a PyTorch tensor, its value's name.
-        candidates: the kernels that can do it, once the layouts are known; the best guess first.
-        name: the weights' name in the network.
-        dense_macs, kept_macs: multiply-adds of the dense layer, and those with weights that are not zero.
-        first_channel: channel of the output where it begins to write.
-    """
-
-    label: str
-    places: dict[str, str]
-    tensors: dict[str, str]
-    candidates: Callable[[Layouts], list[Candidate]]
-    name: str = ""
-    dense_macs: int = 0
-    kept_macs: int = 0
-    first_channel: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class OnTorch:
-    """A step in PyTorch: takes tensors, gives tensors, all by their values' names."""
-
-    label: str
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    run: Callable[..., tuple[torch.Tensor, ...]]
-    reason: str = ""
-
-
-Step = Native | OnTorch
-
-
-@dataclass
-class Lowered:
-    """A network as steps.
-
-    Attributes:
-        steps: in order.
-        layouts: of every buffer, by name.
-        tensors: shapes of the values that native steps write as PyTorch tensors.
-    """
-
-    steps: list[Step] = field(default_factory=list)
-    layouts: dict[str, Planes] = field(default_factory=dict)
-    tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def lower(graph: Graph, target: Target, threads: int) -> Lowered:
@@ -106,101 +41,10 @@ def lower(graph: Graph, target: Target, threads: int) -> Lowered:
     return lowering.result
 
 
-class _Lowering:
+class _Lowering(Forms):
     def __init__(self, graph: Graph, target: Target, threads: int) -> None:
-        self.graph = replace(graph, values=dict(graph.values))
+        super().__init__(graph, target)
         self.target, self.threads = target, threads
-        self.lanes = target.lanes
-        self.result = Lowered()
-        self.grids = Grids()
-        self.forms: dict[str, dict[str, str]] = {}
-        self.phased: dict[tuple[str, Pair, tuple[Pair, ...]], str] = {}
-        for name in (*graph.inputs, *graph.constants):
-            self.forms[name] = {"tensor": name}
-
-    # Forms of values
-
-    def tensor(self, name: str) -> str:
-        """Make sure that a value is there as a PyTorch tensor; return its name."""
-        if "tensor" not in self.forms[name]:
-            shape = self.graph.values[name].shape
-            if "images" in self.forms[name]:
-                places = {"input": self.forms[name]["images"]}
-                self._native("export", places, {"output": name}, lambda p: ExportImages(self.lanes, p["input"]))
-            else:
-                places = {"input": self.forms[name]["vectors"]}
-                self._native("export", places, {"output": name}, lambda p: ExportVectors(self.lanes, p["input"]))
-            self.result.tensors[name] = shape
-            self.forms[name]["tensor"] = name
-        return name
-
-    def images(self, name: str) -> str:
-        """Return the buffer in which a value lies as images."""
-        if "images" not in self.forms[name]:
-            source = self.tensor(name)
-            buffer = self._buffer(name, "images")
-            _, channels, height, width = self.graph.values[name].shape
-            self._native(
-                "import", {"output": buffer}, {"input": source},
-                lambda p: ImportImages(self.lanes, channels, height, width, p["output"]),
-            )  # fmt: skip
-        return self.forms[name]["images"]
-
-    def vectors(self, name: str) -> str:
-        """Return the buffer in which a value lies as vectors."""
-        if "vectors" not in self.forms[name]:
-            images = self.forms[name].get("images")
-            if images and _is_pixel(self.graph.values[name].shape):
-                return self._flatten(images, name)
-            source = {"input": self.tensor(name)}
-            buffer = self._buffer(name, "vectors")
-            self._native(
-                "import", {"output": buffer}, source, lambda p: ImportVectors(self.lanes, p["output"])
-            )
-        return self.forms[name]["vectors"]
-
-    def _flatten(self, images: str, name: str) -> str:
-        """Make vectors, one for each image, and return their buffer; `name` is their value."""
-        places = {"input": images, "output": self._buffer(name, "vectors")}
-        self._native("flatten", places, {}, lambda p: Flatten(self.lanes, p["input"], p["output"]))
-        return places["output"]
-
-    def _value(self, name: str, shape: tuple[int, ...]) -> str:
-        self.graph.values[name] = Value(name, shape)
-        return name
-
-    def _buffer(self, name: str, form: Form) -> str:
-        buffer = f"{name}:{form}"
-        shape = self.graph.values[name].shape
-        if form == "images":
-            self.grids.add(buffer, *shape)  # type: ignore[call-arg]
-        else:
-            features = _features(shape)
-            self.grids.add(buffer, 1, features, 1, int(np.prod(shape)) // features)
-        self.forms.setdefault(name, {})[form] = buffer
-        return buffer
-
-    def _native(
-        self, label: str, places: dict[str, str], tensors: dict[str, str],
-        spec: Callable[[Layouts], Spec], arrays: Callable[[Layouts], dict[str, Array]] = lambda _: {}, **more: Any,
-    ) -> None:  # fmt: skip
-        """Add a step that one kernel can do, made, as its constant arrays are, for the layouts of its places."""
-
-        def candidates(layouts: Layouts) -> list[Candidate]:
-            return [Candidate(spec(layouts), 0.0, lambda: arrays(layouts))]
-
-        self._step(label, places, tensors, candidates, **more)
-
-    def _step(
-        self, label: str, places: dict[str, str], tensors: dict[str, str],
-        candidates: Callable[[Layouts], list[Candidate]], **more: Any,
-    ) -> None:  # fmt: skip
-        def choices(layouts: Layouts) -> list[Candidate]:
-            return candidates({role: layouts[buffer] for role, buffer in places.items()})
-
-        self.result.steps.append(Native(label, places, tensors, choices, **more))
-
-    # Operators
 
     def operator(self, operator: Operator) -> None:
         """Add the steps of an operator."""
@@ -213,59 +57,43 @@ class _Lowering:
                 self._pool(operator)
             case GlobalMean():
                 places = self._io(self.images(operator.input), operator.output, "vectors")
-                self._native("mean", places, {}, lambda p: pool.GlobalMean(self.lanes, p["input"], p["output"]))
-            case Affine():
-                source = self._native_form(operator.input)
-                output = self._pointwise([source], operator.output)
-                self._native(
-                    "scale", {"input": source, "output": output}, {},
-                    lambda p: pointwise.Affine(self.lanes, p["input"], p["output"], operator.activation),
-                    lambda p: {"scale": operator.scale, "shift": operator.shift, "mask": mask(p["output"])},
-                )  # fmt: skip
-            case Add():
-                left = self._native_form(operator.left)
-                right = self._native_form(operator.right, like=left)
-                output = self._pointwise([left, right], operator.output)
-                self._native(
-                    "add", {"left": left, "right": right, "output": output}, {},
-                    lambda p: pointwise.Add(self.lanes, p["left"], p["right"], p["output"], operator.activation),
-                    lambda p: {"mask": mask(p["output"])},
-                )  # fmt: skip
+                self.native(
+                    "mean", places, {}, lambda p: pool.GlobalMean(self.lanes, p["input"], p["output"])
+                )
+            case graph.Affine():
+                arrays = {"scale": operator.scale, "shift": operator.shift}
+                self._pointwise("scale", Affine, operator, (operator.input,), arrays)
+            case graph.Add():
+                self._pointwise("add", Add, operator, (operator.left, operator.right), {})
             case Concat():
                 self._concat(operator)
             case Reshape():
                 self._reshape(operator)
             case Fallback():
                 reads = tuple(self.tensor(name) for name in operator.inputs)
-                self._on_torch(operator.target, reads, operator.outputs, operator.run, operator.reason)
-
-    def _on_torch(
-        self, label: str, reads: tuple[str, ...], writes: tuple[str, ...],
-        run: Callable[..., tuple[torch.Tensor, ...]], reason: str = "",
-    ) -> None:  # fmt: skip
-        self.result.steps.append(OnTorch(label, reads, writes, run, reason))
-        for name in writes:
-            self.forms[name] = {"tensor": name}
+                self.on_torch(operator.target, reads, operator.outputs, operator.run, operator.reason)
 
     def _io(self, source: str, output: str, form: Form) -> dict[str, str]:
-        return {"input": source, "output": self._buffer(output, form)}
+        return {"input": source, "output": self.buffer(output, form)}
 
-    def _native_form(self, name: str, like: str | None = None) -> str:
-        """Return the buffer of a value as images, or as vectors if it has no image's shape or one pixel that lies so."""
-        wanted = like.rpartition(":")[2] if like else None
-        forms = self.forms[name]
-        shape = self.graph.values[name].shape
-        vectors = ("vectors" in forms and _is_pixel(shape)) or len(shape) != 4
-        if wanted == "vectors" or (wanted is None and vectors):
-            return self.vectors(name)
-        return self.images(name)
+    def _pointwise(
+        self, label: str, kernel: type[Affine | Add], op: graph.Affine | graph.Add, values: tuple[str, ...],
+        arrays: Mapping[str, Array],
+    ) -> None:  # fmt: skip
+        left = self.either(values[0])
+        right = self.either(values[-1], like=left)
+        output = self.buffer(op.output, "vectors" if left.endswith(":vectors") else "images")
+        places = {"left": left, "right": right, "output": output}
+        for source in (left, right):
+            self.grids.join(source, output)
 
-    def _pointwise(self, sources: list[str], output: str) -> str:
-        form: Form = "vectors" if sources[0].endswith(":vectors") else "images"
-        buffer = self._buffer(output, form)
-        for source in sources:
-            self.grids.join(source, buffer)
-        return buffer
+        def candidates(p: Layouts) -> list[Candidate]:
+            spec = kernel(self.lanes, p["left"], p["right"], p["output"], op.activation)
+            return [
+                Candidate(spec, 0.0, lambda: {**arrays, "mask": mask(p["output"]), "numbers": spec.numbers()})
+            ]
+
+        self.step(label, places, {}, candidates)
 
     def _conv(self, op: Conv) -> None:
         shape_in, shape_out = self.graph.values[op.input].shape, self.graph.values[op.output].shape
@@ -275,7 +103,7 @@ class _Lowering:
         size = "×".join(map(str, op.weight.shape[2:]))
         label = f"conv {size}" + ("" if op.stride == (1, 1) else f" /{op.stride[0]}")
         more = {"name": op.name, "dense_macs": macs, "kept_macs": kept}
-        if "vectors" in self.forms[op.input] and _is_pixel(shape_in) and _is_pixel(shape_out):
+        if "vectors" in self.forms[op.input] and is_pixel(shape_in) and is_pixel(shape_out):
             # On one pixel only the tap in the middle sees anything.
             y, x = op.padding[0] // op.dilation[0], op.padding[1] // op.dilation[1]
             there = y < op.weight.shape[2] and x < op.weight.shape[3]
@@ -287,9 +115,9 @@ class _Lowering:
         if op.depthwise:
             self._depthwise(op, windows, label, more)
             return
-        source = self.images(op.input) if op.stride == (1, 1) else self._phases(op.input, windows)
+        source = self.images(op.input) if op.stride == (1, 1) else self.phases(op.input, windows)
         residual = self.images(op.residual) if op.residual else None
-        output = self._buffer(op.output, "images")
+        output = self.buffer(op.output, "images")
         places = {"input": source, "output": output} | ({"residual": residual} if residual else {})
         for other in (source, residual):
             if other:
@@ -305,40 +133,19 @@ class _Lowering:
             )  # fmt: skip
             return candidates(layer, self.target, self.threads)
 
-        self._step(label, places, {}, kernels, **more)
-
-    def _phases(self, value: str, windows: Windows) -> str:
-        """Return the buffer of a value's phases; a tensor that nobody has asked for as images yet becomes phases at once."""
-        key = value, windows.stride, windows.phases
-        if key not in self.phased:
-            stride, phases = windows.stride, windows.phases
-            images, channels, height, width = self.graph.values[value].shape
-            source = self.forms[value].get("images")
-            self.phased[key] = buffer = f"{value}:phases{len(self.phased)}"
-            self.grids.add(buffer, images, channels * len(phases), *windows.phase_size)
-            if source:
-                self._native(
-                    "phases", {"input": source, "output": buffer}, {},
-                    lambda p: Phases(self.lanes, p["input"], p["output"], stride, phases),
-                )  # fmt: skip
-            else:
-                self._native(
-                    "import", {"output": buffer}, {"input": self.tensor(value)},
-                    lambda p: ImportImages(self.lanes, channels, height, width, p["output"], stride, phases),
-                )  # fmt: skip
-        return self.phased[key]
+        self.step(label, places, {}, kernels, **more)
 
     def _depthwise(self, op: Conv, windows: Windows, label: str, more: dict[str, Any]) -> None:
         source = self.images(op.input)
         residual = self.images(op.residual) if op.residual else None
-        output = self._buffer(op.output, "images")
+        output = self.buffer(op.output, "images")
         if op.stride == (1, 1):
             self.grids.join(source, output)
         if residual:
             self.grids.join(residual, output)
         self.grids.need(source, **windows.needs(phases=False))
         places = {"input": source, "output": output} | ({"residual": residual} if residual else {})
-        self._native(
+        self.native(
             label + " depthwise", places, {},
             lambda p: Depthwise(
                 self.lanes, p["input"], p["output"], (op.weight.shape[2], op.weight.shape[3]),
@@ -350,10 +157,10 @@ class _Lowering:
 
     def _linear(self, op: Linear) -> None:
         rows = int(np.prod(self.graph.values[op.output].shape)) // len(op.weight)
-        if any(_is_pixel(self.graph.values[name].shape) for name in (op.input, op.output)):
+        if any(is_pixel(self.graph.values[name].shape) for name in (op.input, op.output)):
             # Images of one pixel lie as vectors of their channels; here their features are the last dimension.
-            source = self._value(f"{op.output}:before", (rows, op.weight.shape[1]))
-            output = self._value(f"{op.output}:after", (rows, len(op.weight)))
+            source = self.value(f"{op.output}:before", (rows, op.weight.shape[1]))
+            output = self.value(f"{op.output}:after", (rows, len(op.weight)))
             self._reshape(Reshape(op.input, source))
             self._linear(replace(op, input=source, output=output))
             self._reshape(Reshape(output, op.output))
@@ -368,7 +175,7 @@ class _Lowering:
     def _matrix(
         self, op: Conv | Linear, weight: np.ndarray, label: str, residual: str | None, more: dict[str, Any]
     ) -> None:
-        source, output = self.vectors(op.input), self._buffer(op.output, "vectors")
+        source, output = self.vectors(op.input), self.buffer(op.output, "vectors")
         added = self.vectors(residual) if residual else None
         places = {"input": source, "output": output} | ({"residual": added} if added else {})
 
@@ -380,14 +187,14 @@ class _Lowering:
             )  # fmt: skip
             return candidates(layer, self.target, self.threads)
 
-        self._step(label, places, {}, kernels, **more)
+        self.step(label, places, {}, kernels, **more)
 
     def _pool(self, op: Pool) -> None:
         source = self.images(op.input)
-        output = self._buffer(op.output, "images")
+        output = self.buffer(op.output, "images")
         places = {"input": source, "output": output}
         if op.kind == "max":
-            self._native(
+            self.native(
                 "max pool", places, {},
                 lambda p: pool.MaxPool(self.lanes, p["input"], p["output"], op.kernel, op.stride, op.padding),
             )  # fmt: skip
@@ -395,40 +202,40 @@ class _Lowering:
 
         def mean(planes: Layouts) -> list[Candidate]:
             spec = pool.MeanPool(
-                self.lanes, planes["input"], planes["output"], op.kernel, op.stride, op.padding, op.count_padding
+                self.lanes,
+                planes["input"],
+                planes["output"],
+                op.kernel,
+                op.stride,
+                op.padding,
+                op.count_padding,
             )
             return [Candidate(spec, 0.0, lambda: {"scales": spec.scales()})]
 
-        self._step("mean pool", places, {}, mean)
+        self.step("mean pool", places, {}, mean)
 
     def _concat(self, op: Concat) -> None:
         sources = [self.images(part) for part in op.parts]
-        output = self._buffer(op.output, "images")
+        output = self.buffer(op.output, "images")
         first = 0
         for part, source in zip(op.parts, sources, strict=True):
-            places = {"input": source, "output": output}
-            self._native(
-                "concat", places, {}, lambda p: copy_planes(self.lanes, p["input"], p["output"]), first_channel=first
-            )
+            self.grids.join(source, output)
+            places = {"left": source, "output": output}
+
+            def candidates(p: Layouts) -> list[Candidate]:
+                spec = Copy(self.lanes, p["left"], p["left"], p["output"])
+                return [Candidate(spec, 0.0, lambda: {"numbers": spec.numbers()})]
+
+            self.step("concat", places, {}, candidates, first_channel=first)
             first += self.graph.values[part].shape[1]
 
     def _reshape(self, op: Reshape) -> None:
         before, after = self.graph.values[op.input].shape, self.graph.values[op.output].shape
         forms = self.forms[op.input]
-        if "vectors" in forms and _features(before) == _features(after):
+        if "vectors" in forms and features_of(before) == features_of(after):
             self.forms[op.output] = {"vectors": forms["vectors"]}
         elif "images" in forms and len(after) == 2 and before[0] == after[0]:
-            self._flatten(forms["images"], op.output)
+            self.flatten(forms["images"], op.output)
         else:
             source = self.tensor(op.input)
-            self._on_torch("reshape", (source,), (op.output,), lambda tensor: (tensor.reshape(after),))
-
-
-def _is_pixel(shape: tuple[int, ...]) -> bool:
-    """Whether a value is images of one pixel: vectors whose features are the channels."""
-    return len(shape) == 4 and shape[2:] == (1, 1)
-
-
-def _features(shape: tuple[int, ...]) -> int:
-    """Return how many features a value has as vectors: its last dimension, or the channels of a single pixel."""
-    return shape[1] if _is_pixel(shape) else shape[-1]
+            self.on_torch("reshape", (source,), (op.output,), lambda tensor: (tensor.reshape(after),))

@@ -18,8 +18,9 @@ from gpmt.runtime.batches import batch_of, rebatched
 from gpmt.runtime.convolution import Candidate
 from gpmt.runtime.engine import Engine, Weights
 from gpmt.runtime.graph import Graph
-from gpmt.runtime.lower import Lowered, Native, OnTorch, Step, lower
+from gpmt.runtime.lower import lower
 from gpmt.runtime.replicas import Replicas
+from gpmt.runtime.steps import Lowered, Native, OnTorch, Step
 from gpmt.runtime.team import Team
 from gpmt.runtime.tune import Tuner
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from gpmt.errors import RuntimeProgramError
@@ -15,8 +16,8 @@ from gpmt.runtime import target
 from gpmt.runtime.capture import Captured, capture
 from gpmt.runtime.fuse import fuse
 from gpmt.runtime.graph import Graph, own
-from gpmt.runtime.lower import Native, OnTorch, Step
 from gpmt.runtime.machines import Machines
+from gpmt.runtime.steps import Native, OnTorch, Step
 from gpmt.runtime.team import Team, default_threads
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def compile(model: nn.Module, example: Example, *, threads: int | None = None, t
     """Compile a network for inference on this machine's CPU; pruned weights cost nothing.
 
     Args:
-        model: any network that PyTorch can run on the example; used in evaluation mode, and left as it is. Its weights
-            are copied: later changes do not reach the program.
+        model: any network that PyTorch can run on the example; used in evaluation mode, and left as it is. Its
+            weights are copied: later changes do not reach the program.
         example: inputs of one call: a tensor, several in the order of `forward`, or a mapping by argument name. Only
             shapes and dtypes matter. The first dimension is the batch.
         threads: by default as many as PyTorch uses, `torch.get_num_threads()`, but no more than there are processors.
@@ -114,6 +115,7 @@ class Program:
         """
         given = self._captured.flatten(args, kwargs)
         samples = self._check(given)
+        given = [tensor.resolve_neg() for tensor in given]
         values = dict(zip(self._graph.inputs, given, strict=True))
         return self._captured.rebuild(self._machines.run(values, self._graph.outputs, samples))
 
@@ -121,6 +123,12 @@ class Program:
     def threads(self) -> int:
         """Threads that a call uses."""
         return self._machines.team.threads
+
+    @property
+    def inputs(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """Shapes and dtypes of the example's inputs, by the names of the network's arguments."""
+        values = [self._graph.values[name] for name in self._graph.inputs]
+        return {name: (v.shape, v.dtype) for name, v in zip(self._captured.arguments, values, strict=True)}
 
     @property
     def fallbacks(self) -> list[tuple[str, str]]:
@@ -187,6 +195,9 @@ class Program:
                 raise RuntimeProgramError(
                     f"{name} is on {tensor.device}, but programs run on the CPU; give {name}.cpu()"
                 )
+            if tensor.layout != torch.strided:
+                kind = str(tensor.layout).removeprefix("torch.")
+                raise RuntimeProgramError(f"{name} is {kind}, but must be dense; give {name}.to_dense()")
             if tensor.dtype != wanted.dtype:
                 raise RuntimeProgramError(
                     f"{name} is of {tensor.dtype}, but the program was compiled for {wanted.dtype}; convert it"

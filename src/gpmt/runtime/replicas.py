@@ -53,7 +53,10 @@ class Replicas:
         images = len(next(iter(given.values())))
         with self._lock:
             shapes = self._engines[0].outputs
-            made = {name: torch.empty(images, *shape[1:]) for name, shape in shapes.items()}
+            made = {
+                name: torch.empty(images, *shape[1:], dtype=torch.float32, device="cpu")
+                for name, shape in shapes.items()
+            }
             for engine, patches in zip(self._engines, self._patches, strict=True):
                 engine.aim(given, made, patches)
             self._counter[0] = 0

@@ -122,7 +122,7 @@ class Team:
 
     @property
     def alone_address(self) -> int:
-        """The address of `void(int64* table, int64 steps, int64 repeat)`, which runs a table in the caller's thread."""
+        """The address of `void(int64* table, int64 steps, int64 repeat)`, which runs a table without workers."""
         return ctypes.cast(self._native.alone, ctypes.c_void_p).value or 0
 
     def close(self) -> None:

@@ -44,7 +44,9 @@ class Windows:
         kernel, (sy, sx) = op.weight.shape[2:], op.stride
         rows = tuple(k * op.dilation[0] - op.padding[0] for k in range(kernel[0]))
         columns = tuple(k * op.dilation[1] - op.padding[1] for k in range(kernel[1]))
-        phases = tuple((r, c) for r in sorted({y % sy for y in rows}) for c in sorted({x % sx for x in columns}))
+        phases = tuple(
+            (r, c) for r in sorted({y % sy for y in rows}) for c in sorted({x % sx for x in columns})
+        )
         return Windows(
             op.stride, (source[2], source[3]), (output[2], output[3]), rows, columns, phases, op.groups
         )
@@ -83,7 +85,10 @@ class Windows:
         def place(planes: Planes) -> tuple[Ints, Ints, Ints | None]:
             window = np.array(
                 [
-                    [number[y % sy, x % sx] * planes.plane + y // sy * planes.pitch + x // sx for x in self.columns]
+                    [
+                        number[y % sy, x % sx] * planes.plane + y // sy * planes.pitch + x // sx
+                        for x in self.columns
+                    ]
                     for y in self.rows
                 ],
                 np.int64,

@@ -40,7 +40,9 @@ class Case:
         """Return what PyTorch computes in float64, [n, filters, h, w]."""
         op = self.op
         top, left, bottom, right = op.padding
-        padded = torch.nn.functional.pad(torch.tensor(self.images, dtype=torch.float64), (left, right, top, bottom))
+        padded = torch.nn.functional.pad(
+            torch.tensor(self.images, dtype=torch.float64), (left, right, top, bottom)
+        )
         result = torch.nn.functional.conv2d(
             padded, torch.tensor(op.weight, dtype=torch.float64), torch.tensor(op.bias, dtype=torch.float64),
             dilation=op.dilation, groups=op.groups,
@@ -66,7 +68,7 @@ def activated(tensor, activation):
 
 @st.composite
 def cases(draw, grouped=True):
-    """Draw a convolution of stride 1: odd sizes, paddings, dilations, groups, densities, with or without a residual."""
+    """Draw a convolution of stride 1: odd sizes, paddings, dilations, groups, densities, residual or not."""
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
     padding = draw(st.tuples(*[st.integers(0, 3)] * 4))

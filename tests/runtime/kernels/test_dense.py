@@ -3,17 +3,17 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from gpmt.runtime.kernels.dense import DenseConv, pack
-from gpmt.runtime.kernels.tiles import Tiles
 from tests.runtime.kernels.convolutions import cases
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
+from gpmt.runtime.kernels.dense import DenseConv, pack
+from gpmt.runtime.kernels.tiles import Tiles
+
+SHAPES = st.sampled_from([(3, 4), (2, 6), (1, 8), (4, 3)])  # vectors of a tile, filters of a bunch
+
 
 @settings(max_examples=60, deadline=None)
-@given(
-    cases(grouped=False), st.sampled_from([4, 8, 16]), st.sampled_from([(3, 4), (2, 6), (1, 8), (4, 3)]), st.integers(1, 3), st.booleans()
-)  # fmt: skip
+@given(cases(grouped=False), st.sampled_from([4, 8, 16]), SHAPES, st.integers(1, 3), st.booleans())
 def test_equals_the_oracle(case, lanes, shape, parts, start):
     at = "start" if start else "end"
     weight, offsets, _, _ = case.taps()

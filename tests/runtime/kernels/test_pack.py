@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, copied, guarded, run
 
-from gpmt.runtime.kernels.pack import ExportImages, ImportImages, Phases, copy_planes
+from gpmt.runtime.kernels.pack import ExportImages, ImportImages, Phases
 from gpmt.runtime.layout import Planes
 
 sides = st.sampled_from(["start", "end"])
@@ -89,18 +89,6 @@ def test_export(data, lanes, side):
     output = guarded(images.size, at=side).reshape(images.shape)
     run(ExportImages(lanes, source), {"input": Buffer(source, images, side), "output": output})
     np.testing.assert_array_equal(output, images)
-
-
-@few
-@given(st.data(), lanes, sides, st.integers(0, 2), st.integers(0, 2))
-def test_copy_to_a_range_of_channels(data, lanes, side, before, behind):
-    source = data.draw(layouts())
-    images = numbers(2, source.images, source.channels, source.height, source.width)
-    total = before + source.channels + behind
-    output = Buffer(data.draw(layouts(source.images, total, source.height, source.width)), at=side)
-    args = {"input": Buffer(source, images, side), "output": output.channel(before)}
-    run(copy_planes(lanes, source, output.layout), args)
-    output.check(images, slice(before, before + source.channels), tolerance=0)
 
 
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runtime.kernels.convolutions import cases
+from tests.runtime.kernels.guarded import Buffer, copied, run
 
 from gpmt.runtime import target
 from gpmt.runtime.graph import RELU
 from gpmt.runtime.kernels.sparse import SparseCode, SparseConv, arrange
 from gpmt.runtime.kernels.tiles import Tiles
-from tests.runtime.kernels.convolutions import cases
-from tests.runtime.kernels.guarded import Buffer, copied, run
 
 
 def convolve(case, lanes, tile, blocks, groups, at="end", order=None):
@@ -19,8 +19,8 @@ def convolve(case, lanes, tile, blocks, groups, at="end", order=None):
     output, residual = case.output, case.residual
     vectors = -(-output.cover // lanes)
     made = arrange(
-        weight, case.op.bias, offsets, channel, channels=case.source.channels, blocks=blocks, groups=groups, shift=shift,
-        output_plane=4 * output.plane, residual_plane=4 * residual.plane if residual else 0,
+        weight, case.op.bias, offsets, channel, channels=case.source.channels, blocks=blocks, groups=groups,
+        shift=shift, output_plane=4 * output.plane, residual_plane=4 * residual.plane if residual else 0,
     )  # fmt: skip
     spec = SparseConv(
         lanes, Tiles.of(vectors, tile), output.images, groups, blocks, 4 * case.source.image, 4 * output.image,
@@ -42,7 +42,14 @@ def convolve(case, lanes, tile, blocks, groups, at="end", order=None):
 
 
 @settings(max_examples=60, deadline=None)
-@given(cases(), st.sampled_from([4, 8, 16]), st.integers(1, 13), st.integers(1, 4), st.integers(1, 3), st.booleans())
+@given(
+    cases(),
+    st.sampled_from([4, 8, 16]),
+    st.integers(1, 13),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.booleans(),
+)
 def test_equals_the_oracle(case, lanes, tile, blocks, groups, start):
     result = convolve(case, lanes, tile, blocks, groups, "start" if start else "end")
     result.check(case.expected(), tolerance=2e-6)
@@ -71,7 +78,14 @@ def test_weights_that_are_not_zero_come_once_each():
     weight = rng.standard_normal((10, 12)).astype(np.float32) * (rng.random((10, 12)) < 0.4)
     channel = np.repeat(np.arange(6), 2)
     made = arrange(
-        weight, np.zeros(10, np.float32), np.arange(12) * 4, channel, channels=6, blocks=3, groups=2, output_plane=64
+        weight,
+        np.zeros(10, np.float32),
+        np.arange(12) * 4,
+        channel,
+        channels=6,
+        blocks=3,
+        groups=2,
+        output_plane=64,
     )
     found = np.zeros_like(weight)
     for first, last, start in made.table.reshape(-1, 3):

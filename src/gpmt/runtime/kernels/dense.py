@@ -37,7 +37,16 @@ class DenseCode:
         residual: whether a residual is added.
     """
 
-    ARGS: ClassVar[tuple[str, ...]] = ("input", "output", "residual", "weights", "bias", "offsets", "mask", "numbers")
+    ARGS: ClassVar[tuple[str, ...]] = (
+        "input",
+        "output",
+        "residual",
+        "weights",
+        "bias",
+        "offsets",
+        "mask",
+        "numbers",
+    )
 
     lanes: int
     size: int
@@ -64,7 +73,13 @@ class DenseCode:
         return e.text()
 
     def _tile(
-        self, e: Emitter, numbers: list[ir.Value], image: ir.Value, bunch: ir.Value, start: ir.Value, width: int
+        self,
+        e: Emitter,
+        numbers: list[ir.Value],
+        image: ir.Value,
+        bunch: ir.Value,
+        start: ir.Value,
+        width: int,
     ) -> None:
         """Sum a bunch of filters on one tile of `width` vectors that begins at vector `start` of a plane."""
         filters, taps, input_image, output_image, residual_image, output_plane, residual_plane = numbers
@@ -156,12 +171,20 @@ class DenseConv:
         """Return the sizes that the kernel reads."""
         tiles = self.tiles
         counts = tiles.count, tiles.many, self.parts, self.bunches, self.filters, self.taps
-        strides = self.input_image, self.output_image, self.residual_image, self.output_plane, self.residual_plane
+        strides = (
+            self.input_image,
+            self.output_image,
+            self.residual_image,
+            self.output_plane,
+            self.residual_plane,
+        )
         return np.array([*counts, *strides], np.int64)
 
 
-def pack(weight: NDArray[np.float32], bias: NDArray[np.float32], bunch: int) -> tuple[NDArray[np.float32], ...]:
-    """Return weights [filters, taps] as [bunches, taps, bunch] and the bias as [bunches, bunch], filled up with zeros."""
+def pack(
+    weight: NDArray[np.float32], bias: NDArray[np.float32], bunch: int
+) -> tuple[NDArray[np.float32], ...]:
+    """Return weights [filters, taps] as [bunches, taps, bunch], and the bias as [bunches, bunch], zeros at the end."""
     filters, taps = weight.shape
     bunches = -(-filters // bunch)
     padded = np.zeros((bunches * bunch, taps), np.float32)

@@ -173,7 +173,9 @@ class Emitter:
         whole = [23] * kind.count if isinstance(kind, ir.VectorType) else 23
         bias = [127] * kind.count if isinstance(kind, ir.VectorType) else 127
         x = self.clamp(value, -87.0, 88.0)
-        n = builder.call(self._intrinsic("rint", kind, 1), [builder.fmul(x, self.number(kind, 1.4426950408889634))])
+        n = builder.call(
+            self._intrinsic("rint", kind, 1), [builder.fmul(x, self.number(kind, 1.4426950408889634))]
+        )
         # ln 2 in two parts, the first exact in products with n.
         r = self.fma(n, self.number(kind, -0.693359375), x)
         r = self.fma(n, self.number(kind, 2.12194440054690583e-4), r)

@@ -194,11 +194,6 @@ class Phases:
         return e.text()
 
 
-def copy_planes(lanes: int, source: Planes, output: Planes) -> Phases:
-    """Return the kernel that copies all channels of images; the output's address says where its channels begin."""
-    return Phases(lanes, source, output)
-
-
 @dataclass(frozen=True)
 class ImportImages:
     """A tensor [images, channels, height, width] of any strides (bytes, given when it runs) to planes, or to phases.

@@ -1,170 +1,85 @@
-"""Operators that make each number of one channel from the same place of their inputs: scale and shift, addition.
+"""Operators that make each number of a channel from the same place of their inputs: scale and shift, sum, copy.
 
-Where all pitches are equal, a plane is taken as one line of numbers, and a mask keeps its pads zero; otherwise it is
-taken row by row.
+Planes are taken as lines of numbers, pads included, so inputs and output share their pitch; a mask keeps pads zero.
+
+    item     (image · parts of the channels + part of the channels) · parts of the plane + part of the plane
+    numbers  int64 [12]: channels, channels of a part, parts; vectors of a plane, of a part, parts; bytes from an
+             image to the next of left, right and output, and from a channel to the next
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import numpy as np
 from llvmlite import ir
+from numpy.typing import NDArray
 
 from gpmt.runtime.graph import IDENTITY, Activation
-from gpmt.runtime.kernels.emit import F32, Emitter
-from gpmt.runtime.kernels.walk import Cut, Index, Piece, along, stepped
+from gpmt.runtime.kernels.emit import F32, I64, Emitter
 from gpmt.runtime.layout import Planes
 
 _UNROLLED = 4
-_Function = Callable[[Sequence[ir.Value]], ir.Value]
+_WORK = 2048  # vectors of an item: some microseconds
+_Index = ir.Value
 
 
 @dataclass(frozen=True)
-class _Walk:
-    """The way through planes of one shape.
-
-    Attributes:
-        sources, output: layouts.
-    """
+class PointwiseCode:
+    """What the machine code depends on; layers of all sizes share it."""
 
     lanes: int
-    sources: tuple[Planes, ...]
-    output: Planes
-
-    @property
-    def line(self) -> bool:
-        """Whether planes are taken as lines."""
-        return all(source.pitch == self.output.pitch for source in self.sources)
-
-    @property
-    def vectors(self) -> int:
-        """Vectors of a plane."""
-        return -(-self.output.cover // self.lanes)
-
-    @property
-    def cut(self) -> Cut:
-        """The items; vectors are rows where planes are lines."""
-        output, channels = self.output, self.sources[0].channels
-        if self.line:
-            return Cut.of(output.images, channels, self.vectors, self.lanes, rows_by=_UNROLLED)
-        return Cut.of(output.images, channels, output.height, output.pitch)
-
-    def emit(
-        self,
-        e: Emitter,
-        sources: Sequence[Index],
-        output: Index,
-        mask: Index,
-        function: Callable[[Index], _Function],
-    ) -> None:
-        """Write the loops.
-
-        Args:
-            sources, output, mask: addresses.
-            function: takes the channel and returns what makes a vector of the output from those of the sources.
-        """
-        image, start, stop, first, last = self.cut.of_item(e)
-        with e.loop(start, stop) as channel:
-            planes = [*zip(sources, self.sources, strict=True), (output, self.output)]
-            *inputs, target = (
-                e.add(base, e.add(e.mul(image, 4 * plane.image), e.mul(channel, 4 * plane.plane)))
-                for base, plane in planes
-            )
-            make = function(channel)
-            if self.line:
-                self._line(e, inputs, target, mask, make, (first, last))
-            else:
-                self._rows(e, inputs, target, make, (first, last))
-
-    def _line(
-        self,
-        e: Emitter,
-        inputs: Sequence[Index],
-        target: Index,
-        mask: Index,
-        make: _Function,
-        part: tuple[Index, Index],
-    ) -> None:
-        step = 4 * self.lanes
-
-        def body(vector: Index, count: int) -> None:
-            offset = e.mul(vector, step)
-            places = [e.add(plane, offset) for plane in inputs]
-            values = [make([e.load(place, e.vector, i * step) for place in places]) for i in range(count)]
-            for i, value in enumerate(values):
-                inside = e.load(e.add(mask, offset), e.mask, i * step)
-                e.store(e.keep(value, inside), e.add(target, offset), i * step)
-
-        stepped(e, *part, self.vectors, _UNROLLED, body)
-
-    def _rows(
-        self, e: Emitter, inputs: Sequence[Index], target: Index, make: _Function, part: tuple[Index, Index]
-    ) -> None:
-        with e.loop(*part) as y:
-            rows = [
-                e.add(plane, e.mul(y, 4 * layout.pitch))
-                for plane, layout in zip(inputs, self.sources, strict=True)
-            ]
-            written = e.add(target, e.mul(y, 4 * self.output.pitch))
-
-            def body(piece: Piece) -> None:
-                place = e.mul(piece.x, 4)
-                piece.store(e, make([e.load(e.add(row, place), e.vector) for row in rows]), written)
-
-            along(e, self.output.width, self.output.pitch, body)
-
-
-@dataclass(frozen=True)
-class Affine:
-    """output = activation(scale · input + shift), with one scale and one shift (float32 [channels]) for each channel.
-
-    Attributes:
-        lanes: numbers in a vector.
-        input, output: layouts; of the output's channels as many are written as the input has.
-    """
-
-    ARGS: ClassVar[tuple[str, ...]] = ("input", "output", "scale", "shift", "mask")
-
-    lanes: int
-    input: Planes
-    output: Planes
+    kind: Literal["affine", "add", "copy"]
     activation: Activation = IDENTITY
-
-    @property
-    def _walk(self) -> _Walk:
-        return _Walk(self.lanes, (self.input,), self.output)
-
-    @property
-    def items(self) -> int:
-        """Pieces of work."""
-        return self._walk.cut.items
 
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes)
-        source, output, scales, shifts, mask = (e.arg(i) for i in range(5))
+        builder = e.builder
+        numbers = [e.load(e.arg(6), I64, 8 * i, align=8) for i in range(12)]
+        channels, channels_each, channel_parts, vectors, vectors_each, vector_parts = numbers[:6]
+        images, planes = numbers[6:9], numbers[9:]
+        place, part = builder.udiv(e.item, vector_parts), builder.urem(e.item, vector_parts)
+        image, group = builder.udiv(place, channel_parts), builder.urem(place, channel_parts)
+        begin, first = builder.mul(part, vectors_each), builder.mul(group, channels_each)
+        end = _least(e, e.add(begin, vectors_each), vectors)
+        step = 4 * self.lanes
+        with e.loop(first, _least(e, e.add(first, channels_each), channels)) as channel:
+            left, right, output = (
+                e.add(e.arg(i), e.add(builder.mul(image, images[i]), builder.mul(channel, planes[i])))
+                for i in range(3)
+            )
+            scale = shift = None
+            if self.kind == "affine":
+                scale, shift = (e.splat(e.load(e.add(e.arg(i), e.mul(channel, 4)), F32)) for i in (3, 4))
 
-        def function(channel: Index) -> _Function:
-            place = e.mul(channel, 4)
-            scale, shift = (e.splat(e.load(e.add(base, place), F32)) for base in (scales, shifts))
-            return lambda values: e.activate(e.fma(values[0], scale, shift), self.activation)
+            def vector(offset: _Index, left: _Index = left, right: _Index = right, output: _Index = output,
+                       scale: ir.Value = scale, shift: ir.Value = shift) -> None:  # fmt: skip
+                value = e.load(e.add(left, offset), e.vector)
+                if self.kind == "affine":
+                    value = e.fma(value, scale, shift)
+                elif self.kind == "add":
+                    value = builder.fadd(value, e.load(e.add(right, offset), e.vector))
+                if self.kind != "copy":  # whose pads are zero already
+                    value = e.activate(value, self.activation)
+                    value = e.keep(value, e.load(e.add(e.arg(5), offset), e.mask))
+                e.store(value, e.add(output, offset))
 
-        self._walk.emit(e, [source], output, mask, function)
+            start, stop = e.mul(begin, step), e.mul(end, step)
+            together = step * _UNROLLED
+            whole = e.add(start, e.mul(e.divmod(builder.sub(stop, start), together)[0], together))
+            with e.loop(start, whole, together) as offset:
+                for i in range(_UNROLLED):
+                    vector(e.add(offset, i * step))
+            with e.loop(whole, stop, step) as offset:
+                vector(offset)
         return e.text()
 
 
 @dataclass(frozen=True)
-class Add:
-    """output = activation(left + right).
-
-    Attributes:
-        lanes: numbers in a vector.
-        left, right, output: layouts.
-    """
-
-    ARGS: ClassVar[tuple[str, ...]] = ("left", "right", "output", "mask")
+class _Pointwise:
+    """How planes are cut into items; operators with one input have it on both sides."""
 
     lanes: int
     left: Planes
@@ -172,22 +87,71 @@ class Add:
     output: Planes
     activation: Activation = IDENTITY
 
+    ARGS: ClassVar[tuple[str, ...]] = ("left", "right", "output", "scale", "shift", "mask", "numbers")
+    KIND: ClassVar[Literal["affine", "add", "copy"]]
+
+    def __post_init__(self) -> None:
+        pitches = {self.left.pitch, self.right.pitch, self.output.pitch}
+        assert len(pitches) == 1, "planes of several pitches"
+
     @property
-    def _walk(self) -> _Walk:
-        return _Walk(self.lanes, (self.left, self.right), self.output)
+    def code(self) -> PointwiseCode:
+        """What the machine code depends on."""
+        return PointwiseCode(self.lanes, self.KIND, self.activation)
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of a plane."""
+        return -(-self.left.cover // self.lanes)
+
+    @property
+    def vectors_each(self) -> int:
+        """Vectors of an item's plane."""
+        return min(self.vectors, _WORK)
+
+    @property
+    def channels_each(self) -> int:
+        """Channels of an item."""
+        return max(1, min(self.left.channels, _WORK // self.vectors))
+
+    @property
+    def _parts(self) -> tuple[int, int]:
+        return -(-self.left.channels // self.channels_each), -(-self.vectors // self.vectors_each)
 
     @property
     def items(self) -> int:
         """Pieces of work."""
-        return self._walk.cut.items
+        channels, vectors = self._parts
+        return self.left.images * channels * vectors
 
-    def emit(self) -> str:
-        """Return the kernel's LLVM IR."""
-        e = Emitter(self.lanes)
-        left, right, output, mask = (e.arg(i) for i in range(4))
+    def numbers(self) -> NDArray[np.int64]:
+        """Return the sizes that the kernel reads."""
+        channels, vectors = self._parts
+        sizes = self.left.channels, self.channels_each, channels, self.vectors, self.vectors_each, vectors
+        places = self.left, self.right, self.output
+        return np.array([*sizes, *(4 * p.image for p in places), *(4 * p.plane for p in places)], np.int64)
 
-        def function(channel: Index) -> _Function:
-            return lambda values: e.activate(e.builder.fadd(*values), self.activation)
 
-        self._walk.emit(e, [left, right], output, mask, function)
-        return e.text()
+@dataclass(frozen=True)
+class Affine(_Pointwise):
+    """output = activation(scale · left + shift), with a scale and a shift (float32 [channels]) for each channel."""
+
+    KIND = "affine"
+
+
+@dataclass(frozen=True)
+class Add(_Pointwise):
+    """output = activation(left + right)."""
+
+    KIND = "add"
+
+
+@dataclass(frozen=True)
+class Copy(_Pointwise):
+    """All channels of left to as many channels of the output, whose address says where they begin."""
+
+    KIND = "copy"
+
+
+def _least(e: Emitter, one: _Index, other: _Index) -> _Index:
+    return e.builder.select(e.builder.icmp_signed("<", one, other), one, other)

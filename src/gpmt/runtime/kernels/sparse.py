@@ -40,7 +40,16 @@ class SparseCode:
         residual: whether a residual is added.
     """
 
-    ARGS: ClassVar[tuple[str, ...]] = ("input", "output", "residual", "stream", "rows", "table", "mask", "numbers")
+    ARGS: ClassVar[tuple[str, ...]] = (
+        "input",
+        "output",
+        "residual",
+        "stream",
+        "rows",
+        "table",
+        "mask",
+        "numbers",
+    )
 
     lanes: int
     size: int

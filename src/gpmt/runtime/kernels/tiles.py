@@ -42,7 +42,12 @@ class Tiles:
 
     @staticmethod
     def emit(
-        e: Emitter, tile: ir.Value, many: ir.Value, size: int, uneven: bool, body: Callable[[ir.Value, int], None]
+        e: Emitter,
+        tile: ir.Value,
+        many: ir.Value,
+        size: int,
+        uneven: bool,
+        body: Callable[[ir.Value, int], None],
     ) -> None:
         """Write `body(first vector, vectors)` for large tiles and, if there are any, for small ones."""
         if not uneven:

@@ -1,0 +1,327 @@
+"""``gpmt bench``: how fast a network is on this machine, in the runtime and elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpmt.cli.options import AsJson, InputShape, ModelName, examples, print_json, working
+from gpmt.errors import CheckpointError, GpmtError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from torch import nn
+
+    from gpmt.cli.engines import Inputs, Timing
+    from gpmt.runtime.program import LayerTime, Program
+
+EXAMPLES = examples(
+    "gpmt bench runs/cifar10-resnet20/model.pt",
+    "gpmt bench pruned.pth --model torchvision:resnet50 --input 3x224x224 --batch 16",
+    "gpmt bench resnet50.program.safetensors --layers --threads 1",
+    "gpmt bench pruned.pth --model torchvision:resnet50 --input 3x224x224 --engines onnx --json",
+)
+ENGINES = {"eager": "PyTorch", "onnx": "ONNX Runtime"}
+_MOSTLY = 0.5
+
+
+@dataclass
+class _Result:
+    """What was found; `layers` and `peak` where they were asked for."""
+
+    program: Program
+    threads: int
+    batch: int
+    compile_seconds: float
+    timings: dict[str, Timing] = field(default_factory=dict)
+    differences: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    rounds: int = 0
+    layers: list[LayerTime] = field(default_factory=list)
+    on_torch: float = 0.0
+    peak: float = 0.0
+
+
+def bench(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A saved program, or a checkpoint of any tool that gpmt knows."),
+    ],
+    model: ModelName = None,
+    input_shape: InputShape = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Inputs in a call; by default 1, or as a program was saved.", show_default=False
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="By default as many as PyTorch takes.", show_default=False),
+    ] = None,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Compare with these: eager (PyTorch), onnx (ONNX Runtime); or none. By default those that are "
+            "installed.",
+            show_default=False,
+        ),
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Show what each layer takes, too.")] = False,
+    seconds: Annotated[float, typer.Option(min=0, help="How long to measure.")] = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast a network is in the CPU runtime, beside PyTorch and ONNX Runtime, on this machine.
+
+    The engines get the same weights and inputs, and take turns, so that what else the machine does meets all of them.
+    A saved program holds no network that other engines could run: it is measured alone.
+    """
+    import torch
+
+    from gpmt.cli.engines import given_to, measure
+    from gpmt.runtime.team import default_threads
+
+    asked = _engines(engines)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    count = threads or default_threads()
+    silent = as_json
+    module, program, inputs, taken = _open(path, model, input_shape, batch, count, quiet=silent)
+    if module is None and asked:
+        raise GpmtError(
+            f"{path} is a program, which no other engine runs; leave out --engines, or give the weights"
+        )
+    result = _Result(program, count, _rows(inputs), taken)
+    calls: dict[str, Any] = {"gpmt": lambda: given_to(program, inputs)}
+    if module is not None:
+        with working("preparing the other engines", quiet=silent):
+            calls |= _others(module, inputs, result, asked)
+    with working(f"measuring {', '.join(calls)}", quiet=silent):
+        result.timings, result.rounds = measure(calls, seconds)
+    if layers or program.fallbacks:
+        with working("measuring layers", quiet=silent):
+            _measure_layers(result, inputs, show=layers)
+    if as_json:
+        print_json({"file": str(path), **_document(result, inputs)})
+    else:
+        _print(path, result, inputs)
+
+
+def _engines(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [] if text == "none" else text.split(",")
+    for name in names:
+        if name not in ENGINES:
+            raise GpmtError(f"--engines has {name!r}, but must be none, or some of {', '.join(ENGINES)}")
+    return names
+
+
+def _open(
+    path: Path, model: str | None, shape: str | None, batch: int | None, threads: int, *, quiet: bool
+) -> tuple[nn.Module | None, Program, Inputs, float]:
+    """Return the network, where the file is no program, a program, inputs for it, and the seconds that it took."""
+    import torch
+
+    from gpmt.cli.engines import random_inputs
+    from gpmt.runtime.program import compile
+    from gpmt.runtime.store import holds_program, load_program
+
+    if holds_program(path):
+        if model is not None or shape is not None:
+            raise GpmtError(
+                f"{path} is a program, which says itself what it is; leave out --model and --input"
+            )
+        with working(f"compiling {path}", quiet=quiet):
+            start = time.perf_counter()
+            program = load_program(path, threads=threads)
+            taken = time.perf_counter() - start
+        example = {name: torch.zeros(size, dtype=dtype) for name, (size, dtype) in program.inputs.items()}
+        return None, program, random_inputs(example, batch), taken
+
+    from gpmt.cli.network import find_network
+    from gpmt.formats.load import load
+
+    with working(f"reading {path}", quiet=quiet):
+        checkpoint = load(path)
+        network = find_network(checkpoint, model=model, input_shape=shape)
+    if network is None:
+        raise CheckpointError(
+            f"{path} does not say which network it belongs to; name it with --model, and --input"
+        )
+    given = random_inputs(network.example, batch)
+    with working(f"compiling {path}", quiet=quiet):
+        start = time.perf_counter()
+        program = compile(network.module, given, threads=threads)
+        taken = time.perf_counter() - start
+    return network.module, program, given, taken
+
+
+def _rows(inputs: Inputs) -> int:
+    tensors = list(inputs.values()) if isinstance(inputs, Mapping) else list(inputs)
+    return tensors[0].shape[0] if tensors and tensors[0].ndim else 1
+
+
+def _others(
+    module: nn.Module, inputs: Inputs, result: _Result, asked: Sequence[str] | None
+) -> dict[str, Any]:
+    """Return calls of the other engines, and note how far their outputs are from PyTorch's."""
+    from gpmt.cli.engines import difference, eager_call, given_to, onnx_call
+
+    calls: dict[str, Any] = {}
+    wanted = ENGINES if asked is None else asked
+    if "onnx" in wanted:
+        missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+        if missing and asked is None:
+            result.left_out["onnx"] = f"{missing[0]} is not installed; pip install 'gpmt[onnx]' brings it"
+        else:
+            try:
+                calls["onnx"] = onnx_call(module, inputs, result.threads)
+            except CheckpointError as error:
+                if asked is not None:
+                    raise
+                result.left_out["onnx"] = str(error)
+    eager = eager_call(module, inputs)
+    expected = eager()
+    result.differences["gpmt"] = difference(given_to(result.program, inputs), expected)
+    if "onnx" in calls:
+        result.differences["onnx"] = difference(calls["onnx"](), expected)
+    return ({"eager": eager} if "eager" in wanted else {}) | calls
+
+
+def _measure_layers(result: _Result, inputs: Inputs, *, show: bool) -> None:
+    from gpmt.cli.engines import given_to
+    from gpmt.runtime.kernels.peak import measure as measure_peak
+    from gpmt.runtime.team import Team
+
+    program = result.program
+    found: list[LayerTime] = given_to(program.layers, inputs)
+    native = sum(layer.seconds for layer in found)
+    if program.fallbacks:
+        result.on_torch = max(0.0, 1 - native / result.timings["gpmt"].seconds)
+    if show:
+        result.layers = found
+        result.peak = measure_peak(Team.shared(result.threads))
+
+
+def _document(result: _Result, inputs: Inputs) -> dict[str, Any]:
+    from gpmt.cli.engines import processor
+    from gpmt.runtime import target
+
+    tensors = inputs if isinstance(inputs, Mapping) else {str(i): t for i, t in enumerate(inputs)}
+    document: dict[str, Any] = {
+        "processor": processor(),
+        "vectors": target.host().kind,
+        "threads": result.threads,
+        "batch": result.batch,
+        "inputs": {name: list(tensor.shape) for name, tensor in tensors.items()},
+        "compile_seconds": result.compile_seconds,
+        "rounds": result.rounds,
+        "engines": {
+            name: {
+                "seconds": timing.seconds,
+                "times_gpmt": timing.ratio,
+                "difference": result.differences.get(name),
+            }
+            for name, timing in result.timings.items()
+        },
+        "left_out": result.left_out,
+        "on_pytorch": [{"operators": label, "reason": reason} for label, reason in result.program.fallbacks],
+        "share_on_pytorch": result.on_torch,
+    }
+    if result.layers:
+        document["peak_flops"] = result.peak
+        document["layers"] = [vars(layer) for layer in result.layers]
+    return document
+
+
+def _print(path: Path, result: _Result, inputs: Inputs) -> None:
+    from gpmt.cli.engines import processor
+    from gpmt.report.tables import console, shape_text
+    from gpmt.runtime import target
+
+    screen = console()
+    tensors = list(inputs.values()) if isinstance(inputs, Mapping) else list(inputs)
+    shapes = ", ".join(shape_text(tensor.shape) for tensor in tensors)
+    threads = f"{result.threads} thread{'s' if result.threads > 1 else ''}"
+    screen.print(f"{path}: {shapes}, float32", soft_wrap=True)
+    screen.print(
+        f"{processor()} ({target.host().kind}), {threads}; compiled in {result.compile_seconds:.1f} s",
+        soft_wrap=True,
+    )
+    screen.print(_engine_table(result))
+    for name, reason in result.left_out.items():
+        screen.print(f"{ENGINES[name]} is left out: {reason}", soft_wrap=True)
+    if result.layers:
+        screen.print(_layer_table(result))
+        screen.print(
+            f"The peak of {threads} is {result.peak / 1e9:.1f} GFLOP/s. Useful are multiply-adds with weights that "
+            "are not zero; dense is the rate at which a dense engine would have to work to be as fast. Each layer "
+            "was run again and again by itself" + (", with one input." if result.batch > 1 else "."),
+            soft_wrap=True,
+        )
+    for label, reason in result.program.fallbacks:
+        screen.print(f"on PyTorch: {label} ({reason})", soft_wrap=True)
+    if result.on_torch > _MOSTLY:
+        screen.print(
+            f"hint: {result.on_torch:.0%} of the time goes to these operators, which pruning does not make faster",
+            soft_wrap=True,
+        )
+
+
+def _table(*columns: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    return table
+
+
+def _engine_table(result: _Result) -> Table:
+    table = _table("engine", "ms a call", "inputs/s", "gpmt is faster by", "difference")
+    for name, timing in result.timings.items():
+        error = result.differences.get(name)
+        table.add_row(
+            ENGINES.get(name, name),
+            f"{timing.seconds * 1e3:.3f}",
+            f"{result.batch / timing.seconds:,.1f}",
+            "" if name == "gpmt" else f"{timing.ratio:.2f}×",
+            "" if error is None else f"{error:.1e}",
+        )
+    return table
+
+
+def _layer_table(result: _Result) -> Table:
+    table = _table("layer", "what", "kernel", "ms", "share", "useful GFLOP/s", "of peak", "dense GFLOP/s")
+    for column in (1, 2):
+        table.columns[column].justify = "left"
+    total = sum(layer.seconds for layer in result.layers)
+    for layer in result.layers:
+        useful, dense = (2 * macs / layer.seconds for macs in (layer.kept_macs, layer.dense_macs))
+        rates = (f"{useful / 1e9:.1f}", f"{useful / result.peak:.0%}", f"{dense / 1e9:.1f}")
+        table.add_row(
+            layer.name.removesuffix(".weight"),
+            layer.label,
+            layer.kernel,
+            f"{layer.seconds * 1e3:.3f}",
+            f"{layer.seconds / total:.1%}",
+            *(rates if layer.dense_macs else ("", "", "")),
+        )
+    useful, dense = (
+        2 * sum(getattr(layer, f"{kind}_macs") for layer in result.layers) for kind in ("kept", "dense")
+    )
+    table.add_section()
+    table.add_row(
+        "all", "", "", f"{total * 1e3:.3f}", "", f"{useful / total / 1e9:.1f}", f"{useful / total / result.peak:.0%}",
+        f"{dense / total / 1e9:.1f}",
+    )  # fmt: skip
+    return table

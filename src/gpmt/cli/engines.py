@@ -1,0 +1,155 @@
+"""What `gpmt bench` measures: a network in several engines, called in turns."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Inputs = Mapping[str, "Tensor"] | tuple["Tensor", ...]
+Call = Callable[[], Any]
+
+_TURN = 0.02  # seconds that calls of one turn take together
+_PAUSE = 0.005  # before a turn: threads of the engine before may still spin
+_LEAST_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one engine takes.
+
+    Attributes:
+        seconds: the median of a call.
+        ratio: the median of how many times as long as the first engine it took, round by round.
+    """
+
+    seconds: float
+    ratio: float
+
+
+def measure(calls: Mapping[str, Call], seconds: float) -> tuple[dict[str, Timing], int]:
+    """Let functions take turns for so many seconds, and return their times by name and the number of rounds."""
+    for call in calls.values():
+        call()
+    rounds: list[dict[str, float]] = []
+    names = list(calls)
+    start = time.perf_counter()
+    while len(rounds) < _LEAST_ROUNDS or time.perf_counter() - start < seconds:
+        shift = len(rounds) % len(names)  # so that none always comes after the same
+        taken = {name: _turn(calls[name]) for name in names[shift:] + names[:shift]}
+        rounds.append(taken)
+    first = names[0]
+    return {
+        name: Timing(
+            statistics.median(taken[name] for taken in rounds),
+            statistics.median(taken[name] / taken[first] for taken in rounds),
+        )
+        for name in names
+    }, len(rounds)
+
+
+def _turn(call: Call) -> float:
+    time.sleep(_PAUSE)
+    call()
+    count, start = 0, time.perf_counter()
+    while True:
+        call()
+        count += 1
+        elapsed = time.perf_counter() - start
+        if elapsed >= _TURN:
+            return elapsed / count
+
+
+def eager_call(module: nn.Module, inputs: Inputs) -> Call:
+    """Return a call of PyTorch without a compiler; images lie with their channels last, which is fastest there."""
+    import torch
+
+    def laid(tensor: Tensor) -> Tensor:
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+    module = module.eval().to(memory_format=torch.channels_last)
+    if isinstance(inputs, Mapping):
+        given: Inputs = {name: laid(tensor) for name, tensor in inputs.items()}
+    else:
+        given = tuple(laid(tensor) for tensor in inputs)
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return given_to(module, given)
+
+    return call
+
+
+def onnx_call(module: nn.Module, inputs: Inputs, threads: int) -> Call:
+    """Return a call of ONNX Runtime. Raises `GpmtError` where the network cannot be exported."""
+    import onnxruntime
+
+    from gpmt.formats.exporters.onnx import export_onnx
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        export_onnx(module, path, inputs, check=False)
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+    tensors = [inputs[name] for name in names] if isinstance(inputs, Mapping) else inputs
+    feed = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+    return lambda: session.run(None, feed)
+
+
+def random_inputs(example: Tensor | Mapping[str, Tensor], rows: int | None = None) -> Inputs:
+    """Return inputs of an example's shapes, with another batch if `rows` says so; indices of something are zeros."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+
+    def numbers(tensor: Tensor) -> Tensor:
+        shape = (rows or tensor.shape[0], *tensor.shape[1:]) if tensor.ndim else ()
+        if tensor.is_floating_point():
+            return torch.randn(shape, generator=generator, dtype=tensor.dtype)
+        return torch.zeros(shape, dtype=tensor.dtype)
+
+    if isinstance(example, Mapping):
+        return {name: numbers(tensor) for name, tensor in example.items()}
+    return (numbers(example),)
+
+
+def difference(result: Any, expected: Any) -> float:
+    """Return the largest difference of outputs, as a fraction of the largest output."""
+    import numpy as np
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    def numbers(tree: Any) -> list[Any]:
+        tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor | np.ndarray))
+        return [np.asarray(tensor, np.float64) for tensor in tensors]
+
+    largest = 0.0
+    for one, other in zip(numbers(result), numbers(expected), strict=True):
+        scale = float(np.abs(other).max(initial=0.0)) or 1.0
+        largest = max(largest, float(np.abs(one - other).max(initial=0.0)) / scale)
+    return largest
+
+
+def processor() -> str:
+    """Return what the processor calls itself, else its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def given_to(call: Callable[..., Any], inputs: Inputs) -> Any:
+    """Call something with inputs."""
+    return call(**inputs) if isinstance(inputs, Mapping) else call(*inputs)

@@ -1,0 +1,39 @@
+"""Commands run in the test's own process, and the weights that they are tried on."""
+
+from typing import Any
+
+import torch
+from click.testing import Result
+from torch import Tensor
+from typer.testing import CliRunner
+
+from gpmt.cli import app
+
+N, PRUNED = 296, 266
+"""Prunable weights of `weights`, and nine tenths of them rounded down."""
+
+
+def gpmt(*arguments: Any, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def error(*arguments: Any) -> str:
+    """Run a command that must fail, and return its one sentence."""
+    result = gpmt(*arguments, code=2)
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0].removeprefix("error: ")
+
+
+def weights() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "conv.weight": torch.randn(8, 3, 3, 3, generator=generator),
+        "bn.weight": torch.ones(8),
+        "fc.weight": torch.randn(10, 8, generator=generator),
+        "fc.bias": torch.zeros(10),
+    }

@@ -1,0 +1,34 @@
+import json
+
+import torch
+from tests.cli.commands import PRUNED, error, gpmt
+
+
+def test_diff(dense: str) -> None:
+    assert "equal: 4 tensors, 314 values" in gpmt("diff", dense, dense).stdout
+    gpmt("prune", dense, "-o", "out.safetensors", "--sparsity", "0.9")
+    printed = gpmt("diff", dense, "out.safetensors", code=1).stdout
+    assert f"differ: {PRUNED} of 314 values in 2 of 4 common tensors" in printed
+    assert f"zeros: 0 only in {dense}, {PRUNED} only in out.safetensors, 10 in both" in printed
+    document = json.loads(gpmt("diff", dense, "out.safetensors", "--json", code=1).stdout)
+    assert document["equal"] is False
+    assert sum(row["zeros_only_b"] for row in document["tensors"]) == PRUNED
+
+
+def test_diff_of_unlike_files() -> None:
+    torch.save({"a": torch.ones(2), "b": torch.ones(2), "c": torch.tensor([1.0, float("nan")])}, "1.pt")
+    torch.save({"b": torch.ones(3), "c": torch.ones(2), "d": torch.ones(2)}, "2.pt")
+    printed = gpmt("diff", "1.pt", "2.pt", code=1).stdout
+    assert "only in 1.pt: a" in printed
+    assert "only in 2.pt: d" in printed
+    assert "b: [2] float32 in 1.pt, [3] float32 in 2.pt" in printed
+    document = json.loads(gpmt("diff", "1.pt", "2.pt", "--json", code=1).stdout)
+    assert document["tensors"][0]["largest"] is None
+    assert error("diff", "1.pt", "3.pt") == "3.pt does not exist; check the path"
+
+
+def test_diff_of_masks(dense: str) -> None:
+    for sparsity, name in (("0.5", "a"), ("0.75", "b")):
+        gpmt("prune", dense, "-o", f"{name}.pt", "--sparsity", sparsity, "--masks", f"{name}.safetensors")
+    printed = gpmt("diff", "a.safetensors", "b.safetensors", code=1).stdout
+    assert "zeros: 0 only in a.safetensors, 74 only in b.safetensors, 148 in both" in printed

@@ -1,0 +1,50 @@
+import json
+
+import torch
+from tests.cli.commands import N, gpmt
+
+from gpmt.core.masks import Masks
+from gpmt.formats.checkpoint import save_checkpoint
+
+
+def test_inspect(dense: str) -> None:
+    printed = gpmt("inspect", dense).stdout
+    assert "conv.weight  8×3×3×3" in printed
+    assert f"0 of {N} weights are zero (0.0000%)" in printed
+    assert "2 other tensors, not in scope, with 18 values" in printed
+    assert "weights under state_dict, prefix module." in printed
+    assert "also in it: epoch, best_acc1" in printed
+    document = json.loads(gpmt("inspect", dense, "--json").stdout)
+    assert document["format"] == "torch.save"
+    assert (document["key"], document["prefix"], document["other_keys"]) == (
+        "state_dict",
+        "module.",
+        ["epoch", "best_acc1"],
+    )
+    assert (document["weights"], document["kept"], document["dtypes"]) == (N, N, ["float32"])
+    assert document["other_tensors"] == {"count": 2, "values": 18}
+
+
+def test_inspect_formats_and_tied_tensors() -> None:
+    shared = torch.ones(4, 2)
+    tied = {"a.weight": shared, "b.weight": shared}
+    torch.save(tied, "legacy.pt", _use_new_zipfile_serialization=False)
+    save_checkpoint("tied.safetensors", tied)
+    for name, described in (("legacy.pt", "torch.save's older format"), ("tied.safetensors", "safetensors")):
+        printed = gpmt("inspect", name).stdout
+        assert f"{name}: {described}, float32" in printed
+        assert "tied, counted once: a.weight = b.weight" in printed
+        document = json.loads(gpmt("inspect", name, "--json").stdout)
+        assert document["weights"] == 8
+        assert document["tensors"][0]["aliases"] == ["b.weight"]
+
+
+def test_inspect_masks(dense: str) -> None:
+    gpmt("prune", dense, "-o", "out.pt", "--sparsity", "0.5", "--masks", "masks.safetensors")
+    assert (
+        f"masks of 2 tensors; {N // 2} of {N} weights pruned (50.0000%)"
+        in gpmt("inspect", "masks.safetensors").stdout
+    )
+    document = json.loads(gpmt("inspect", "masks.safetensors", "--json").stdout)
+    assert (document["format"], document["pruned"]) == ("gpmt-masks", N // 2)
+    assert document["digest"] == Masks.load("masks.safetensors").digest()

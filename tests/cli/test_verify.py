@@ -1,0 +1,33 @@
+import json
+
+import torch
+from tests.cli.commands import PRUNED, N, error, gpmt
+
+from gpmt.core.masks import Masks
+
+
+def test_verify_exit_codes(dense: str) -> None:
+    gpmt("prune", dense, "-o", "out.pt", "--sparsity", "0.9", "--min-kept", 5)
+    printed = gpmt("verify", "out.pt", "--sparsity", "0.9", "--min-kept", 5).stdout
+    assert f"total: {PRUNED} of {N} weights are pruned, as asked for" in printed
+    assert f"ok: {PRUNED} of {N} weights are zero" in printed
+    printed = gpmt("verify", "out.pt", "--sparsity", "0.8", code=1).stdout
+    assert f"failed  total: {PRUNED} of {N} weights are pruned, 30 too many for the 236 asked for" in printed
+    assert f"FAILED: {PRUNED} of {N} weights are zero" in printed
+    gpmt("verify", "out.pt", "--sparsity", "0.8", "--tolerance", 30)
+    gpmt("verify", "out.pt", "--min-kept", 100, code=1)
+    assert error("verify", "out.pt", "--sparsity", "2").startswith("sparsity is 2, but")
+    assert error("verify", "nope.pt") == "nope.pt does not exist; check the path"
+
+
+def test_verify_with_masks_of_another_network(dense: str) -> None:
+    Masks.from_dense({"other.weight": torch.ones(2, 2, dtype=torch.bool)}).save("other.safetensors")
+    assert "other.weight is missing" in error("verify", dense, "--masks", "other.safetensors")
+    assert f"{dense} is not a readable safetensors file" in error("verify", dense, "--masks", dense)
+
+
+def test_verify_json(dense: str) -> None:
+    document = json.loads(gpmt("verify", dense, "--sparsity", "0.5", "--json", code=1).stdout)
+    assert document["ok"] is False
+    assert document["file"] == dense
+    assert [check["status"] for check in document["checks"]] == ["ok", "ok", "failed"]

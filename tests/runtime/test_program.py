@@ -1,0 +1,379 @@
+"""Calling a program: what goes in, what comes out, what is refused, and what stays as it was."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from tests.runtime.networks import Lambda, noise, scramble
+from torch import nn
+
+import gpmt
+from gpmt.errors import RuntimeProgramError
+
+SHAPE = (2, 3, 8, 9)
+
+
+def small(**more):
+    """Return a network that is native throughout."""
+    torch.manual_seed(0)
+    return scramble(
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1, **more),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 6, 3, stride=2),
+            nn.SiLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(6, 4),
+        )
+    )
+
+
+def mixed():
+    """Return a network with steps on PyTorch in between."""
+    torch.manual_seed(0)
+    return scramble(
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.GELU(), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 3, stride=2)
+        )
+    )
+
+
+def compiled(network, *inputs, threads=1):
+    return gpmt.compile(network, inputs or (noise(*SHAPE),), threads=threads, tune=False)
+
+
+def close(result, expected, tolerance=1e-5):
+    assert result.shape == expected.shape
+    torch.testing.assert_close(result, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture(scope="module", params=[small, mixed], ids=["native", "mixed"])
+def pair(request):
+    """A network and its program."""
+    network = request.param()
+    return network, compiled(network)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+        lambda x: x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0),
+        lambda x: noise(2, 3, 16, 27)[:, :, ::2, ::3],
+        lambda x: noise(4, 5, 12, 12)[1:3, 2:, 3:11, 1:10],
+        lambda x: noise(1, 3, 8, 9).expand(2, -1, -1, -1),
+        lambda x: noise(2, 1, 8, 1).expand(-1, 3, -1, 9),
+        lambda x: torch.ones(()).expand(SHAPE),
+        lambda x: noise(2, 3, 8, 9).flip(3),
+        lambda x: nn.Parameter(x),
+        lambda x: torch.as_strided(noise(400), SHAPE, (50, 3, 9, 1)),
+    ],
+)
+def test_inputs_of_any_layout(pair, form):
+    network, program = pair
+    images = form(noise(*SHAPE, seed=3))
+    before = images.clone()
+    close(program(images), network(images))
+    assert torch.equal(images, before)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", ["transposed", "expanded", "sliced", "aligned badly"])
+def test_vectors_of_any_layout(form):
+    network = nn.Sequential(nn.Linear(10, 7), nn.ReLU(), nn.Linear(7, 5))
+    program = compiled(network, noise(6, 10))
+    rows = {
+        "transposed": noise(10, 6).t(),
+        "expanded": noise(1, 10).expand(6, 10),
+        "sliced": noise(12, 20)[::2, 5:15],
+        "aligned badly": noise(61)[1:].view(6, 10),
+    }[form]
+    close(program(rows), network(rows))
+
+
+@torch.no_grad()
+def test_signs_that_are_noted_only(pair):
+    """The imaginary part of a conjugate has a flag instead of other numbers."""
+    network, program = pair
+    images = torch.complex(noise(*SHAPE), noise(*SHAPE, seed=1)).conj().imag
+    assert images.is_neg()
+    close(program(images), network(images))
+
+
+@torch.no_grad()
+def test_the_default_type_does_not_matter(pair):
+    network, program = pair
+    images = noise(*SHAPE)
+    expected = network(images)
+    torch.set_default_dtype(torch.float64)
+    try:
+        result = program(images)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert result.dtype == torch.float32
+    close(result, expected)
+
+
+def test_results_have_no_gradients(pair):
+    network, program = pair
+    images = noise(*SHAPE).requires_grad_()
+    with torch.enable_grad():
+        result = program(images)
+    assert not result.requires_grad
+    close(result, network(images).detach())
+    with torch.inference_mode():
+        close(program(images), network(images))
+    inference = program(torch.inference_mode()(noise)(*SHAPE))
+    close(inference, network(noise(*SHAPE)).detach())
+
+
+def test_results_are_new_tensors(pair):
+    _, program = pair
+    inputs = [noise(*SHAPE, seed=seed) for seed in range(3)]
+    results = [program(images) for images in inputs]
+    copies = [result.clone() for result in results]
+    for images, result, before in zip(inputs, results, copies, strict=True):
+        assert torch.equal(result, before)
+        assert torch.equal(program(images), before), "two runs differ"
+    results[0].fill_(7)
+    assert torch.equal(program(inputs[0]), copies[0])
+
+
+@torch.no_grad()
+def test_outputs_that_are_inputs_or_constants():
+    network = Lambda(
+        lambda s, x: {"x": x, "flat": x.flatten(1), "rows": x.reshape(2, -1), "c": s.c, "y": s.conv(x)},
+        c=noise(4),
+        conv=nn.Conv2d(3, 2, 1),
+    )
+    images = noise(*SHAPE)
+    program = compiled(network)
+    for _ in range(2):
+        results, expected = program(images), network(images)
+        assert list(results) == list(expected)
+        for name, result in results.items():
+            close(result, expected[name], 1e-6)
+            result.fill_(5)  # must reach neither the input nor the program
+    close(images, noise(*SHAPE), 0)
+    close(network.c, noise(4), 0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("function", [lambda s, x: x, lambda s, x: (x, x), lambda s, x: x.flatten(1)])
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_networks_that_do_nothing(function, batch):
+    program = gpmt.compile(Lambda(function), noise(*SHAPE), threads=2, tune=False)
+    images = noise(batch, *SHAPE[1:])
+    results = program(images)
+    for result in results if isinstance(results, tuple) else [results]:
+        assert torch.equal(result.reshape(images.shape), images)
+        assert result.untyped_storage().data_ptr() != images.untyped_storage().data_ptr()
+
+
+def test_results_have_the_networks_form():
+    network = Lambda(lambda s, x: {"a": (x * 2, [x.relu(), None, 3, "text"]), "b": True})
+    result = compiled(network)(noise(*SHAPE))
+    assert list(result) == ["a", "b"]
+    assert isinstance(result["a"], tuple)
+    assert result["a"][1][1:] == [None, 3, "text"]
+    assert result["b"] is True
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("first", [1, 3])
+def test_any_batch(threads, first):
+    network = small()
+    program = gpmt.compile(network, noise(first, *SHAPE[1:]), threads=threads, tune=False)
+    assert program.threads == threads
+    for batch in (1, 2, 3, 5, 17):
+        images = noise(batch, *SHAPE[1:], seed=batch)
+        result = program(images)
+        close(result, network(images))
+        assert result.is_contiguous()
+
+
+@torch.no_grad()
+def test_bits_do_not_depend_on_threads_or_batch():
+    network, images = small(), noise(7, *SHAPE[1:])
+    results = []
+    for threads in (1, 2, 4):
+        program = gpmt.compile(network, images, threads=threads, tune=False)
+        results.append(program(images))
+        assert torch.equal(program(images), results[-1])
+    # A sample has the same result whatever is beside it.
+    alone = gpmt.compile(network, images, threads=1, tune=False)
+    assert torch.equal(torch.cat([alone(images[i : i + 1]) for i in range(7)]), results[0])
+    for other in results[1:]:
+        close(other, results[0], 1e-6)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        (
+            lambda: [noise(2, 3, 8, 10)],
+            r"input has the shape \[2, 3, 8, 10\], but the program was compiled for \[batch, 3, 8, 9\]; "
+            "compile another one for this shape",
+        ),
+        (
+            lambda: [noise(3, 8, 9)],
+            r"input has the shape \[3, 8, 9\], but the program was compiled for \[batch, 3, 8, 9\]",
+        ),
+        (lambda: [torch.ones(())], r"input has the shape \[\], but"),
+        (lambda: [noise(0, 3, 8, 9)], "input has a batch of 0; give at least one sample"),
+        (
+            lambda: [noise(*SHAPE).double()],
+            "input is of torch.float64, but the program was compiled for torch.float32; convert it",
+        ),
+        (lambda: [noise(*SHAPE).bfloat16()], "input is of torch.bfloat16, but"),
+        (lambda: [noise(*SHAPE).to(torch.complex64)], "input is of torch.complex64, but"),
+        (lambda: [torch.ones(SHAPE, dtype=torch.int64)], "input is of torch.int64, but"),
+        (
+            lambda: [torch.empty(SHAPE, device="meta")],
+            r"input is on meta, but programs run on the CPU; give input.cpu\(\)",
+        ),
+        (lambda: [noise(*SHAPE).numpy()], "input is of type ndarray, but must be a tensor"),
+        (lambda: [None], "input is of type NoneType, but must be a tensor"),
+        (
+            lambda: [noise(*SHAPE)] * 2,
+            "the program was compiled for the arguments input, but was called with argument 0, argument 1; "
+            "give the same ones as in the example",
+        ),
+        (list, "compiled for the arguments input, but was called with nothing"),
+        (
+            lambda: [noise(*SHAPE).to_sparse()],
+            r"input is sparse_coo, but must be dense; give input.to_dense\(\)",
+        ),
+    ],
+)
+def test_wrong_inputs(pair, inputs, text):
+    network, program = pair
+    if program.fallbacks:
+        text = text.replace(r"\[batch, ", r"\[2, ").replace(
+            "has a batch of 0; give at least one sample", "has the shape"
+        )
+    with pytest.raises(RuntimeProgramError, match=text):
+        program(*inputs())
+    close(program(noise(*SHAPE)), network(noise(*SHAPE)).detach())
+
+
+def test_a_fixed_batch_is_said():
+    with pytest.raises(
+        RuntimeProgramError, match=r"\[3, 3, 8, 9\], but the program was compiled for \[2, 3, 8, 9\]"
+    ):
+        compiled(mixed())(noise(3, 3, 8, 9))
+
+
+def test_several_inputs():
+    network = Lambda(lambda s, x, y: s.conv(x) + y, conv=nn.Conv2d(3, 3, 1))
+    program = compiled(network, noise(*SHAPE), noise(*SHAPE))
+    close(program(noise(*SHAPE), noise(*SHAPE)), network(noise(*SHAPE), noise(*SHAPE)).detach())
+    with pytest.raises(
+        RuntimeProgramError, match="has a batch of 3, but another input one of 2; give batches of one"
+    ):
+        program(noise(*SHAPE), noise(3, *SHAPE[1:]))
+
+
+def test_named_inputs():
+    class Two(nn.Module):
+        def forward(self, left, right=None):
+            return left - 2 * right
+
+    program = gpmt.compile(Two(), {"right": noise(1, 3), "left": noise(1, 3)}, tune=False)
+    left, right = noise(1, 3, seed=1), noise(1, 3, seed=2)
+    for result in (program(left, right), program(left=left, right=right), program(left, right=right)):
+        close(result, left - 2 * right)
+    for args, kwargs, text in (
+        ((left,), {}, "called with argument 0"),
+        ((left, right), {"left": left}, "called with argument 0, argument 1, left"),
+        ((left,), {"rigth": right}, "called with argument 0, rigth"),
+    ):
+        with pytest.raises(
+            RuntimeProgramError, match=f"for the arguments right, left, but was {text}; give the same"
+        ):
+            program(*args, **kwargs)
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_wrong_threads(threads):
+    with pytest.raises(RuntimeProgramError, match=f"threads is {threads}, but must be at least 1"):
+        gpmt.compile(small(), noise(*SHAPE), threads=threads)
+
+
+@pytest.mark.parametrize("attempt", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_programs_are_not_pickled(pair, attempt):
+    with pytest.raises(
+        RuntimeProgramError,
+        match=r"a Program is code for this process and cannot be pickled; write it with program.save\(path\)",
+    ):
+        attempt(pair[1])
+
+
+# What stays as it was
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [small, mixed])
+def test_later_changes_of_the_network_do_not_reach_the_program(make):
+    network, images = make(), noise(*SHAPE)
+    program = compiled(network)
+    before = program(images)
+    close(before, network(images))
+    for tensor in [*network.parameters(), *network.buffers()]:
+        tensor.zero_() if tensor.is_floating_point() else None
+    network.train()
+    assert torch.equal(program(images), before)
+    assert torch.equal(program(noise(5, *SHAPE[1:]))[:0], before[:0]) if not program.fallbacks else True
+
+
+def test_the_network_stays_as_it_was():
+    network = small().train()
+    network[1].eval()
+    called = []
+    network[3].register_forward_hook(lambda *_: called.append(1))
+    network[0].weight.requires_grad_(False)
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    modes = [part.training for part in network.modules()]
+    attributes = [list(vars(part)) for part in network.modules()]
+    compiled(network)
+    count = len(called)
+    assert [part.training for part in network.modules()] == modes
+    assert [list(vars(part)) for part in network.modules()] == attributes
+    assert not network[0].weight.requires_grad
+    assert network[3].weight.requires_grad
+    assert network[3].weight.grad is None
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+    network(noise(*SHAPE))
+    assert len(called) == count + 1
+
+
+def test_a_report():
+    program = compiled(mixed(), threads=2)
+    lines = repr(program).splitlines()
+    assert lines[0].startswith("Program: ")
+    assert "2 threads" in lines[0]
+    assert len(lines) == 2
+    assert "on PyTorch: gelu (there is no kernel for it)" in lines[1]
+    assert program.fallbacks == [("gelu", "there is no kernel for it")]
+
+
+def test_times_of_layers():
+    network = small()
+    gpmt.prune_(network, sparsity=0.5)
+    times = compiled(network).layers(noise(*SHAPE))
+    layers = {time.name: time for time in times if time.name}
+    assert list(layers) == ["0.weight", "3.weight", "7.weight"]
+    assert all(time.seconds > 0 and time.kernel for time in times)
+    assert layers["0.weight"].dense_macs == 8 * 9 * 8 * 27
+    for name, layer in layers.items():
+        weight = network.get_parameter(name)
+        assert layer.kept_macs == layer.dense_macs * int(weight.count_nonzero()) // weight.numel()
