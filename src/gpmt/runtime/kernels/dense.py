@@ -184,7 +184,7 @@ class DenseConv:
 def pack(
     weight: NDArray[np.float32], bias: NDArray[np.float32], bunch: int
 ) -> tuple[NDArray[np.float32], ...]:
-    """Return weights [filters, taps] as [bunches, taps, bunch], and the bias as [bunches, bunch], zeros at the end."""
+    """Return weights [filters, taps] as [bunches, taps, bunch], the bias as [bunches, bunch]; zeros at the end."""
     filters, taps = weight.shape
     bunches = -(-filters // bunch)
     padded = np.zeros((bunches * bunch, taps), np.float32)

@@ -22,7 +22,6 @@ from gpmt.runtime.layout import Planes
 
 _UNROLLED = 4
 _WORK = 2048  # vectors of an item: some microseconds
-_Index = ir.Value
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,9 @@ class PointwiseCode:
             if self.kind == "affine":
                 scale, shift = (e.splat(e.load(e.add(e.arg(i), e.mul(channel, 4)), F32)) for i in (3, 4))
 
-            def vector(offset: _Index, left: _Index = left, right: _Index = right, output: _Index = output,
+            def vector(offset: ir.Value, bases: tuple[ir.Value, ...] = (left, right, output),
                        scale: ir.Value = scale, shift: ir.Value = shift) -> None:  # fmt: skip
+                left, right, output = bases
                 value = e.load(e.add(left, offset), e.vector)
                 if self.kind == "affine":
                     value = e.fma(value, scale, shift)
@@ -153,5 +153,5 @@ class Copy(_Pointwise):
     KIND = "copy"
 
 
-def _least(e: Emitter, one: _Index, other: _Index) -> _Index:
+def _least(e: Emitter, one: ir.Value, other: ir.Value) -> ir.Value:
     return e.builder.select(e.builder.icmp_signed("<", one, other), one, other)

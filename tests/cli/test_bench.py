@@ -1,0 +1,159 @@
+"""`gpmt bench` and `gpmt export runtime` as a user meets them."""
+
+import json
+import math
+import time
+
+import pytest
+import torch
+from tests.cli.commands import error, gpmt
+
+import gpmt as package
+from gpmt.cli.engines import difference, measure, random_inputs
+from gpmt.training.models import construct
+
+NAMED = ("--model", "resnet20", "--input", "3x16x16")
+QUICK = ("--threads", "1", "--seconds", "0")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory):
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPMT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def weights():
+    torch.manual_seed(0)
+    network = construct("resnet20", num_classes=10, input_shape=(3, 16, 16))
+    package.prune_(network, sparsity=0.8)
+    torch.save(network.state_dict(), "pruned.pt")
+    return "pruned.pt"
+
+
+@pytest.fixture
+def program(weights):
+    gpmt("export", "runtime", weights, "-o", "x.program.safetensors", *NAMED, "--quiet")
+    return "x.program.safetensors"
+
+
+def test_a_checkpoint_beside_pytorch(weights):
+    result = gpmt("bench", weights, *NAMED, *QUICK, "--batch", 2, "--engines", "eager", "--json")
+    found = json.loads(result.stdout)
+    assert (found["batch"], found["threads"], found["inputs"]) == (2, 1, {"0": [2, 3, 16, 16]})
+    assert list(found["engines"]) == ["gpmt", "eager"]
+    own, eager = found["engines"].values()
+    assert own["times_gpmt"] == 1
+    assert own["difference"] < 1e-5
+    assert eager["difference"] is None
+    assert eager["times_gpmt"] == pytest.approx(eager["seconds"] / own["seconds"], rel=1)
+    assert found["rounds"] >= 3
+    assert found["compile_seconds"] > 0
+    assert found["on_pytorch"] == []
+    assert "layers" not in found
+
+
+def test_onnx_runtime(weights):
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    shown = gpmt("bench", weights, *NAMED, *QUICK).stdout
+    assert "ONNX Runtime" in shown
+    assert "PyTorch" in shown
+    assert "left out" not in shown
+
+
+def test_layers_of_a_program(program):
+    found = json.loads(gpmt("bench", program, *QUICK, "--layers", "--json").stdout)
+    assert list(found["engines"]) == ["gpmt"]
+    names = [layer["name"] for layer in found["layers"]]
+    assert "layer1.0.conv1.weight" in names
+    assert 1e8 < found["peak_flops"] < 1e12
+    for layer in found["layers"]:
+        assert 0 <= layer["kept_macs"] <= layer["dense_macs"]
+        assert 2 * layer["kept_macs"] / layer["seconds"] <= 1.5 * found["peak_flops"]
+    shown = gpmt("bench", program, *QUICK, "--layers").stdout
+    assert "layer1.0.conv1 " in shown
+    assert "useful GFLOP/s" in shown
+    assert "The peak of 1 thread is" in shown
+
+
+def test_what_stays_on_pytorch_is_listed():
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 1), torch.nn.Softmax(1), torch.nn.LayerNorm([4, 96, 96])
+    ).eval()
+    package.compile(network, torch.zeros(1, 3, 96, 96), threads=1, tune=False).save("x")
+    shown = gpmt("bench", "x", *QUICK).stdout
+    assert "on PyTorch: softmax, layer_norm (there is no kernel for it)" in shown
+    assert "of the time goes to these operators, which pruning does not make faster" in shown
+    assert "has the shape" not in shown
+    assert "but the program was compiled for" in error("bench", "x", *QUICK, "--batch", 2)
+
+
+def test_wrong_requests(weights, program):
+    assert error("bench", weights, *QUICK) == (
+        "pruned.pt does not say which network it belongs to; name it with --model, and --input"
+    )
+    assert "--engines has 'tvm', but must be none, or some of eager, onnx" in error(
+        "bench", weights, "--engines", "tvm"
+    )
+    assert "no other engine runs; leave out --engines" in error("bench", program, *QUICK, "--engines", "onnx")
+    assert "leave out --model and --input" in error("bench", program, *NAMED)
+    assert "does not exist" in error("bench", "none.pt", *NAMED)
+
+
+def test_export_for_the_runtime(weights):
+    facts = json.loads(
+        gpmt("export", "runtime", weights, "-o", "a.program.safetensors", *NAMED, "--json").stdout
+    )
+    assert facts["bytes"] < 0.5 * facts["dense_bytes"]
+    assert facts["on_pytorch"] == 0
+    assert facts["error"] < 1e-5
+    network = construct("resnet20", num_classes=10, input_shape=(3, 16, 16))
+    network.load_state_dict(torch.load(weights))
+    images = torch.rand(3, 3, 16, 16)
+    with torch.no_grad():
+        expected = network.eval()(images)
+    result = package.load_program("a.program.safetensors", threads=1, tune=False)(images)
+    assert difference(result, expected) < 1e-5
+    assert "would give other outputs than the network, by" in error(
+        "export", "runtime", weights, "-o", "b", *NAMED, "--tolerance", "1e-30"
+    )
+    assert "does not say which network it belongs to" in error("export", "runtime", weights, "-o", "b")
+
+
+def test_engines_take_turns():
+    calls = []
+
+    def engine(name, seconds):
+        def call():
+            calls.append(name)
+            time.sleep(seconds)
+
+        return call
+
+    timings, rounds = measure({"a": engine("a", 0.002), "b": engine("b", 0.02)}, 0.2)
+    assert rounds >= 3
+    assert timings["a"].ratio == 1
+    assert timings["b"].seconds >= 0.02
+    assert timings["b"].ratio > 2
+    order = [name for i, name in enumerate(calls) if i == 0 or calls[i - 1] != name]
+    assert {"a", "b"} == {*order}
+    assert len(order) >= rounds
+
+
+def test_differences_are_relative():
+    one = {"a": torch.tensor([1.0, -4.0]), "b": [torch.zeros(3), "text"]}
+    other = {"a": torch.tensor([1.0, -3.0]), "b": [torch.full((3,), 0.1), "text"]}
+    assert difference(one, one) == 0
+    assert math.isclose(difference(one, other), 1.0)  # 0.1 of 0.1
+    assert math.isclose(difference(one["a"], other["a"]), 1 / 3)
+
+
+def test_inputs_are_random_where_they_may_be():
+    (images,) = random_inputs(torch.zeros(1, 3, 4, 4), 5)
+    assert images.shape == (5, 3, 4, 4)
+    assert images.std() > 0.5
+    ids = random_inputs({"ids": torch.ones(1, 7, dtype=torch.int64)})["ids"]
+    assert (ids.shape, ids.dtype, int(ids.max())) == ((1, 7), torch.int64, 0)
