@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from tests.cli.commands import error, gpmt, weights
+from torch.nn.utils import prune
 
 import gpmt as package
 from gpmt.core.masks import Masks
@@ -69,7 +70,7 @@ def test_values_in_fewer_bits(pruned):
 
 def test_masks_of_other_tools(pruned):
     layer = torch.nn.Linear(20, 20)
-    torch.nn.utils.prune.l1_unstructured(layer, "weight", amount=0.5)
+    prune.l1_unstructured(layer, "weight", amount=0.5)
     torch.save(layer.state_dict(), "torch.pt")
     result = gpmt("convert", "torch.pt", "plain.pt", "--masks", "masks.safetensors")
     assert "its masks prune 200 of 400 weights" in result.stdout

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpmt.errors import RuntimeProgramError
-from gpmt.runtime.memory import Arena, total
+from gpmt.runtime.memory import Arena, enough, total
 
 
 @given(st.lists(st.integers(0, 5000), max_size=20))
@@ -40,6 +40,14 @@ def test_no_memory(size):
         "compile for a smaller batch",
     ):
         Arena(size)
+
+
+def test_other_memory_errors_say_the_same():
+    with pytest.raises(
+        RuntimeProgramError, match=r"needs more memory, which the system does not give \(Unable.+\); compile for a smaller"
+    ):
+        with enough():
+            np.empty(1 << 55)
 
 
 def test_memory_is_given_back():

@@ -44,7 +44,9 @@ def script(text, **environment):
 def native(filters=8):
     torch.manual_seed(filters)
     return scramble(
-        nn.Sequential(nn.Conv2d(3, filters, 3, padding=1), nn.BatchNorm2d(filters), nn.ReLU(), nn.Conv2d(filters, 4, 3))
+        nn.Sequential(
+            nn.Conv2d(3, filters, 3, padding=1), nn.BatchNorm2d(filters), nn.ReLU(), nn.Conv2d(filters, 4, 3)
+        )
     )
 
 
@@ -103,7 +105,7 @@ def busy():
 caller = threading.Thread(target=busy)
 caller.start()
 children = []
-for i in range(10):
+for i in range(4):
     child = os.fork()
     if child == 0:
         try:
@@ -184,7 +186,7 @@ for threads in (1, 2):
         gpmt.compile(mixed, huge, threads=threads, tune={tune})
     except RuntimeProgramError as error:
         text = str(error)
-        assert "MiB of memory, which the system does not give" in text, text
+        assert "memory, which the system does not give (" in text, text
         assert text.endswith("compile for a smaller batch"), text
     else:
         raise AssertionError("there was enough memory")
@@ -193,6 +195,7 @@ gc.collect()
 assert taken() - before < 100 << 20, taken() - before
 assert right(program)
 assert right(gpmt.compile(mixed, images, threads=2, tune=False), mixed)
+""")
 
 
 def test_without_vector_instructions():

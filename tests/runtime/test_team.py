@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime import target
-from gpmt.runtime.team import StepTable, Team, default_threads
+from gpmt.runtime.team import StepTable, Team, _Native, _State, default_threads
 
 # count: numbers[item] += 1, atomically. chain: into[item] = sum(from[:length]) + item. meet: wait, for as long as a
 # second at most, until both items of the step have begun; what is left to wait is added up at [1].
+# hold: write items down in the order in which they are begun, from [6] on; but one item, [0], says at [2]
+# that it has begun and waits, for as long as ten seconds, until [1] others are done; if in vain, [3] becomes 1.
 KERNELS = """
 define void @count(ptr %numbers, i64 %item) {
   %at = getelementptr i64, ptr %numbers, i64 %item
@@ -76,13 +78,53 @@ alone:
 out:
   ret void
 }
+
+define void @hold(ptr %log, i64 %item) {
+entry:
+  %others_at = getelementptr i64, ptr %log, i64 1
+  %begun_at = getelementptr i64, ptr %log, i64 2
+  %tired_at = getelementptr i64, ptr %log, i64 3
+  %place_at = getelementptr i64, ptr %log, i64 4
+  %done_at = getelementptr i64, ptr %log, i64 5
+  %places = getelementptr i64, ptr %log, i64 6
+  %held = load i64, ptr %log, align 8
+  %others = load i64, ptr %others_at, align 8
+  %hold = icmp eq i64 %item, %held
+  br i1 %hold, label %begin, label %other
+other:
+  %place = atomicrmw add ptr %place_at, i64 1 monotonic, align 8
+  %at = getelementptr i64, ptr %places, i64 %place
+  store i64 %item, ptr %at, align 8
+  %ignored_done = atomicrmw add ptr %done_at, i64 1 acq_rel, align 8
+  br label %out
+begin:
+  store atomic i64 1, ptr %begun_at release, align 8
+  br label %look
+look:
+  %tries = phi i64 [ 0, %begin ], [ %next, %wait ]
+  %done = load atomic i64, ptr %done_at acquire, align 8
+  %all = icmp sge i64 %done, %others
+  br i1 %all, label %out, label %patience
+patience:
+  %next = add i64 %tries, 1
+  %over = icmp sgt i64 %next, 100000
+  br i1 %over, label %tired, label %wait
+wait:
+  %ignored = call i32 @usleep(i32 100)
+  br label %look
+tired:
+  store i64 1, ptr %tired_at, align 8
+  br label %out
+out:
+  ret void
+}
 """
 THREADS = [1, 2, 4, 8]
 
 
 @pytest.fixture(scope="module")
 def kernels():
-    return {name: target.load(KERNELS, name) for name in ("count", "chain", "meet")}
+    return {name: target.load(KERNELS, name) for name in ("count", "chain", "meet", "hold")}
 
 
 @given(
@@ -159,6 +201,51 @@ def test_items_run_side_by_side_whether_workers_spin_or_sleep(kernels, threads, 
     finally:
         team.close()
     assert numbers.tolist() == [30, 0]
+
+
+@pytest.mark.parametrize("threads", THREADS[1:])
+def test_a_thread_that_is_held_in_an_item_holds_up_nothing_else(kernels, threads):
+    team, items = Team.shared(threads), 37
+    for held in (0, 1, items // 2, items - 1):
+        log = _log(held, items)
+        team.run(StepTable([(kernels["hold"], log.ctypes.data, items)]))
+        assert log[3] == 0
+        assert sorted(log[6:]) == [item for item in range(items) if item != held]
+
+
+@pytest.mark.parametrize(
+    ("items", "thread", "order"),
+    [
+        (10, 1, [3, 4, 5, 6, 7, 8, 9, 1, 2]),  # 0 1 2 | 3 4 5 | 6 7 | 8 9
+        (10, 2, [6, 7, 8, 9, 1, 2, 3, 4, 5]),
+        (10, 3, [8, 9, 1, 2, 3, 4, 5, 6, 7]),
+        (3, 2, [2, 1]),  # 0 | 1 | 2 |
+        (3, 3, [1, 2]),
+        (1, 3, []),
+    ],
+)
+def test_a_thread_begins_with_its_own_range_and_goes_on_with_those_after_it(kernels, items, thread, order):
+    # The caller of a team of four is held in item 0, and then a single worker comes.
+    log = _log(0, items)
+    table = StepTable([(kernels["hold"], log.ctypes.data, items)])
+    native, state = _Native(), _State(1e-4, 4)
+    caller = threading.Thread(target=native.run, args=(state.address, table.address, 1, 1))
+    caller.start()
+    while log[2] == 0:
+        time.sleep(1e-4)
+    worker = threading.Thread(target=native.worker, args=(state.address, thread))
+    worker.start()
+    caller.join()
+    native.stop(state.address)
+    worker.join()
+    assert log[3] == 0
+    assert log[6:].tolist() == order
+
+
+def _log(held: int, items: int) -> np.ndarray:
+    log = np.full(6 + items - 1, -1, np.int64)
+    log[:6] = held, items - 1, 0, 0, 0, 0
+    return log
 
 
 def test_a_team_of_one_does_all_in_the_calling_thread(kernels):

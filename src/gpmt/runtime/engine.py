@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from torch import Tensor
 from gpmt.runtime.convolution import Candidate
 from gpmt.runtime.kernels.spec import load
 from gpmt.runtime.layout import Planes
+from gpmt.runtime.locks import Lock
 from gpmt.runtime.memory import Arena, total
 from gpmt.runtime.steps import Lowered, Native, OnTorch, Step
 from gpmt.runtime.team import StepTable, Team
@@ -102,7 +102,7 @@ class Engine:
         self._fill(lowered, places)
         self._last = _last_reads(self._parts)
         self._origin = _origins(lowered.steps)
-        self.lock = threading.RLock()
+        self.lock = Lock()
 
     @property
     def native(self) -> bool:

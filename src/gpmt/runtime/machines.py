@@ -6,7 +6,6 @@ compiled for the way that the example's batch takes; the other is compiled when 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -18,7 +17,9 @@ from gpmt.runtime.batches import batch_of, rebatched
 from gpmt.runtime.convolution import Candidate
 from gpmt.runtime.engine import Engine, Weights
 from gpmt.runtime.graph import Graph
+from gpmt.runtime.locks import Lock
 from gpmt.runtime.lower import lower
+from gpmt.runtime.memory import enough
 from gpmt.runtime.replicas import Replicas
 from gpmt.runtime.steps import Lowered, Native, OnTorch, Step
 from gpmt.runtime.team import Team
@@ -43,7 +44,7 @@ class Machines:
         self.batch = batch_of(graph)
         self._graph = graph if self.batch is None else rebatched(graph, 1)
         self._tune = tune
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._built: list[Engine] = []
 
     def prepare(self, samples: int | None) -> None:
@@ -79,7 +80,7 @@ class Machines:
     @cached_property
     def engine(self) -> Engine:
         """All threads on one sample."""
-        with self._lock:
+        with self._lock, enough():
             lowered, choices = self._choose(self.team)
             engine = Engine(lowered, choices, self._graph.constants, self.team)
             self._built.append(engine)
@@ -88,7 +89,7 @@ class Machines:
     @cached_property
     def replicas(self) -> Replicas:
         """Each thread on a sample of its own."""
-        with self._lock:
+        with self._lock, enough():
             alone = Team.shared(1)
             lowered, choices = self._choose(alone)
             weights = Weights(choices)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,3 +67,18 @@ class Arena:
 def total(sizes: Iterable[int]) -> int:
     """Return the bytes of an arena for pieces of these sizes."""
     return sum(-(-size // _ALIGN) * _ALIGN for size in sizes)
+
+
+@contextmanager
+def enough() -> Iterator[None]:
+    """Say it as for an arena where there is not enough memory for something else.
+
+    Raises:
+        RuntimeProgramError: instead of a MemoryError.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise RuntimeProgramError(
+            f"the runtime needs more memory, which the system does not give ({error}); compile for a smaller batch"
+        ) from error

@@ -5,7 +5,6 @@ Threads then neither wait for each other after every layer nor pull activations 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 from gpmt.runtime.engine import Engine
 from gpmt.runtime.kernels.each import PATCH, Each
 from gpmt.runtime.kernels.spec import load
+from gpmt.runtime.locks import Lock
 from gpmt.runtime.team import StepTable, Team
 
 
@@ -40,7 +40,7 @@ class Replicas:
         self._args = np.array([counter, 0, replicas, team.alone_address], np.int64)
         kernel = Each(len(engines))
         self._table = StepTable([(load(kernel), int(self._args.ctypes.data), kernel.items)])
-        self._lock = threading.RLock()
+        self._lock = Lock()
 
     def run(self, values: Mapping[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
         """Return the network's outputs for a batch, in memory that nothing else uses.

@@ -68,6 +68,7 @@ class StepTable:
 class Team:
     """A number of threads, the caller's and persistent workers, that do the items of each step together.
 
+    Each thread first does its own part of a step's items, the same part in all steps, and then helps the others.
     Workers start at the first run, wait for the next one by spinning for `spin` seconds, and then sleep. A run
     returns when all is done, whether workers came in time or not. Calls from several Python threads take turns,
     except for a team of one thread, which has nothing to share. After `os.fork` the child starts workers of its
@@ -89,7 +90,7 @@ class Team:
         self.threads = threads
         self._spin = spin
         self._native = _Native()
-        self._state = _State(spin) if threads > 1 else None
+        self._state = _State(spin, threads) if threads > 1 else None
         self._workers: list[threading.Thread] = []
         self._ready = False  # all workers have started
         self._lock = threading.RLock()  # a signal's handler may run a program between two bytecodes of a run
@@ -140,7 +141,7 @@ class Team:
         try:
             for index in range(1, self.threads):
                 name = f"gpmt-{self.threads}-{index}"
-                worker = threading.Thread(target=self._serve, args=(state,), name=name, daemon=True)
+                worker = threading.Thread(target=self._serve, args=(state, index), name=name, daemon=True)
                 self._workers.append(worker)
                 worker.start()
         except RuntimeError as error:
@@ -161,8 +162,8 @@ class Team:
         state.idle()
         _working.discard(self)
 
-    def _serve(self, state: _State) -> None:
-        self._native.worker(state.address)  # the frame keeps the memory
+    def _serve(self, state: _State, index: int) -> None:
+        self._native.worker(state.address, index)  # the frame keeps the memory
 
     def _renew(self) -> None:
         """Forget, in the child of a fork, the workers and callers that only the parent has."""
@@ -181,7 +182,7 @@ class _Native:
         address, number = ctypes.c_void_p, ctypes.c_int64
         self.alone = _function(ir, "gpmt_alone", address, number, number)
         self.run = _function(ir, "gpmt_run", address, address, number, number)
-        self.worker = _function(ir, "gpmt_worker", address)
+        self.worker = _function(ir, "gpmt_worker", address, number)
         self.stop = _function(ir, "gpmt_stop", address)
         self.pause = _function(ir, "gpmt_pause", number)
 
@@ -193,14 +194,15 @@ def _function(ir: str, name: str, *arguments: Any) -> Any:
 class _State:
     """The memory that a team's threads share, see driver.py."""
 
-    def __init__(self, spin: float) -> None:
-        self._memory = ctypes.create_string_buffer(driver.STATE_BYTES + 127)
+    def __init__(self, spin: float, threads: int) -> None:
+        self._threads = threads
+        self._memory = ctypes.create_string_buffer(driver.state_bytes(threads) + 127)
         self.address = (ctypes.addressof(self._memory) + 127) // 128 * 128
         self.reset(spin)
 
     def reset(self, spin: float) -> None:
         """Make it as new; no thread may be using it."""
-        ctypes.memset(self.address, 0, driver.STATE_BYTES)
+        ctypes.memset(self.address, 0, driver.state_bytes(self._threads))
         process = ctypes.CDLL(None)
         for offset, name in (
             (driver.SCHED_YIELD, "sched_yield"),
@@ -215,11 +217,14 @@ class _State:
         pause = _pause_seconds()
         self._put(driver.SPINS, max(1, int(spin / pause)))
         self._put(driver.YIELD_AFTER, max(1, int(_PATIENCE / pause)))
+        self._put(driver.THREADS, self._threads)
+        for thread in range(self._threads):
+            self._put(driver.CURSORS + 8 * thread, driver.CLOSED)
         self.idle()
 
     def idle(self) -> None:
         """Say that there is nothing to do, nor to stop for."""
-        self._put(driver.CURSOR, driver.IDLE_CURSOR)
+        self._put(driver.MODE, driver.IDLE)
 
     def _put(self, offset: int, value: int) -> None:
         ctypes.c_uint64.from_address(self.address + offset).value = value

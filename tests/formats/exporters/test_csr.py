@@ -9,6 +9,7 @@ import scipy.sparse
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.formats.checkpoints import assert_same
 from torch import Tensor
 
 from gpmt.core.masks import Masks
@@ -16,19 +17,6 @@ from gpmt.errors import CheckpointError, MaskError, ScopeError
 from gpmt.formats.exporters.csr import export_csr, from_csr, index_dtype, to_csc, to_csr
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
-
-
-def bits(tensor: Tensor) -> bytes:
-    return (
-        tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else tensor.numpy().tobytes()
-    )
-
-
-def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert list(actual) == list(expected)
-    for name, tensor in expected.items():
-        assert (actual[name].dtype, actual[name].shape) == (tensor.dtype, tensor.shape), name
-        assert bits(actual[name]) == bits(tensor), name
 
 
 def weights() -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.formats.checkpoints import assert_same
 from torch import Tensor
 
 from gpmt.errors import CheckpointError
@@ -23,13 +24,6 @@ def weights() -> dict[str, Tensor]:
         "head.weight": torch.randn(2, 4, generator=generator),
         "head.bias": torch.zeros(2),
     }
-
-
-def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert list(actual) == list(expected)
-    for name, tensor in expected.items():
-        assert actual[name].dtype == tensor.dtype, name
-        assert torch.equal(actual[name], tensor), name
 
 
 def write_shards(folder: Path, **changes: Any) -> dict[str, str]:

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.formats.sparse.networks import sparse
 
 import gpmt
 from gpmt.core import rice
-
-from .test_roundtrip import sparse
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.formats.sparse.networks import sparse
 
 import gpmt
 from gpmt.core.masks import Masks
@@ -15,7 +16,6 @@ from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.sparse import reader
 
 from . import oracle
-from .test_roundtrip import sparse
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

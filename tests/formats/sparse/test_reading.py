@@ -9,12 +9,12 @@ import zlib
 
 import pytest
 import torch
+from tests.formats.checkpoints import assert_same
+from tests.formats.sparse.networks import sparse, state
 
 import gpmt
 from gpmt.errors import CheckpointError
 from gpmt.formats.sparse.stored import run
-
-from .test_roundtrip import same, sparse, state
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_results_do_not_depend_on_threads(tmp_path):
     gpmt.save_sparse(weights, tmp_path / "a.sparse.safetensors")
     with gpmt.SparseFile(tmp_path / "a.sparse.safetensors") as file:
         for threads in (1, 2, 5):
-            same(file.load(threads=threads), weights)
+            assert_same(file.load(threads=threads), weights)
 
 
 def test_results_can_be_changed_and_outlive_the_file(path):
@@ -78,7 +78,7 @@ def test_results_can_be_changed_and_outlive_the_file(path):
     path.write_bytes(b"")
     for tensor in weights.values():
         tensor += 1
-    same(weights, {name: tensor + 1 for name, tensor in state().items()})
+    assert_same(weights, {name: tensor + 1 for name, tensor in state().items()})
 
 
 def test_large_tensors_in_several_stretches(tmp_path):
@@ -104,7 +104,7 @@ def test_damage_names_the_tensor_and_the_others_can_be_read(path, part):
     with pytest.raises(CheckpointError, match=rf"m\.sparse\.safetensors: {name} does not match its checksum"):
         gpmt.load_sparse(path)
     others = gpmt.load_sparse(path, skip_bad=True)
-    same(others, {key: tensor for key, tensor in state().items() if key != name})
+    assert_same(others, {key: tensor for key, tensor in state().items() if key != name})
     with gpmt.SparseFile(path) as file:
         assert list(file.damaged()) == [name]
 
@@ -147,7 +147,7 @@ def test_a_flipped_bit_anywhere_is_found_or_harmless(tmp_path):
             assert str(path) in str(error)  # noqa: PT017
             found += 1
         else:
-            same(loaded, weights)
+            assert_same(loaded, weights)
     assert found > 0.9 * len(whole.rstrip(b" "))
 
 

@@ -23,4 +23,5 @@ def test_a_processor_without_a_pause_works_too():
 def test_the_state_has_room_for_what_the_system_keeps_in_it():
     # glibc: 40 to 48 bytes; musl: 40 to 48; macOS: 64 and 48.
     assert driver.MUTEX + 256 == driver.CONDITION
-    assert driver.CONDITION + 256 == driver.STATE_BYTES
+    assert driver.CONDITION + 256 == driver.CURSORS
+    assert driver.state_bytes(1024) == driver.CURSORS + 8 * 1024

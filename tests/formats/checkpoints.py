@@ -1,0 +1,34 @@
+"""Weights of several types, the formats of torch.save, and what reading them back must give."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+WRITERS = {
+    "zip": lambda obj, path: torch.save(obj, path),
+    "legacy": lambda obj, path: torch.save(obj, path, _use_new_zipfile_serialization=False),
+}
+
+
+def weights() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "conv.weight": torch.randn(4, 3, 3, 3, generator=generator),
+        "bn.running_var": torch.ones(4, dtype=torch.float64),
+        "bn.num_batches_tracked": torch.tensor(7),
+        "fc.weight": torch.randn(2, 4, generator=generator).to(torch.bfloat16),
+    }
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """The bytes of a tensor [bytes], by which 0.0 is not -0.0, and NaN is itself."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+
+
+def assert_same(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Names in the same order, with the same types, shapes and bits."""
+    assert list(actual) == list(expected)
+    for name, tensor in expected.items():
+        assert (actual[name].dtype, actual[name].shape) == (tensor.dtype, tensor.shape), name
+        assert torch.equal(bits(actual[name]), bits(tensor)), name
