@@ -31,8 +31,8 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 
 import gpmt
+from gpmt.runtime.target import cpu_name
 from gpmt.training import models
-from gpmt.training.environment import cpu_name
 
 SPARSITY = 0.9
 METHODS = ("unmasked", "gpmt", "prune")

@@ -43,11 +43,14 @@ def test_no_memory(size):
 
 
 def test_other_memory_errors_say_the_same():
-    with pytest.raises(
-        RuntimeProgramError, match=r"needs more memory, which the system does not give \(Unable.+\); compile for a smaller"
+    with (
+        pytest.raises(
+            RuntimeProgramError,
+            match=r"needs more memory, which the system does not give \(Unable.+\); compile for a smaller",
+        ),
+        enough(),
     ):
-        with enough():
-            np.empty(1 << 55)
+        np.empty(1 << 55)
 
 
 def test_memory_is_given_back():

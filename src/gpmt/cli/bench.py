@@ -212,12 +212,11 @@ def _measure_layers(result: _Result, inputs: Inputs, *, show: bool) -> None:
 
 
 def _document(result: _Result, inputs: Inputs) -> dict[str, Any]:
-    from gpmt.cli.engines import processor
     from gpmt.runtime import target
 
     tensors = inputs if isinstance(inputs, Mapping) else {str(i): t for i, t in enumerate(inputs)}
     document: dict[str, Any] = {
-        "processor": processor(),
+        "processor": target.cpu_name(),
         "vectors": target.host().kind,
         "threads": result.threads,
         "batch": result.batch,
@@ -243,7 +242,6 @@ def _document(result: _Result, inputs: Inputs) -> dict[str, Any]:
 
 
 def _print(path: Path, result: _Result, inputs: Inputs) -> None:
-    from gpmt.cli.engines import processor
     from gpmt.report.tables import console, shape_text
     from gpmt.runtime import target
 
@@ -253,7 +251,7 @@ def _print(path: Path, result: _Result, inputs: Inputs) -> None:
     threads = f"{result.threads} thread{'s' if result.threads > 1 else ''}"
     screen.print(f"{path}: {shapes}, float32", soft_wrap=True)
     screen.print(
-        f"{processor()} ({target.host().kind}), {threads}; compiled in {result.compile_seconds:.1f} s",
+        f"{target.cpu_name()} ({target.host().kind}), {threads}; compiled in {result.compile_seconds:.1f} s",
         soft_wrap=True,
     )
     screen.print(_engine_table(result))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import tempfile
 import time
@@ -138,16 +137,6 @@ def difference(result: Any, expected: Any) -> float:
         scale = float(np.abs(other).max(initial=0.0)) or 1.0
         largest = max(largest, float(np.abs(one - other).max(initial=0.0)) / scale)
     return largest
-
-
-def processor() -> str:
-    """Return what the processor calls itself, else its architecture."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def given_to(call: Callable[..., Any], inputs: Inputs) -> Any:

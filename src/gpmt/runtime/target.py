@@ -79,6 +79,16 @@ def host() -> Target:
     )
 
 
+def cpu_name() -> str:
+    """Return what the processor calls itself, else its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def compile_object(ir: str, target: Target) -> bytes:
     """Compile a module's text to an object file."""
     data: bytes = _machine(target).emit_object(_optimised(ir, target))

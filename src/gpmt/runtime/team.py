@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -93,6 +93,7 @@ class Team:
         self._state = _State(spin, threads) if threads > 1 else None
         self._workers: list[threading.Thread] = []
         self._ready = False  # all workers have started
+        self._changing = False  # workers are being started or ended
         self._lock = threading.RLock()  # a signal's handler may run a program between two bytecodes of a run
         with _guard:
             _teams.add(self)
@@ -117,8 +118,11 @@ class Team:
             self._native.alone(table.address, len(table), repeat)
             return
         with self._lock:
+            if self._changing:  # so this is a signal's handler: to begin anew could go on for ever
+                self._native.alone(table.address, len(table), repeat)
+                return
             if not self._ready:
-                self._start(self._state)
+                self._change(self._start, self._state)
             self._native.run(self._state.address, table.address, len(table), repeat)
 
     @property
@@ -130,7 +134,14 @@ class Team:
         """End the workers, after the run that they are in; the next run starts new ones."""
         if self._state is not None:
             with self._lock:
-                self._end(self._state)
+                self._change(self._end, self._state)
+
+    def _change(self, change: Callable[[_State], None], state: _State) -> None:
+        self._changing = True
+        try:
+            change(state)
+        finally:
+            self._changing = False
 
     def _start(self, state: _State) -> None:
         self._end(state)  # what an interrupted start or end has left
@@ -169,7 +180,7 @@ class Team:
         """Forget, in the child of a fork, the workers and callers that only the parent has."""
         self._lock = threading.RLock()
         self._workers = []
-        self._ready = False
+        self._ready = self._changing = False
         if self._state is not None:
             self._state.reset(self._spin)
 

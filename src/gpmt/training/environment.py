@@ -2,10 +2,11 @@
 
 import platform
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+
+from gpmt.runtime.target import cpu_name
 
 
 def versions() -> dict[str, str]:
@@ -25,13 +26,3 @@ def machine(accelerator: Accelerator) -> dict[str, str | int]:
         "processes": accelerator.num_processes,
         "mixed_precision": accelerator.mixed_precision,
     }
-
-
-def cpu_name() -> str:
-    """Return what the processor calls itself, else its architecture."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
