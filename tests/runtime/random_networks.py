@@ -71,7 +71,8 @@ class _Builder:
         if len(shape) == 4:
             kinds = kinds or [
                 "conv", "conv", "conv", "pointwise", "depthwise", "norm", "activation", "sum", "sum", "concat",
-                "pool", "pool", "adaptive", "mean", "flatten", "gate", "scale", "slice", "pad", "last", "shuffle", "product",
+                "pool", "pool", "adaptive", "mean", "flatten", "gate", "scale", "slice", "pad", "last", "shuffle",
+                "product",
             ]  # fmt: skip
         else:
             kinds = ["linear", "linear", "vector_activation", "vector_norm", "vector_sum", "image", "split"]

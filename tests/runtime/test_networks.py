@@ -195,7 +195,8 @@ def compare_random(case):
         try:
             results = program(*others)
         except RuntimeProgramError as error:
-            assert "has the shape" in str(error)
+            if "has the shape" not in str(error):
+                raise
             return
         with torch.no_grad():
             compare(results, network(*others), exact(network, others))

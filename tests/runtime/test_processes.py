@@ -1,4 +1,4 @@
-"""Programs among threads and processes: several callers, fork, memory that stays as it is, memory that is not there."""
+"""Programs among threads and processes: several callers, fork, memory that stays as it is, or is not there."""
 
 import os
 import subprocess
@@ -205,7 +205,7 @@ def test_without_vector_instructions():
         """
 import pytest
 for n in (network, mixed):
-    with pytest.warns(RuntimeWarning, match="neither AVX2 with FMA nor NEON: programs compiled for it are right, but"):
+    with pytest.warns(RuntimeWarning, match="neither AVX2 with FMA nor NEON: programs compiled for it are right"):
         program = gpmt.compile(n, images, threads=2, tune=False)
     assert right(program, n)
     assert "plain" in repr(program)

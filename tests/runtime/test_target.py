@@ -1,4 +1,4 @@
-"""Compiled code: kept on disk by content, made again where the disk has something else, right on every kind of host."""
+"""Compiled code: kept on disk by content, made again where the disk has something else, for every kind of host."""
 
 import ctypes
 import os

@@ -103,7 +103,7 @@ def test_the_only_way_needs_no_measuring():
     ],
 )
 def test_a_damaged_file_is_measured_again(folder, damage):
-    first, _ = choose()
+    choose()
     (path,) = folder.iterdir()
     path.write_bytes(damage)
     assert choose()[1] > 10

@@ -93,7 +93,7 @@ class Team:
         self._state = _State(spin, threads) if threads > 1 else None
         self._workers: list[threading.Thread] = []
         self._ready = False  # all workers have started
-        self._changing = False  # workers are being started or ended
+        self._changing = threading.Lock()  # held while workers are started or ended
         self._lock = threading.RLock()  # a signal's handler may run a program between two bytecodes of a run
         with _guard:
             _teams.add(self)
@@ -118,7 +118,7 @@ class Team:
             self._native.alone(table.address, len(table), repeat)
             return
         with self._lock:
-            if self._changing:  # so this is a signal's handler: to begin anew could go on for ever
+            if self._changing.locked():  # so this is a signal's handler: to begin anew could go on for ever
                 self._native.alone(table.address, len(table), repeat)
                 return
             if not self._ready:
@@ -137,11 +137,11 @@ class Team:
                 self._change(self._end, self._state)
 
     def _change(self, change: Callable[[_State], None], state: _State) -> None:
-        self._changing = True
-        try:
+        if self._changing.locked():  # in a signal's handler, again
             change(state)
-        finally:
-            self._changing = False
+            return
+        with self._changing:  # unlike a flag in try and finally, never left behind by an interrupt
+            change(state)
 
     def _start(self, state: _State) -> None:
         self._end(state)  # what an interrupted start or end has left
@@ -180,7 +180,8 @@ class Team:
         """Forget, in the child of a fork, the workers and callers that only the parent has."""
         self._lock = threading.RLock()
         self._workers = []
-        self._ready = self._changing = False
+        self._ready = False
+        self._changing = threading.Lock()
         if self._state is not None:
             self._state.reset(self._spin)
 
