@@ -51,7 +51,7 @@ def linear(samples, features, filters, density=1.0, activation=IDENTITY):
     return Layer(weight, bias, channel * 4 * source.plane, channel, None, source, output, None, activation)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(cases(), st.integers(1, 4), st.sampled_from(["avx512", "avx2", "neon"]))
 def test_all_convolutions_agree(case, threads, kind):
     layer, expected = layer_of(case), case.expected()

@@ -200,6 +200,7 @@ assert right(gpmt.compile(mixed, images, threads=2, tune=False), mixed)
 """)
 
 
+@pytest.mark.slow
 def test_without_vector_instructions():
     script(
         """
@@ -215,6 +216,7 @@ assert right(program, mixed)
     )
 
 
+@pytest.mark.slow
 def test_nothing_is_printed():
     done = script("program = gpmt.compile(network, images, threads=2)\nassert right(program)")
     assert done.stderr == ""
