@@ -54,6 +54,10 @@ class TestTied:
             assert find_scope(target).aliases == {"a.weight": ("b.weight",)}
             assert find_scope(target).numel == 32
 
+    def test_one_memory_as_two_types_is_two_tensors(self):
+        weight = torch.randn(4, 4)
+        assert find_scope({"a.weight": weight, "b.weight": weight.view(torch.int32)}).aliases == {}
+
     def test_equal_values_are_not_tied(self):
         assert len(names({"a.weight": torch.zeros(2, 2), "b.weight": torch.zeros(2, 2)})) == 2
 

@@ -106,6 +106,15 @@ class TestMasksAlone:
         assert torch.equal(loaded.state_dict["b.weight"], weight * torch.eye(4))
         assert loaded.state_dict["a.weight"].data_ptr() == loaded.state_dict["b.weight"].data_ptr()
 
+    def test_one_memory_as_two_types_is_two_tensors(self, tmp_path):
+        weight = torch.ones(4, 4)
+        bits = weight.view(torch.int32)
+        Masks.from_dense({"a.weight": torch.eye(4, dtype=torch.bool)}).save(tmp_path / "m.safetensors")
+        loaded = gpmt.load(tmp_path / "m.safetensors", weights={"a.weight": weight, "bits": bits})
+        assert torch.equal(loaded.state_dict["a.weight"], torch.eye(4))
+        assert loaded.state_dict["bits"].dtype == torch.int32
+        assert torch.equal(loaded.state_dict["bits"], bits)
+
     def test_masks_of_another_network(self, path):
         with pytest.raises(MaskError, match=r"masks\.safetensors: masked tensor 0\.weight is missing"):
             gpmt.load(path, weights={"w": torch.ones(2)})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from gpmt.cli.files import Force, Quiet, SkipBad, Source, Values, Weights, check_free, read
+from gpmt.cli.files import Force, Quiet, SkipBad, Source, Values, Weights, check_free, disk_size, read
 from gpmt.cli.options import AsJson, InputShape, ModelName, examples, print_json, working
 from gpmt.errors import CheckpointError
 
@@ -133,11 +133,10 @@ def _write(
         from gpmt.formats.exporters.hub import export_hub
 
         export_hub(network.module if network else checkpoint.state_dict, out, force=force)
-        return {"bytes": sum(path.stat().st_size for path in out.iterdir())}
     else:
         assert network is not None
         return _write_network(form, network, out, opset, tolerance)
-    return {"bytes": out.stat().st_size}
+    return {"bytes": disk_size(out)}
 
 
 def _write_network(

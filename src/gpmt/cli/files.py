@@ -45,6 +45,12 @@ def read(source: Path, *, weights: Path | None, skip_bad: bool, quiet: bool) -> 
     return checkpoint
 
 
+def disk_size(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def check_free(source: Path, *outputs: Path | None, force: bool) -> None:
     """Raise `CheckpointError` where an output is there already, or is the input, or the same as another."""
     seen = {source.resolve()}

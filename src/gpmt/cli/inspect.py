@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpmt.cli.files import disk_size
 from gpmt.cli.options import AsJson, Exclude, InputShape, ModelName, Scope, examples, print_json, working
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _facts(checkpoint: Checkpoint, found: FoundScope, rows: tuple[TensorCount, .
     return {
         "file": str(checkpoint.path),
         "format": checkpoint.source,
-        "bytes": _size(checkpoint.path),
+        "bytes": disk_size(checkpoint.path),
         "key": checkpoint.key,
         "prefix": checkpoint.prefix,
         "other_keys": checkpoint.other_keys,
@@ -95,15 +96,6 @@ def _facts(checkpoint: Checkpoint, found: FoundScope, rows: tuple[TensorCount, .
         "other_tensors": {"count": len(others), "values": sum(tensor.numel() for tensor in others)},
         "tensors": [row.to_dict() | {"aliases": list(found.aliases.get(row.name, ()))} for row in rows],
     }
-
-
-def _size(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder."""
-    return (
-        sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-        if path.is_dir()
-        else path.stat().st_size
-    )
 
 
 def _inspect_masks(path: Path, as_json: bool) -> None:

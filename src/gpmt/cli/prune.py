@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from gpmt.cli.files import Quiet
 from gpmt.cli.options import (
     AsJson,
     Exclude,
@@ -63,7 +64,7 @@ def prune(
     model: ModelName = None,
     input_shape: InputShape = None,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace OUT and FILE if they exist.")] = False,
 ) -> None:
     """Prune a checkpoint to exactly the sparsity asked for, and write it to OUT.

@@ -165,7 +165,7 @@ def _candidates_of(target: object) -> list[_Candidate]:
     found: dict[Hashable, _Candidate] = {}
     for stored_name, tensor in tensors.items():
         name, problem = _reparametrised(stored_name, stored_names)
-        key: Hashable = name if problem else _identity(tensor)
+        key: Hashable = name if problem else identity(tensor)
         parent, _, attribute = name.rpartition(".")
         owner = modules.get(parent)
         needs = Reach.NEVER
@@ -184,13 +184,13 @@ def _candidates_of(target: object) -> list[_Candidate]:
     return list(found.values())
 
 
-def _identity(tensor: Tensor) -> Hashable:
-    """Equal for tensors that are the same memory seen the same way."""
+def identity(tensor: Tensor) -> Hashable:
+    """Return something equal for tensors that are the same memory seen the same way, as tied ones are."""
     if is_lazy(tensor) or tensor.layout != torch.strided:
         return id(tensor)
     # The storage's own identity, as torch.save uses it: unlike an address it also tells meta tensors apart.
     storage = local(tensor).untyped_storage()._cdata
-    return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+    return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
 def _reparametrised(stored: str, names: set[str]) -> tuple[str, str | None]:

@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gpmt.atomic import atomic_path, check_output
 from gpmt.core.masks import Masks
+from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError
 from gpmt.formats.numbers import NUMPY_GLOBALS
 from gpmt.formats.sparse.layout import Values
@@ -293,11 +294,10 @@ def _write_safetensors(path: Path, checkpoint: Checkpoint) -> None:
     from safetensors.torch import save_file
 
     tensors: dict[str, Tensor] = {}
-    first: dict[Any, str] = {}
+    first: dict[Hashable, str] = {}
     tied: dict[str, str] = {}
     for name, tensor in checkpoint.state_dict.items():
-        storage = tensor.untyped_storage()._cdata
-        view = (storage, tensor.storage_offset(), tensor.shape, tensor.stride())
+        view, storage = identity(tensor), tensor.untyped_storage()._cdata
         if view in first:
             tied[name] = first[view]
         # The format has no shared memory: a name that shares some with an earlier one gets a copy.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.core.masks import FORMAT, Masks
-from gpmt.core.scope import unwrap
+from gpmt.core.scope import identity, unwrap
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.checkpoint import Checkpoint, file_format, find_weights, load_checkpoint, read_torch
 from gpmt.formats.exporters import csr
@@ -132,10 +132,12 @@ def _weights(path: Path, kind: str, weights: Weights | None) -> Checkpoint:
 
 def _combine(path: Path, base: Checkpoint, masks: Masks, kind: str) -> Checkpoint:
     """Return weights under masks; the given tensors stay as they are, and those that are tied stay tied."""
-    copies: dict[object, Tensor] = {}
+    copies: dict[Hashable, Tensor] = {}
     state = {}
     for name, tensor in base.state_dict.items():
-        view = (tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, tensor.stride())
-        state[name] = copies[view] = copies.get(view, tensor.detach().cpu().clone())
+        key = identity(tensor)
+        if key not in copies:
+            copies[key] = tensor.detach().cpu().clone()
+        state[name] = copies[key]
     masks.apply_(state)
     return replace(base, path=path, state_dict=state, masks=masks, source=kind)

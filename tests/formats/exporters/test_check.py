@@ -123,3 +123,19 @@ def test_totals() -> None:
 
     report = Report(Path("a"), 1, {"x": (10, 7), "y": (5, 0)}, (), {})
     assert (report.weights, report.zeros) == (15, 7)
+
+
+def test_half_precision_is_allowed_its_own_rounding() -> None:
+    module = nn.Linear(4, 2).bfloat16()
+    epsilon = torch.finfo(torch.bfloat16).eps
+    with captured(module, torch.ones(2, 4, dtype=torch.bfloat16)) as made:
+        for factor, within in ((1 + 8 * epsilon, True), (1 + 32 * epsilon, False)):
+
+            def run(size: int, factor: float = factor) -> list[Tensor]:
+                return [tensor * factor for tensor in tensors(made.run(size))]
+
+            if within:
+                assert all(error > 1e-5 for error in check_outputs(made, run, "a.pt2", reader="us").values())
+            else:
+                with pytest.raises(CheckpointError, match=r"gives other outputs in us than the network"):
+                    check_outputs(made, run, "a.pt2", reader="us")

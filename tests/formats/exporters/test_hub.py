@@ -152,6 +152,23 @@ def test_what_goes_wrong_leaves_everything_as_it_was(tmp_path: Path) -> None:
     assert (tmp_path / "net" / "model.safetensors").read_bytes() == before
 
 
+def test_a_folder_that_cannot_be_replaced_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export_hub(small(), tmp_path / "net")
+    before = (tmp_path / "net" / "model.safetensors").read_bytes()
+    rename = Path.rename
+
+    def full(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(CheckpointError, match=r"net cannot be written \(No space left on device\)"):
+        export_hub(nn.Linear(4, 4), tmp_path / "net", force=True)
+    assert names(tmp_path) == ["net"]
+    assert (tmp_path / "net" / "model.safetensors").read_bytes() == before
+
+
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(

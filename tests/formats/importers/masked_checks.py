@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tests.formats.fixtures.tiny_network import Tiny, images
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, prune, spectral_norm
 
-from gpmt.formats.checkpoint import Checkpoint, find_weights, read_torch
+from gpmt.core.masks import Masks
+from gpmt.errors import CheckpointError
+from gpmt.formats.checkpoint import Checkpoint, find_weights, load_checkpoint, read_torch, save_checkpoint
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -41,6 +43,38 @@ def converted(importer: Any, read: Checkpoint) -> Checkpoint:
     return plain
 
 
+def saved(read: Checkpoint, prefix: str, folder: Path) -> Checkpoint:
+    """A checkpoint in its container, written with `prefix` before every name, and read back."""
+    weights = {prefix + name: tensor for name, tensor in read.state_dict.items()}
+    torch.save({**(read.container or {}), str(read.key): weights}, folder / "a.pt")
+    return load_checkpoint(folder / "a.pt")
+
+
+def assert_plain(importer: Any, plain: Checkpoint, masked: list[str], folder: Path) -> Masks:
+    """The plain network must have masks of these tensors, and answer as its file says, written and read again too."""
+    assert list(plain.state_dict) == list(Tiny().state_dict())
+    assert plain.source == importer.NAME
+    assert plain.container is not None
+    assert_answers(plain, plain.container["answers"])
+    save_checkpoint(folder / "b.pt", plain)
+    again = load_checkpoint(folder / "b.pt")
+    assert not importer.recognises(again)
+    assert again.prefix == plain.prefix
+    assert_answers(again, plain.container["answers"])
+    assert plain.masks is not None
+    assert list(plain.masks) == masked
+    return plain.masks
+
+
+def assert_refused(importer: Any, weights: dict[str, Tensor], message: str) -> None:
+    """The importer must take a file of these weights for its own, and refuse it in one sentence with a remedy."""
+    assert importer.recognises(checkpoint(weights))
+    with pytest.raises(CheckpointError, match=f"^{message}") as refused:
+        importer.convert(checkpoint(weights))
+    assert "\n" not in str(refused.value)
+    assert "; " in str(refused.value)
+
+
 def assert_answers(plain: Checkpoint, answers: Tensor, *, tied: bool = True) -> None:
     """The plain network must take the weights as they are, and answer as the pruned one did."""
     network = Tiny().eval()
@@ -51,49 +85,3 @@ def assert_answers(plain: Checkpoint, answers: Tensor, *, tied: bool = True) -> 
         torch.testing.assert_close(network(images()), answers)
     if tied:
         assert plain.state_dict["mix.weight"].data_ptr() == plain.state_dict["head.weight"].data_ptr()
-
-
-class Equalized(nn.Module):
-    """As in StyleGAN: a parameter of this name without any pruning."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight_orig = nn.Parameter(torch.ones(2, 2))
-
-
-class Masking(nn.Module):
-    """Masks of other kinds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(2, 2))
-        self.register_buffer("weight_mask", torch.ones(2, 2))
-        self.register_buffer("attn_mask", torch.ones(2, 2))
-        self.register_buffer("_mask", torch.ones(2, 2))
-
-
-def ordinary() -> list[Checkpoint]:
-    """Checkpoints that no tool has pruned."""
-    removed = prune.l1_unstructured(nn.Linear(3, 2), "weight", 0.5)
-    prune.remove(removed, "weight")
-    networks = [
-        Tiny(),
-        removed,
-        nn.Sequential(spectral_norm(nn.Linear(3, 2)), Masking()),
-        nn.ModuleDict({"pre_ops": nn.ModuleList([nn.ModuleDict({"op": nn.Linear(3, 2)})])}),
-        parametrizations.weight_norm(nn.Linear(3, 2)),
-        Equalized(),
-        Masking(),
-    ]
-    bare = [checkpoint(network.state_dict()) for network in networks]
-    containers = [
-        {"epoch": 3, "arch": "resnet20", "recipe": None},
-        {"recipe": "flour and water", "manager": {"name": "me", "state": {}}},
-        {"pytorch-lightning_version": "2.6.6", "callbacks": {"ModelPruning": {}}},
-    ]
-    weights = Tiny().state_dict()
-    inside = [
-        checkpoint(weights, container={**container, "state_dict": weights}, key="state_dict")
-        for container in containers
-    ]
-    return [*bare, *inside]

@@ -5,11 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 from tests.formats.fixtures.tiny_network import Tiny
-from tests.formats.importers.masked_checks import assert_answers, checkpoint, converted, fixture, ordinary
+from tests.formats.importers.masked_checks import (
+    assert_plain,
+    assert_refused,
+    checkpoint,
+    converted,
+    fixture,
+    saved,
+)
 from torch import Tensor
 
-from gpmt.errors import CheckpointError
-from gpmt.formats.checkpoint import load_checkpoint, save_checkpoint
 from gpmt.formats.importers import fasterai
 
 NAMES = list(Tiny().state_dict())
@@ -20,26 +25,13 @@ PRUNED = ["conv.weight", "block.0.weight"]
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_the_plain_network_answers_the_same(tmp_path: Path, name: str, prefix: str) -> None:
     read = fixture(name)
-    held = {**(read.container or {}), "model": {prefix + n: t for n, t in read.state_dict.items()}}
-    torch.save(held, tmp_path / "a.pt")
-    plain = converted(fasterai, load_checkpoint(tmp_path / "a.pt"))
-    assert list(plain.state_dict) == NAMES
-    assert plain.container is not None
-    assert_answers(plain, plain.container["answers"])
-    assert plain.source == "fasterai"
-    assert plain.masks is not None
-    assert list(plain.masks) == PRUNED
-    for weight in PRUNED:
-        mask = read.state_dict[weight.replace("weight", "_mask")].expand_as(read.state_dict[weight]) == 1
-        assert torch.equal(plain.masks[weight], mask), weight
-        assert torch.equal(plain.state_dict[weight], read.state_dict[weight]), (
-            weight
-        )  # pruned in place already
-    assert plain.masks.total_kept == (39 if "filter" in name else 28)
-    save_checkpoint(tmp_path / "b.pt", plain)
-    again = load_checkpoint(tmp_path / "b.pt")
-    assert not fasterai.recognises(again)
-    assert_answers(again, plain.container["answers"])
+    plain = converted(fasterai, saved(read, prefix, tmp_path))
+    masks = assert_plain(fasterai, plain, PRUNED, tmp_path)
+    for weight, mask in masks.items():
+        stored = read.state_dict[weight]
+        assert torch.equal(mask, read.state_dict[weight.replace("weight", "_mask")].expand_as(stored) == 1)
+        assert torch.equal(plain.state_dict[weight], stored), weight  # pruned in place already
+    assert masks.total_kept == (39 if "filter" in name else 28)
 
 
 def test_before_anything_is_pruned() -> None:
@@ -100,12 +92,4 @@ def test_a_mask_of_another_module_stays() -> None:
 )
 def test_bad_files(change: dict[str, Tensor], message: str) -> None:
     weights = {"fc.weight": torch.ones(2, 3), "fc._init_weights": torch.ones(2, 3), **change}
-    assert fasterai.recognises(checkpoint(weights))
-    with pytest.raises(CheckpointError, match=f"^{message}") as caught:
-        fasterai.convert(checkpoint(weights))
-    assert "\n" not in str(caught.value)
-    assert "; " in str(caught.value)
-
-
-def test_ordinary_checkpoints_are_left_alone() -> None:
-    assert not [read for read in ordinary() if fasterai.recognises(read)]
+    assert_refused(fasterai, weights, message)

@@ -9,11 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 from tests.formats.fixtures.tiny_network import Tiny
-from tests.formats.importers.masked_checks import assert_answers, checkpoint, converted, fixture, ordinary
+from tests.formats.importers.masked_checks import (
+    assert_plain,
+    assert_refused,
+    checkpoint,
+    converted,
+    fixture,
+    saved,
+)
 from torch import Tensor
 
 from gpmt.errors import CheckpointError
-from gpmt.formats.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gpmt.formats.checkpoint import Checkpoint, load_checkpoint
 from gpmt.formats.importers import nncf
 
 NAMES = list(Tiny().state_dict())
@@ -38,24 +45,11 @@ def stored_mask(stored: dict[str, Tensor], name: str) -> Tensor:
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_the_plain_network_answers_the_same(tmp_path: Path, name: str, prefix: str) -> None:
     read = read_fixture(name)
-    held = {**(read.container or {}), str(read.key): {prefix + n: t for n, t in read.state_dict.items()}}
-    torch.save(held, tmp_path / "a.pt")
-    plain = converted(nncf, load_checkpoint(tmp_path / "a.pt"))
-    assert list(plain.state_dict) == NAMES
-    assert plain.container is not None
-    assert_answers(plain, plain.container["answers"])
-    assert plain.source == "NNCF"
-    assert plain.masks is not None
-    assert list(plain.masks) == PRUNED
-    for weight in PRUNED:
-        mask = stored_mask(read.state_dict, weight)
-        assert torch.equal(plain.masks[weight], mask), weight
+    plain = converted(nncf, saved(read, prefix, tmp_path))
+    assert plain.prefix == prefix
+    for weight, mask in assert_plain(nncf, plain, PRUNED, tmp_path).items():
+        assert torch.equal(mask, stored_mask(read.state_dict, weight)), weight
         assert torch.equal(plain.state_dict[weight], read.state_dict[weight] * mask), weight
-    save_checkpoint(tmp_path / "b.pt", plain)
-    again = load_checkpoint(tmp_path / "b.pt")
-    assert not nncf.recognises(again)
-    assert again.prefix == prefix
-    assert_answers(again, plain.container["answers"])
 
 
 @pytest.mark.parametrize("name", [*HOOKED, *LAYERED])
@@ -205,11 +199,7 @@ QUANTISED = "which belongs to NNCF's quantisation or to another method"
 )
 def test_what_cannot_be_plain(name: str, tensor: Tensor, message: str) -> None:
     weights = {"fc.weight": torch.ones(2, 2), "conv.nncf_padding_value": torch.zeros(1), name: tensor}
-    assert nncf.recognises(checkpoint(weights))
-    with pytest.raises(CheckpointError, match=rf"^a\.pt{message}") as caught:
-        nncf.convert(checkpoint(weights))
-    assert "\n" not in str(caught.value)
-    assert "; " in str(caught.value)
+    assert_refused(nncf, weights, rf"a\.pt{message}")
 
 
 def test_tied_layers_pruned_differently() -> None:
@@ -218,7 +208,3 @@ def test_tied_layers_pruned_differently() -> None:
     message = "mix.weight and head.weight are one tensor, but pruned differently"
     with pytest.raises(CheckpointError, match=message):
         nncf.convert(checkpoint(weights))
-
-
-def test_ordinary_checkpoints_are_left_alone() -> None:
-    assert not [read for read in ordinary() if nncf.recognises(read)]

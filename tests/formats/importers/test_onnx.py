@@ -70,6 +70,11 @@ DTYPES = {
 }
 
 
+def test_any_byte_but_zero_is_true(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.onnx", [helper.make_tensor("a", TensorProto.BOOL, [3], b"\2\0\1", raw=True)])
+    assert read(path).state_dict["a"].view(torch.uint8).tolist() == [1, 0, 1]
+
+
 @pytest.mark.parametrize("name", DTYPES)
 @pytest.mark.parametrize("raw", [True, False])
 def test_types_of_numbers(tmp_path: Path, name: str, raw: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.formats.fixtures.tiny_network import Tiny
-from tests.formats.importers.masked_checks import assert_answers, checkpoint, converted, fixture, ordinary
+from tests.formats.importers.masked_checks import assert_answers, checkpoint, converted, fixture
 from torch import Tensor
 
 from gpmt.errors import CheckpointError
@@ -205,7 +205,3 @@ def test_quantised_networks_are_refused(name: str) -> None:
     )
     with pytest.raises(CheckpointError, match=message):
         sparseml.convert(read)
-
-
-def test_ordinary_checkpoints_are_left_alone() -> None:
-    assert not [read for read in ordinary() if sparseml.recognises(read)]

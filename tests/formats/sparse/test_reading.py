@@ -5,7 +5,9 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import zlib
+from functools import partial
 
 import pytest
 import torch
@@ -87,6 +89,31 @@ def test_large_tensors_in_several_stretches(tmp_path):
     loaded = gpmt.load_sparse(tmp_path / "a.sparse.safetensors")
     assert torch.equal(loaded["w"], weights["w"].bfloat16().float())
     assert torch.equal(loaded["v"] != 0, weights["v"] != 0)
+
+
+@pytest.mark.parametrize("part", ["conv.weight:values", "conv.weight:mask"])
+def test_a_mask_alone_is_checked_too(path, part):
+    damage(path, part)
+    with (
+        gpmt.SparseFile(path) as file,
+        pytest.raises(CheckpointError, match=r"conv\.weight does not match its"),
+    ):
+        file.mask("conv.weight")
+
+
+def test_after_an_error_no_further_job_is_begun():
+    begun = []
+
+    def fail():
+        raise CheckpointError("the first")
+
+    def wait(job):
+        begun.append(job)
+        time.sleep(0.1)
+
+    with pytest.raises(CheckpointError, match="the first"):
+        run([fail, *(partial(wait, job) for job in range(20))], 2)
+    assert len(begun) <= 2
 
 
 def damage(path, part):

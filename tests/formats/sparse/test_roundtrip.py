@@ -77,6 +77,19 @@ def test_unusual_bits_survive(path):
     assert_same(gpmt.load_sparse(path), {"w": weights})
 
 
+def test_the_largest_error_may_be_in_any_stretch(path):
+    weights = torch.ones(1100, 1024)  # more than are rounded at a time
+    weights[0, 0] += 2**-12
+    size = gpmt.save_sparse({"w": weights}, path, values="fp16")
+    assert size.error == 2**-12
+
+
+def test_tied_tensors_may_be_empty(path):
+    empty = torch.empty(0, 3)
+    gpmt.save_sparse({"a": empty, "b": empty, "c": torch.ones(2)}, path)
+    assert_same(gpmt.load_sparse(path), {"a": empty, "c": torch.ones(2), "b": empty})
+
+
 def test_layouts_in_memory_do_not_matter(path):
     weights = sparse((8, 16, 3, 3))
     gpmt.save_sparse({"w": weights.to(memory_format=torch.channels_last)}, path)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gpmt.core.masks import Masks
+from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import Checkpoint
 
@@ -79,7 +80,7 @@ def prune_stored(
     """
     groups: dict[Hashable, list[str]] = {}
     for name, tensor in weights.items():
-        groups.setdefault(_identity(tensor), []).append(name)
+        groups.setdefault(identity(tensor), []).append(name)
     state_dict, kept = dict(weights), {}
     for names in groups.values():
         masked = [name for name in names if name in masks]
@@ -124,11 +125,3 @@ def _check_alike(path: Path, names: list[str], masks: Mapping[str, Tensor]) -> N
                 f"{path}: {names[0]} and {name} are one tensor, but pruned differently, which no plain network "
                 "can hold; prune both alike, or untie them, and save again"
             )
-
-
-def _identity(tensor: Tensor) -> Hashable:
-    """Return something equal for tensors that are the same memory seen the same way."""
-    if tensor.layout != torch.strided:
-        return id(tensor)
-    storage = tensor.untyped_storage()._cdata
-    return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()

@@ -21,21 +21,21 @@ _FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 
 _GRAPH = 7
 _STEPS = 10_000
 
-# TensorProto.DataType -> the type, and the field that holds the numbers where they are not raw bytes.
+# TensorProto.DataType -> the type; onnx itself knows which field holds its numbers where they are not raw bytes.
 _TYPES = {
-    1: (torch.float32, "float_data"),
-    2: (torch.uint8, "int32_data"),
-    3: (torch.int8, "int32_data"),
-    4: (torch.uint16, "int32_data"),
-    5: (torch.int16, "int32_data"),
-    6: (torch.int32, "int32_data"),
-    7: (torch.int64, "int64_data"),
-    9: (torch.bool, "int32_data"),
-    10: (torch.float16, "int32_data"),
-    11: (torch.float64, "double_data"),
-    12: (torch.uint32, "uint64_data"),
-    13: (torch.uint64, "uint64_data"),
-    16: (torch.bfloat16, "int32_data"),
+    1: torch.float32,
+    2: torch.uint8,
+    3: torch.int8,
+    4: torch.uint16,
+    5: torch.int16,
+    6: torch.int32,
+    7: torch.int64,
+    9: torch.bool,
+    10: torch.float16,
+    11: torch.float64,
+    12: torch.uint32,
+    13: torch.uint64,
+    16: torch.bfloat16,
 }
 _BITS = {torch.float16: np.uint16, torch.bfloat16: np.uint16, torch.bool: np.uint8}
 # How much larger than its file the dense form of sparse tensors may be; 99.9 % sparse ones take 1/330 of it.
@@ -125,7 +125,7 @@ class _Reader:
                 f"{self.path} has {name} in the ONNX type {_type_name(proto.data_type)}, which is not read; export "
                 "the network in a plain floating type"
             )
-        dtype, field = _TYPES[proto.data_type]
+        dtype = _TYPES[proto.data_type]
         numel = math.prod(shape)
         if any(length < 0 for length in shape) or numel >= 2**62:
             raise CheckpointError(f"{self.path} gives {name} the shape {list(shape)}; export it again")
@@ -134,7 +134,7 @@ class _Reader:
         elif proto.HasField("raw_data"):
             flat = _from_bytes(proto.raw_data, dtype)
         else:
-            flat = _from_numbers(getattr(proto, field), dtype)
+            flat = _from_numbers(proto, dtype)
         if flat is None or flat.numel() != numel:
             raise CheckpointError(
                 f"{self.path} has data of another size for {name} than its shape {list(shape)} needs; export it again"
@@ -210,9 +210,11 @@ def _from_bytes(raw: bytes, dtype: torch.dtype) -> Tensor | None:
     return None if len(raw) % dtype.itemsize else torch.frombuffer(bytearray(raw), dtype=dtype)
 
 
-def _from_numbers(numbers: Any, dtype: torch.dtype) -> Tensor:
-    """The tensor of a field of numbers; those of 16-bit floats are their bits."""
-    wide = np.array(numbers)
+def _from_numbers(proto: Any, dtype: torch.dtype) -> Tensor:
+    """The tensor of the field with a TensorProto's numbers; those of 16-bit floats are their bits."""
+    import onnx
+
+    wide = np.array(getattr(proto, onnx.helper.tensor_dtype_to_field(proto.data_type)))
     bits = _BITS.get(dtype)
     if bits is None:
         return torch.from_numpy(wide.astype(str(dtype).removeprefix("torch.")))

@@ -118,12 +118,18 @@ def find_scales(name: str, tensor: Tensor, packed: Bits) -> Tensor:
 _jit = numba.njit(nogil=True, cache=True)
 
 
+@numba.njit(nogil=True, inline="always")
+def _channel(start, first, columns, size):  # type: ignore[no-untyped-def]
+    """Return the channel of the weight `first` of a piece that begins at `start`, and where the piece leaves it."""
+    channel = (start + first) // columns
+    return channel, min(size, (channel + 1) * columns - start)
+
+
 @_jit
 def _find_range(weights, start, columns, packed, low, high):  # type: ignore[no-untyped-def]
     first = 0
     while first < weights.size:
-        channel = (start + first) // columns
-        last = min(weights.size, (channel + 1) * columns - start)
+        channel, last = _channel(start, first, columns, weights.size)
         for i in range(first, last):
             if packed[i >> 3] >> (i & 7) & 1:
                 magnitude = np.abs(weights[i])
@@ -140,8 +146,7 @@ def _quantise(weights, start, columns, packed, low, step, codes):  # type: ignor
     error, lost = 0.0, -1
     first = 0
     while first < weights.size:
-        channel = (start + first) // columns
-        last = min(weights.size, (channel + 1) * columns - start)
+        channel, last = _channel(start, first, columns, weights.size)
         smallest, scale = low[channel], np.float32(1)
         if step[channel] > 0:
             scale = step[channel]
@@ -162,8 +167,7 @@ def _quantise(weights, start, columns, packed, low, step, codes):  # type: ignor
 def _restore(codes, start, columns, low, step, weights):  # type: ignore[no-untyped-def]
     first = 0
     while first < codes.size:
-        channel = (start + first) // columns
-        last = min(codes.size, (channel + 1) * columns - start)
+        channel, last = _channel(start, first, columns, codes.size)
         for i in range(first, last):
             code = np.int32(codes[i])
             magnitude = low[channel] + np.float32(abs(code) - 1) * step[channel]

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, get_args
 
@@ -19,7 +19,7 @@ from gpmt.atomic import atomic_path
 from gpmt.core import rice
 from gpmt.core.masks import Masks
 from gpmt.core.rice import Bits
-from gpmt.core.scope import unwrap
+from gpmt.core.scope import identity, unwrap
 from gpmt.errors import CheckpointError, GpmtError, MaskError
 from gpmt.formats.sparse.layout import CODES, DTYPES, Coding, Entry, Layout, Values, check_dtype
 from gpmt.formats.sparse.values import Rounding, find_scales, integers
@@ -131,7 +131,7 @@ def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     """Split a state_dict into tensors that are stored, and further names of the same tensors."""
     single: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
-    first: dict[Any, str] = {}
+    first: dict[Hashable, str] = {}
     for name, value in tensors.items():
         if not isinstance(value, Tensor) or nn.parameter.is_lazy(value):
             raise CheckpointError(f"{name} is no tensor with values ({type(value).__name__}); leave it out")
@@ -143,14 +143,8 @@ def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
                 f"{name} is not a plain dense tensor ({tensor.layout}); convert it with to_dense()"
             )
         check_dtype(name, tensor.dtype)
-        view = (
-            tensor.untyped_storage()._cdata,
-            tensor.storage_offset(),
-            tensor.shape,
-            tensor.stride(),
-            tensor.dtype,
-        )
-        if view in first and tensor.numel():
+        view = identity(tensor)
+        if view in first:
             tied[name] = first[view]
         else:
             first[view] = name
