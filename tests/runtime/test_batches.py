@@ -6,13 +6,14 @@ from tests.runtime.networks import Lambda, noise, scramble
 from tests.runtime.reference import run
 from torch import nn
 
-from gpmt.runtime.batches import batch_of, rebatched
+import gpmt
+from gpmt.runtime.batches import batch_of, freed, rebatched
 from gpmt.runtime.capture import capture
 from gpmt.runtime.fuse import fuse
 
 
 def graph_of(network, *inputs):
-    return fuse(capture(network, inputs).graph)
+    return freed(fuse(capture(network, inputs).graph), network, inputs)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,16 @@ def test_samples_one_by_one(network, shape):
         (Lambda(lambda s, x, y: (x * 2, y * 2)), [(2, 3, 6, 6), (1, 3, 6, 6)]),
         (Lambda(lambda s, x: x * s.factor, factor=noise(6, 6)), [(2, 3, 6, 6)]),
         (Lambda(lambda s, x: (x, s.numbers), numbers=noise(2, 3)), [(2, 3, 6, 6)]),
+        # With a batch of one these look as if they kept samples apart.
+        (Lambda(lambda s, x: x.reshape(1, -1)), [(1, 3, 6, 6)]),
+        (Lambda(lambda s, x: s.linear(x.reshape(1, 108)), linear=nn.Linear(108, 2)), [(1, 3, 6, 6)]),
     ],
 )
 def test_the_batch_is_fixed(network, shapes):
     assert batch_of(graph_of(network.eval(), *(noise(*shape) for shape in shapes))) is None
+
+
+def test_a_batch_that_is_fixed_is_said_to_be():
+    fast = gpmt.compile(Lambda(lambda s, x: x.reshape(1, -1)), noise(1, 3, 6, 6), threads=1, tune=False)
+    with pytest.raises(gpmt.GpmtError, match=r"has the shape \[2, 3, 6, 6\], but the program was compiled for"):
+        fast(noise(2, 3, 6, 6))

@@ -49,15 +49,6 @@ def test_pruned_weights_do_not_see_infinity(number):
 
 
 @torch.no_grad()
-def test_silu_of_minus_infinity():
-    """PyTorch computes -inf / inf there, which is NaN; neither result is finite."""
-    images = torch.tensor([-INF, 1.0]).view(1, 1, 1, 2)
-    network = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.SiLU())
-    network[0].weight.fill_(1)
-    assert compiled(network, images)(images).isfinite().flatten().tolist() == [False, True]
-
-
-@torch.no_grad()
 @pytest.mark.parametrize(
     "activation", [nn.ReLU(), nn.ReLU6(), nn.Hardtanh(), nn.SiLU(), nn.Sigmoid(), nn.Hardswish()]
 )
@@ -65,8 +56,7 @@ def test_activations_of_what_is_no_number(activation):
     network = nn.Sequential(nn.Conv2d(1, 1, 1), activation)
     network[0].weight.fill_(1)
     network[0].bias.fill_(0)
-    low = -1e30 if isinstance(activation, nn.SiLU) else -INF
-    images = torch.tensor([NAN, INF, low, 0.0, -0.0, 1e38, -1e3, 1e-40]).view(1, 1, 2, 4)
+    images = torch.tensor([NAN, INF, -INF, 0.0, -0.0, 1e38, -1e38, -1e3, 1e-40]).view(1, 1, 3, 3)
     found, expected = compiled(network, images)(images), network(images)
     assert torch.equal(found.isnan(), expected.isnan())
     close(found.nan_to_num(), expected.nan_to_num())

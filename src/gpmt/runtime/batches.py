@@ -1,30 +1,71 @@
-"""A graph for another number of images: what makes one program serve batches of every size."""
+"""A graph for another number of samples: what makes one program serve batches of every size."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from gpmt.runtime.graph import Fallback, Graph, Reshape
+from torch import Tensor, nn
+
+from gpmt.errors import RuntimeProgramError
+from gpmt.formats.exporters.capture import Example
+from gpmt.runtime.capture import capture
+from gpmt.runtime.fuse import fuse
+from gpmt.runtime.graph import Fallback, Graph, reads, writes
+
+
+def freed(graph: Graph, model: nn.Module, example: Example) -> Graph:
+    """Return the fused graph of a network, marked as free if it is right for any batch.
+
+    It is if all operators are native, which treat samples one by one, and if the network, captured again for one
+    sample more, gives the same graph with one sample more in every value. One recording could not tell a batch of
+    one from a dimension that the network made itself.
+    """
+    batch = _batch(graph)
+    if batch is None:
+        return graph
+    try:
+        other = fuse(capture(model, _longer(example)).graph)
+    except RuntimeProgramError:
+        return graph
+    return replace(graph, free=_alike(rebatched(graph, batch + 1), other))
 
 
 def batch_of(graph: Graph) -> int | None:
-    """Return how many samples a graph works on, if they do not depend on one another; None where that is not plain.
-
-    It is plain where all operators are native and every value's first dimension is the same: native operators treat
-    samples one by one.
-    """
-    if graph.constants or any(isinstance(operator, Fallback) for operator in graph.operators):
-        return None
-    sizes = {value.shape[0] if value.shape else 0 for value in graph.values.values()}
-    if len(sizes) != 1 or 0 in sizes:
-        return None
-    # A reshape may only rearrange what belongs to one sample.
-    [size] = sizes
-    shapes = [graph.values[op.output].shape for op in graph.operators if isinstance(op, Reshape)]
-    return size if all(shape[0] == size for shape in shapes) else None
+    """Return how many samples a free graph works on; None for others."""
+    return _batch(graph) if graph.free else None
 
 
 def rebatched(graph: Graph, batch: int) -> Graph:
     """Return a graph for `batch` samples instead."""
     values = {name: replace(value, shape=(batch, *value.shape[1:])) for name, value in graph.values.items()}
-    return Graph(values, graph.operators, graph.inputs, graph.outputs, graph.constants)
+    return replace(graph, values=values)
+
+
+def _batch(graph: Graph) -> int | None:
+    """Return the first dimension of all values, if they share it and nothing is left to PyTorch."""
+    if graph.constants or not graph.inputs or any(isinstance(op, Fallback) for op in graph.operators):
+        return None
+    sizes = {value.shape[0] if value.shape else 0 for value in graph.values.values()}
+    return sizes.pop() if len(sizes) == 1 and 0 not in sizes else None
+
+
+def _longer(example: Example) -> Example:
+    """Return an example with one sample more; its numbers do not matter."""
+    if isinstance(example, Tensor):
+        return example.new_zeros(len(example) + 1, *example.shape[1:])
+    if isinstance(example, Mapping):
+        return {
+            name: tensor.new_zeros(len(tensor) + 1, *tensor.shape[1:]) for name, tensor in example.items()
+        }
+    return tuple(tensor.new_zeros(len(tensor) + 1, *tensor.shape[1:]) for tensor in example)
+
+
+def _alike(one: Graph, other: Graph) -> bool:
+    """Whether two graphs have the same values between operators of the same kinds."""
+    kinds = [[(type(op), reads(op), writes(op)) for op in graph.operators] for graph in (one, other)]
+    return (
+        one.values == other.values
+        and kinds[0] == kinds[1]
+        and (one.inputs, one.outputs) == (other.inputs, other.outputs)
+    )

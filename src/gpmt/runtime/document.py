@@ -94,6 +94,7 @@ def write(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "inputs": graph.inputs,
         "outputs": graph.outputs,
         "constants": constants,
+        "free": graph.free,
     }
     return document, tensors
 
@@ -104,7 +105,7 @@ def read(document: object, tensors: Mapping[str, Tensor]) -> Graph:
     Operators on PyTorch check what they make when they run, and raise `RuntimeProgramError` if it is not what the
     document says. Raises `DocumentError`, saying what is wrong, where the document is not valid.
     """
-    table = _table(document, "graph", ("values", "operators", "inputs", "outputs", "constants"))
+    table = _table(document, "graph", ("values", "operators", "inputs", "outputs", "constants", "free"))
     values = _values(table["values"])
     inputs = [_text(name, "input") for name in _list(table["inputs"], "inputs")]
     outputs = [_text(name, "output") for name in _list(table["outputs"], "outputs")]
@@ -129,7 +130,9 @@ def read(document: object, tensors: Mapping[str, Tensor]) -> Graph:
         raise DocumentError(f"has a value that is unknown, or that nothing makes: {min(odd)!r}")
     if missing := {*outputs} - there:
         raise DocumentError(f"returns {min(missing)!r}, which nothing makes")
-    return Graph(values, operators, inputs, outputs, constants)
+    if not isinstance(table["free"], bool):
+        raise DocumentError(f"has {_short(table['free'])} for whether the batch is free, not true or false")
+    return Graph(values, operators, inputs, outputs, constants, table["free"])
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.errors import RuntimeProgramError
+from gpmt.formats.exporters.capture import Example
 from gpmt.runtime import target
+from gpmt.runtime.batches import freed
 from gpmt.runtime.capture import Captured, capture
 from gpmt.runtime.fuse import fuse
 from gpmt.runtime.graph import Graph, own
@@ -22,8 +24,6 @@ from gpmt.runtime.team import Team, default_threads
 
 if TYPE_CHECKING:
     from gpmt.formats.sparse.writer import SparseSize
-
-Example = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
 
 def compile(model: nn.Module, example: Example, *, threads: int | None = None, tune: bool = True) -> Program:
@@ -55,7 +55,8 @@ def compile(model: nn.Module, example: Example, *, threads: int | None = None, t
     True
     """
     captured = capture(model, example)
-    return build(captured, fuse(captured.graph), threads=threads, tune=tune)
+    graph = freed(fuse(captured.graph), model, example)
+    return build(captured, graph, threads=threads, tune=tune)
 
 
 def build(captured: Captured, graph: Graph, *, threads: int | None = None, tune: bool = True) -> Program:

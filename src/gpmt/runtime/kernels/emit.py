@@ -137,11 +137,19 @@ class Emitter:
         return self.builder.call(self._intrinsic("fmuladd", left.type, 3), [left, right, plus])
 
     def _intrinsic(self, name: str, kind: ir.Type, operands: int) -> ir.Function:
-        short = f"v{kind.count}f32" if isinstance(kind, ir.VectorType) else "f32"
-        full = f"llvm.{name}.{short}"
-        if full in self.module.globals:
-            return self.module.globals[full]
-        return ir.Function(self.module, ir.FunctionType(kind, [kind] * operands), full)
+        return self._function(f"llvm.{name}.{self._short(kind)}", kind, [kind] * operands)
+
+    def _function(self, name: str, result: ir.Type, operands: list[ir.Type]) -> ir.Function:
+        if name in self.module.globals:
+            return self.module.globals[name]
+        return ir.Function(self.module, ir.FunctionType(result, operands), name)
+
+    @staticmethod
+    def _short(kind: ir.Type) -> str:
+        """Return a type's name in the names of intrinsics."""
+        if isinstance(kind, ir.VectorType):
+            return f"v{kind.count}{Emitter._short(kind.element)}"
+        return "i32" if kind == I32 else "f32"
 
     def keep(self, value: ir.Value, mask: ir.Value) -> ir.Value:
         """Return a vector with 0.0 where the mask (all bits or none) is 0."""
@@ -164,7 +172,7 @@ class Emitter:
         return value
 
     def exp(self, value: ir.Value) -> ir.Value:
-        """Return e^x to about one unit in the last place; 0 below -87, e^88 above 88.
+        """Return e^x to about one unit in the last place; e^-87 below -87, infinity above 88.
 
         x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 7, 2^n by its exponent's bits.
         """
@@ -173,18 +181,21 @@ class Emitter:
         whole = [23] * kind.count if isinstance(kind, ir.VectorType) else 23
         bias = [127] * kind.count if isinstance(kind, ir.VectorType) else 127
         x = self.clamp(value, -87.0, 88.0)
-        n = builder.call(
-            self._intrinsic("rint", kind, 1), [builder.fmul(x, self.number(kind, 1.4426950408889634))]
-        )
+        # Not llvm.rint, which is a call of the C library on processors without SSE4.1.
+        name = f"llvm.lrint.{self._short(integers)}.{self._short(kind)}"
+        nearest = self._function(name, integers, [kind])
+        rounded = builder.call(nearest, [builder.fmul(x, self.number(kind, 1.4426950408889634))])
+        n = builder.sitofp(rounded, kind)
         # ln 2 in two parts, the first exact in products with n.
         r = self.fma(n, self.number(kind, -0.693359375), x)
         r = self.fma(n, self.number(kind, 2.12194440054690583e-4), r)
         polynomial = self.number(kind, 1 / 5040)
         for divisor in (720, 120, 24, 6, 2, 1, 1):
             polynomial = self.fma(polynomial, r, self.number(kind, 1 / divisor))
-        exponent = builder.add(builder.fptosi(n, integers), ir.Constant(integers, bias))
+        exponent = builder.add(rounded, ir.Constant(integers, bias))
         power = builder.bitcast(builder.shl(exponent, ir.Constant(integers, whole)), kind)
-        return builder.fmul(polynomial, power)
+        large = builder.fcmp_ordered(">", value, self.number(kind, 88.0))
+        return builder.select(large, self.number(kind, float("inf")), builder.fmul(polynomial, power))
 
     def activate(self, value: ir.Value, activation: Activation) -> ir.Value:
         """Return what an activation makes of a vector or number."""
