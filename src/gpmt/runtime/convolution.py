@@ -157,9 +157,10 @@ def _gemv(layer: Layer, target: Target) -> Iterator[Candidate]:
     linear = one_row and layer.shift is None and np.array_equal(layer.offsets, pixels)
     # Filters in the lanes: for so few samples that they would not fill a vector.
     if linear and layer.residual is None and source.width <= 4:
-        spec = Gemv(target.lanes, layer.input, layer.output, activation=layer.activation)
-        # The weights are read once, from memory.
-        yield Candidate(spec, filters * features * 0.4, partial(_blocked, layer, spec))
+        for vectors in (2, 4):
+            spec = Gemv(target.lanes, layer.input, layer.output, vectors, layer.activation)
+            # The weights are read once, from memory.
+            yield Candidate(spec, filters * features * 0.4, partial(_blocked, layer, spec))
 
 
 def _blocked(layer: Layer, spec: Gemv) -> dict[str, Array]:
