@@ -62,5 +62,7 @@ def test_the_batch_is_fixed(network, shapes):
 
 def test_a_batch_that_is_fixed_is_said_to_be():
     fast = gpmt.compile(Lambda(lambda s, x: x.reshape(1, -1)), noise(1, 3, 6, 6), threads=1, tune=False)
-    with pytest.raises(gpmt.GpmtError, match=r"has the shape \[2, 3, 6, 6\], but the program was compiled for"):
+    with pytest.raises(
+        gpmt.GpmtError, match=r"has the shape \[2, 3, 6, 6\], but the program was compiled for"
+    ):
         fast(noise(2, 3, 6, 6))

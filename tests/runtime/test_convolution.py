@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.runtime.kernels.convolutions import cases
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
+from gpmt.errors import RuntimeProgramError
 from gpmt.runtime import target
 from gpmt.runtime.convolution import Layer, candidates, mask
 from gpmt.runtime.graph import IDENTITY, RELU
@@ -105,3 +106,13 @@ def test_the_mask_covers_whole_lines():
     planes = Planes(1, 1, 3, 5, 7, 0)
     assert mask(planes).shape == (2 * LINE,)
     assert mask(planes).sum() == -15
+
+
+@pytest.mark.parametrize("large", ["input", "output"])
+def test_more_than_offsets_reach_is_refused(large):
+    sizes = {"input": 8, "output": 8} | {large: 1 << 19}
+    layer = linear(1024, sizes["input"], sizes["output"], density=0.0)
+    with pytest.raises(
+        RuntimeProgramError, match=r"works on 2\.\d GiB at once, but its kernels reach 2 GiB; compile for"
+    ):
+        candidates(layer, target.host(), 1)

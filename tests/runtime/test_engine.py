@@ -1,17 +1,20 @@
 """Memory of a program: buffers that are never alive together share it, and what is returned is nobody else's."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.runtime.networks import Lambda, noise, scramble
 from torch import nn
 
 import gpmt
+from gpmt.errors import RuntimeProgramError
 from gpmt.runtime import target
 from gpmt.runtime.capture import capture
 from gpmt.runtime.engine import Engine
 from gpmt.runtime.fuse import fuse
 from gpmt.runtime.lower import lower
-from gpmt.runtime.steps import Native
+from gpmt.runtime.steps import Native, OnTorch
 from gpmt.runtime.team import Team
 
 IMAGES = noise(2, 8, 9, 10)
@@ -112,3 +115,45 @@ def test_pads_stay_zero_when_infinity_has_passed():
     for number in (float("nan"), float("inf")):
         program(torch.full_like(IMAGES, number))
     assert torch.equal(program(IMAGES), before)
+
+
+@torch.no_grad()
+def test_numbers_that_pytorch_negates_on_the_way():
+    network = Lambda(lambda s, x: s.conv(torch.fft.fft2(x).conj().imag), conv=nn.Conv2d(8, 4, 3)).eval()
+    assert torch.fft.fft2(IMAGES).conj().imag.is_neg()
+    torch.testing.assert_close(run(network, IMAGES)[0], network(IMAGES), rtol=1e-4, atol=1e-3)
+
+
+def test_a_run_in_the_middle_of_itself_is_refused():
+    engine, graph = engine_of(nn.Sequential(nn.Conv2d(8, 4, 3), nn.GELU(), nn.Conv2d(4, 3, 3)), IMAGES)
+    values = {graph.inputs[0]: IMAGES}
+    expected = engine.run(values, graph.outputs)[0]
+    (place,) = (i for i, part in enumerate(engine._parts) if isinstance(part, OnTorch))
+    step = engine._parts[place]
+
+    def again(*tensors):
+        with pytest.raises(
+            RuntimeProgramError, match="in the middle of a call of itself by the same thread, as"
+        ):
+            engine.run({graph.inputs[0]: 2 * IMAGES}, graph.outputs)
+        return step.run(*tensors)
+
+    engine._parts[place] = replace(step, run=again)
+    for _ in range(2):
+        assert torch.equal(engine.run(values, graph.outputs)[0], expected)
+
+
+@torch.no_grad()
+def test_a_tensor_that_two_steps_take_in_different_forms():
+    """One as it lies, the other contiguous, and both after other calls of PyTorch than the one that made it."""
+
+    def function(s, x):
+        late = torch.sin(s.first(x)).repeat(1, 2, 1, 1)[:, ::2]
+        other = torch.cos(s.second(torch.sin(s.first(x + 1))))
+        return torch.cat([late, other], 1), s.linear(late) + s.linear(other)
+
+    network = Lambda(
+        function, first=nn.Conv2d(8, 4, 3), second=nn.Conv2d(4, 4, 1), linear=nn.Linear(8, 8)
+    ).eval()
+    for result, expected in zip(run(network, IMAGES), network(IMAGES), strict=True):
+        torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)

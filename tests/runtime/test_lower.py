@@ -1,5 +1,7 @@
 """Which steps an operator becomes, and in what form its values lie."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.runtime.networks import Lambda, noise, scramble
@@ -9,6 +11,7 @@ import gpmt
 from gpmt.runtime import target
 from gpmt.runtime.capture import capture
 from gpmt.runtime.fuse import fuse
+from gpmt.runtime.graph import Linear
 from gpmt.runtime.lower import lower
 
 
@@ -116,3 +119,31 @@ def test_lowering_leaves_the_graph_as_it_is():
     lower(graph, target.host(), 1)
     assert graph.values == values
     assert graph.operators == operators
+
+
+def test_vectors_of_pixels_far_apart_are_left_to_the_sparse_kernel():
+    steps = labels(nn.Conv2d(4, 4, 1, stride=100, groups=4), noise(1, 4, 3, 101))
+    assert steps == ["import", "conv 1×1 /100", "export"]
+
+
+def test_a_number_of_no_dimension():
+    labels(Lambda(lambda s, x: s.linear(x).squeeze(), linear=nn.Linear(6, 1)), noise(1, 6))
+
+
+def test_names_of_values_are_the_networks_own():
+    """A file may call a value as a step in between would be called."""
+    network = Lambda(
+        lambda s, x: (s.linear(x.mean((2, 3), keepdim=True)), s.conv(x)),
+        linear=nn.Linear(1, 3),
+        conv=nn.Conv2d(4, 2, 3, stride=2),
+    ).eval()
+    graph = fuse(capture(network, IMAGE).graph)
+    (linear,) = (operator for operator in graph.operators if isinstance(operator, Linear))
+    (old,), new = graph.inputs, f"{linear.output}:before"
+    values = {name: value for name, value in graph.values.items() if name != old}
+    values[new] = replace(graph.values[old], name=new)
+    operators = [replace(op, input=new) if op.input == old else op for op in graph.operators]
+    lowered = lower(replace(graph, values=values, operators=operators, inputs=[new]), target.host(), 1)
+    same = lower(graph, target.host(), 1)
+    assert [step.label for step in lowered.steps] == [step.label for step in same.steps]
+    assert [*lowered.layouts.values()] == [*same.layouts.values()]

@@ -1,6 +1,7 @@
 """Arenas: zero, aligned, apart from one another, given back, and refused clearly where there is no memory."""
 
 import gc
+import mmap
 
 import numpy as np
 import pytest
@@ -69,3 +70,10 @@ def test_memory_is_given_back():
         use()
     gc.collect()
     assert resident() - before < (16 << 20) / 4096
+
+
+def test_a_system_without_private_maps_or_huge_pages(monkeypatch):
+    monkeypatch.delattr(mmap, "MAP_PRIVATE")
+    monkeypatch.setattr(mmap, "MADV_HUGEPAGE", 12345, raising=False)  # is unknown to the kernel
+    arena = Arena(100)
+    assert not arena.bytes(arena.take(100), 100).any()

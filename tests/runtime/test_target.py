@@ -106,3 +106,26 @@ def test_code_for_others(kind):
 def test_wrong_code_ends_no_process():
     with pytest.raises(RuntimeError):
         target.load("define i64 @kernel() { ret i32 5 }")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owners here")
+def test_code_that_others_can_have_written_is_not_run(tmp_path):
+    process(tmp_path)
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert file.stat().st_mode & 0o777 == 0o600
+    for mode in (0o620, 0o602):
+        file.chmod(mode)
+        assert process(tmp_path)[0] == "1"
+        assert file.stat().st_mode & 0o777 == 0o600, "the file was not written again"
+    if os.geteuid() == 0:
+        os.chown(file, 1, 1)
+        assert process(tmp_path)[0] == "1"
+    assert process(tmp_path)[0] == "0"
+
+
+def test_a_file_is_kept_whole_or_not_at_all(tmp_path):
+    (tmp_path / "taken").mkdir()
+    target.keep(tmp_path / "taken", b"data")  # a folder cannot be replaced
+    target.keep(tmp_path / "new" / "file", b"data")
+    assert (tmp_path / "new" / "file").read_bytes() == b"data"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "new", "taken"]

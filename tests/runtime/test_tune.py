@@ -1,6 +1,7 @@
 """Measured choices: remembered on disk for each number of threads, harmless where the disk is not as it should be."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,3 +152,21 @@ def test_a_network_is_measured_once(folder):
     assert path.read_bytes() == known
     assert torch.equal(first(images), again(images))
     assert torch.equal(first(images), gpmt.compile(network, images, threads=1, tune=False)(images))
+
+
+def test_what_should_cost_far_more_is_not_tried():
+    """Weights of the hopeless ways alone would take many times the memory of the layer."""
+    made = []
+
+    def noted(candidate):
+        def arrays():
+            made.append(candidate.cycles)
+            return candidate.arrays()
+
+        return replace(candidate, arrays=arrays)
+
+    chosen = layer(density=1.0)
+    found = [noted(candidate) for candidate in candidates(chosen, target.host(), 1)]
+    found[2:] = [replace(candidate, cycles=5 * found[0].cycles) for candidate in found[2:]]
+    Tuner(Team(1)).choose(found, {"input": chosen.input, "output": chosen.output}, chosen.kept)
+    assert made == [candidate.cycles for candidate in found[:2]]

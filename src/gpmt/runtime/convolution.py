@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.graph import Activation, Floats
 from gpmt.runtime.kernels import dense, sparse
 from gpmt.runtime.kernels.dense import DenseConv
@@ -24,6 +25,7 @@ Array = NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int64]
 _FIRST_LEVEL = 28 << 10  # bytes of inputs that stay in the first-level cache beside what else passes through
 _SECOND_LEVEL = 384 << 10
 _ITEM = 25_000  # cycles that a piece of work should take at least, several microseconds
+_REACH = 2**31 - 1  # bytes
 _SHARE = 4  # pieces of work for each thread, at least: the slowest thread then waits for little
 
 
@@ -70,9 +72,24 @@ class Candidate:
 
 
 def candidates(layer: Layer, target: Target, threads: int) -> list[Candidate]:
-    """Return the ways to compute a layer, the most promising first."""
+    """Return the ways to compute a layer, the most promising first.
+
+    Raises:
+        RuntimeProgramError: an image, or all samples of a linear layer, take more than 32-bit offsets reach.
+    """
+    _check_reach(layer)
     found = [*_sparse(layer, target, threads), *_dense(layer, target, threads), *_gemv(layer, target)]
     return sorted(found, key=lambda candidate: candidate.cycles)
+
+
+def _check_reach(layer: Layer) -> None:
+    for planes in (layer.input, layer.output, layer.residual):
+        size = 4 * planes.image if planes else 0
+        if size > _REACH:
+            raise RuntimeProgramError(
+                f"a layer works on {size / 2**30:.1f} GiB at once, but its kernels reach 2 GiB; compile for "
+                "smaller images or a smaller batch"
+            )
 
 
 def _sparse(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from gpmt.runtime.convolution import Candidate
 from gpmt.runtime.kernels.spec import load
 from gpmt.runtime.layout import Planes
-from gpmt.runtime.locks import Lock
+from gpmt.runtime.locks import Turn
 from gpmt.runtime.memory import Arena, total
 from gpmt.runtime.steps import Lowered, Native, OnTorch, Step
 from gpmt.runtime.team import StepTable, Team
@@ -77,7 +77,8 @@ class Engine:
         weights: the constant arguments of the kernels; engines with the same choices can share them.
 
     Raises:
-        RuntimeProgramError: there is not enough memory.
+        RuntimeProgramError: there is not enough memory; or, from a run, it was begun in the middle of another one
+            by the same thread.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Engine:
         self._fill(lowered, places)
         self._last = _last_reads(self._parts)
         self._origin = _origins(lowered.steps)
-        self.lock = Lock()
+        self.lock = Turn()
 
     @property
     def native(self) -> bool:
@@ -127,8 +128,7 @@ class Engine:
         with self.lock, torch.no_grad():
             for index, part in enumerate(self._parts):
                 if isinstance(part, OnTorch):
-                    made = part.run(*(values[name] for name in part.reads))
-                    values.update(zip(part.writes, made, strict=True))
+                    _run_on_torch(part, values)
                 else:
                     self._run(part, values)
                 for name in self._last.get(index, ()):
@@ -144,9 +144,11 @@ class Engine:
         for cell, name in segment.writes:
             values[name] = torch.empty(self._shapes[name], dtype=torch.float32, device="cpu")
             self._cells[cell] = values[name].data_ptr()
-        for cell, name, axis in segment.reads:
+        # Before any address is taken: a tensor that is replaced may be freed.
+        for _, name, axis in segment.reads:
             if axis == _CONTIGUOUS:
                 values[name] = values[name].contiguous()
+        for cell, name, axis in segment.reads:
             tensor = values[name]
             self._cells[cell] = (
                 4 * tensor.stride(axis) if axis is not None and axis >= 0 else tensor.data_ptr()
@@ -212,8 +214,7 @@ class Engine:
         with self.lock, torch.no_grad():
             for part in self._parts:
                 if isinstance(part, OnTorch):
-                    made = part.run(*(values[name] for name in part.reads))
-                    values.update(zip(part.writes, made, strict=True))
+                    _run_on_torch(part, values)
                     continue
                 self._run(part, values)
                 for row in part.rows:
@@ -258,6 +259,12 @@ class Engine:
         for part in self._parts:
             if isinstance(part, _Segment):
                 part.table = StepTable(part.rows)
+
+
+def _run_on_torch(step: OnTorch, values: dict[str, Tensor]) -> None:
+    made = step.run(*(values[name] for name in step.reads))
+    # Kernels read memory, where numbers that PyTorch negates on the way still have their old signs.
+    values.update(zip(step.writes, (tensor.resolve_neg() for tensor in made), strict=True))
 
 
 @dataclass

@@ -90,6 +90,8 @@ class Forms:
 
     def value(self, name: str, shape: tuple[int, ...]) -> str:
         """Add a value that the network does not have; return its name."""
+        while name in self.graph.values:
+            name += "'"
         self.graph.values[name] = Value(name, shape)
         return name
 
@@ -174,5 +176,5 @@ def is_pixel(shape: tuple[int, ...]) -> bool:
 
 
 def features_of(shape: tuple[int, ...]) -> int:
-    """Return how many features a value has as vectors: its last dimension, or the channels of a single pixel."""
-    return shape[1] if is_pixel(shape) else shape[-1]
+    """Return how many features a value has as vectors: its last dimension, the channels of a single pixel, or one."""
+    return shape[1] if is_pixel(shape) else shape[-1] if shape else 1

@@ -25,6 +25,7 @@ from gpmt.runtime.graph import (
 from gpmt.runtime.kernels import pool
 from gpmt.runtime.kernels.depthwise import Depthwise, pack_weights
 from gpmt.runtime.kernels.pointwise import Add, Affine, Copy
+from gpmt.runtime.layout import OVERRUN
 from gpmt.runtime.steps import Layouts, Lowered
 from gpmt.runtime.target import Target
 from gpmt.runtime.windows import Windows
@@ -112,7 +113,8 @@ class _Lowering(Forms):
                 self._matrix(op, weight, label, op.residual, more)
                 return
         windows = Windows.of(op, shape_in, shape_out)
-        if op.depthwise:
+        # Vectors of pixels that lie far apart would end beyond what may be read.
+        if op.depthwise and op.stride[1] * self.lanes <= OVERRUN // 2:
             self._depthwise(op, windows, label, more)
             return
         source = self.images(op.input) if op.stride == (1, 1) else self.phases(op.input, windows)

@@ -7,7 +7,6 @@ compiled for the way that the example's batch takes; the other is compiled when 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -45,6 +44,9 @@ class Machines:
         self._graph = graph if self.batch is None else rebatched(graph, 1)
         self._tune = tune
         self._lock = Lock()
+        self._engine: Engine | None = None
+        self._replicas: Replicas | None = None
+        self._is_native: bool | None = None
         self._built: list[Engine] = []
 
     def prepare(self, samples: int | None) -> None:
@@ -77,25 +79,32 @@ class Machines:
         shared = {id(engine.weights): engine.weights.size for engine in self._built}
         return sum(engine.memory[0] for engine in self._built), sum(shared.values())
 
-    @cached_property
+    @property
     def engine(self) -> Engine:
-        """All threads on one sample."""
-        with self._lock, enough():
-            lowered, choices = self._choose(self.team)
-            engine = Engine(lowered, choices, self._graph.constants, self.team)
-            self._built.append(engine)
-            return engine
+        """All threads on one sample; compiled by the first thread that asks."""
+        if self._engine is None:
+            with self._lock, enough():
+                if self._engine is None:
+                    lowered, choices = self._choose(self.team)
+                    engine = Engine(lowered, choices, self._graph.constants, self.team)
+                    self._built.append(engine)
+                    self._engine = engine
+        return self._engine
 
-    @cached_property
+    @property
     def replicas(self) -> Replicas:
-        """Each thread on a sample of its own."""
-        with self._lock, enough():
-            alone = Team.shared(1)
-            lowered, choices = self._choose(alone)
-            weights = Weights(choices)
-            engines = [Engine(lowered, choices, {}, alone, weights) for _ in range(self.team.threads)]
-            self._built.extend(engines)
-            return Replicas(engines, self.team)
+        """Each thread on a sample of its own; compiled by the first thread that asks."""
+        if self._replicas is None:
+            with self._lock, enough():
+                if self._replicas is None:
+                    alone = Team.shared(1)
+                    lowered, choices = self._choose(alone)
+                    weights = Weights(choices)
+                    engines = [Engine(lowered, choices, {}, alone, weights) for _ in range(self.team.threads)]
+                    replicas = Replicas(engines, self.team)
+                    self._built.extend(engines)
+                    self._replicas = replicas
+        return self._replicas
 
     def _apart(self, samples: int | None) -> bool:
         """Whether samples are enough for all threads, and nothing needs PyTorch."""
@@ -103,10 +112,12 @@ class Machines:
             return False
         return self._native
 
-    @cached_property
+    @property
     def _native(self) -> bool:
-        steps = lower(self._graph, target.host(), 1).steps
-        return bool(steps) and not any(isinstance(step, OnTorch) for step in steps)
+        if self._is_native is None:
+            steps = lower(self._graph, target.host(), 1).steps
+            self._is_native = bool(steps) and not any(isinstance(step, OnTorch) for step in steps)
+        return self._is_native
 
     def _choose(self, team: Team) -> tuple[Lowered, list[Candidate]]:
         tuner = Tuner(team, measure=self._tune)

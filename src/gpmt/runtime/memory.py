@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +26,15 @@ class Arena:
         self.size = size
         length = -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE + _HUGE
         try:
-            # Of the process alone, so that a child after fork gets a copy.
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            self._map = mmap.mmap(-1, length, flags=flags)
+            self._map = _anonymous(length)
         except (OSError, ValueError, OverflowError) as error:
             raise RuntimeProgramError(
                 f"the runtime needs {size / 2**20:,.0f} MiB of memory, which the system does not give ({error}); "
                 "compile for a smaller batch"
             ) from error
         if hasattr(mmap, "MADV_HUGEPAGE"):
-            self._map.madvise(mmap.MADV_HUGEPAGE)
+            with suppress(OSError):  # a kernel without them
+                self._map.madvise(mmap.MADV_HUGEPAGE)
         self._bytes = np.frombuffer(self._map, np.uint8)
         start = int(self._bytes.ctypes.data)
         self._next = -(-start // _HUGE) * _HUGE
@@ -62,6 +61,13 @@ class Arena:
     def floats(self, address: int, count: int) -> NDArray[np.float32]:
         """Return a piece as float32 numbers."""
         return self.bytes(address, 4 * count).view(np.float32)
+
+
+def _anonymous(length: int) -> mmap.mmap:
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
+        return mmap.mmap(-1, length)
+    # Of the process alone, so that a child after fork gets a copy.
+    return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def total(sizes: Iterable[int]) -> int:

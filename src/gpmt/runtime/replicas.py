@@ -14,7 +14,7 @@ from torch import Tensor
 from gpmt.runtime.engine import Engine
 from gpmt.runtime.kernels.each import PATCH, Each
 from gpmt.runtime.kernels.spec import load
-from gpmt.runtime.locks import Lock
+from gpmt.runtime.locks import Turn
 from gpmt.runtime.team import StepTable, Team
 
 
@@ -40,7 +40,7 @@ class Replicas:
         self._args = np.array([counter, 0, replicas, team.alone_address], np.int64)
         kernel = Each(len(engines))
         self._table = StepTable([(load(kernel), int(self._args.ctypes.data), kernel.items)])
-        self._lock = Lock()
+        self._lock = Turn()
 
     def run(self, values: Mapping[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
         """Return the network's outputs for a batch, in memory that nothing else uses.

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import stat
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -59,7 +62,7 @@ def named(kind: str) -> Target:
 def host() -> Target:
     """Return the processor that this process runs on; without AVX2 with FMA, or NEON, it is of the kind "plain".
 
-    The environment variable GPMT_TARGET=avx2 (or plain) makes a processor with AVX-512 work with less.
+    The environment variable GPMT_TARGET=avx2 (or plain) makes an x86 processor that has more work with less.
     """
     _initialise()
     features = llvm.get_host_cpu_features()
@@ -72,8 +75,9 @@ def host() -> Target:
     else:
         kind = "plain"
     wanted = os.environ.get("GPMT_TARGET")
-    if wanted == "plain" or (wanted == "avx2" and kind == "avx512"):
-        kind = wanted
+    if (kind, wanted) in (("avx512", "avx2"), ("avx512", "plain"), ("avx2", "plain")):
+        less = named(str(wanted))
+        return Target(llvm.get_process_triple(), less.cpu, less.features, less.lanes, less.registers, less.kind)
     return Target(
         llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten(), *_VECTORS[kind], kind
     )
@@ -170,26 +174,41 @@ def fingerprint(target: Target) -> str:
 def _cached(make: Callable[[], str], key: str, target: Target) -> bytes:
     """Return the object file of a module from the disk, or compile it and keep it there.
 
-    The cache is an optimisation: a folder that cannot be written to, or a damaged file, costs time only.
+    The cache is an optimisation: a folder that cannot be written to, or a damaged file, or one
+    that another user can have written, costs time only.
     """
     name = hashlib.sha256(f"{fingerprint(target)} {key}".encode()).hexdigest()
     path = cache_folder() / "kernels" / name[:2] / f"{name}.o"
-    try:
-        stored = path.read_bytes()
+    with suppress(OSError), path.open("rb") as file:
+        stored = file.read() if _is_ours(os.fstat(file.fileno())) else b""
         if hashlib.sha256(stored[32:]).digest() == stored[:32]:
             return stored[32:]
-    except OSError:
-        pass
     data = compile_object(make(), target)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Without waiting for the disk: the digest tells a whole file from the rest.
-        temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        temporary.write_bytes(hashlib.sha256(data).digest() + data)
-        os.replace(temporary, path)
-    except OSError:
-        pass
+    # Without waiting for the disk: the digest tells a whole file from the rest.
+    keep(path, hashlib.sha256(data).digest() + data)
     return data
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Whether nobody but this user and the administrator can have written a file: its code will be run."""
+    if not hasattr(os, "geteuid"):
+        return True
+    return status.st_uid in (os.geteuid(), 0) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Write a file of the cache, whole or not at all, that only this user can change; or give up quietly."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        number, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+        try:
+            with os.fdopen(number, "wb") as file:
+                file.write(data)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
 
 
 @cache
@@ -200,6 +219,7 @@ def _initialise() -> None:
 
 @cache
 def _machine(target: Target) -> llvm.TargetMachine:
+    _initialise()
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small", jit=False
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,7 +18,8 @@ from gpmt.runtime.layout import Planes
 from gpmt.runtime.memory import Arena, total
 from gpmt.runtime.team import StepTable, Team
 
-_TRIED = 8  # candidates that are measured
+_TRIED = 8  # candidates that are measured, at most
+_HOPELESS = 4.0  # times the cycles of the best guess: what should cost more is not measured
 _SECONDS = 0.004  # of measuring each, in each round
 _ROUNDS = 2
 
@@ -51,7 +51,8 @@ class Tuner:
         """
         if len(candidates) == 1:
             return candidates[0]
-        tried = list(candidates[:_TRIED])
+        most = _HOPELESS * candidates[0].cycles
+        tried = [candidate for candidate in candidates[:_TRIED] if candidate.cycles <= most]
         # Shapes of the loops do not depend on the strides' exact values, but the strides are in the specs.
         digest = hashlib.sha256(repr([c.spec for c in tried]).encode())
         digest.update(f"{_rounded(work)}".encode())
@@ -68,11 +69,7 @@ class Tuner:
         if not self._new:
             return
         known = {**_read(self._path), **self._new}
-        with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary = self._path.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps(known))
-            os.replace(temporary, self._path)
+        target.keep(self._path, json.dumps(known).encode())
         self._new = {}
 
     def _fastest(self, tried: Sequence[Candidate], layouts: dict[str, Planes]) -> Candidate:
