@@ -229,3 +229,8 @@ def test_random_numbers_are_drawn_at_every_call():
     (operator,) = capture(Lambda(lambda s, x: torch.rand(3)), IMAGE).graph.operators
     assert isinstance(operator, Fallback)
     assert not torch.equal(operator.run()[0], operator.run()[0])
+
+
+def test_pools_of_very_wide_images_stay_on_pytorch():
+    graph = capture(nn.MaxPool2d(2), torch.zeros(1, 1, 2, (1 << 14) + 1)).graph
+    assert [operator.reason for operator in graph.operators] == ["its input has more than 16384 columns"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from gpmt.runtime.aten_vectors import identity
 from gpmt.runtime.build import Arguments, Builder, Handler, Leave
 from gpmt.runtime.calls import Ref, Step
-from gpmt.runtime.graph import Affine, Concat, Conv, GlobalMean, Pair, Pool
+from gpmt.runtime.graph import WIDEST_POOL, Affine, Concat, Conv, GlobalMean, Pair, Pool
 
 Padding = tuple[int, int, int, int]
 
@@ -86,10 +86,17 @@ def _batch_norm(b: Builder, a: Arguments, result: Tensor) -> None:
     b.add(Affine(name, b.new(result, "batch_norm"), scale.astype(np.float32), shift.astype(np.float32)))
 
 
+def _pooled(b: Builder, tensor: Tensor) -> str:
+    """Return the name of an image that is pooled."""
+    if tensor.ndim == 4 and tensor.shape[3] > WIDEST_POOL:
+        raise Leave(f"its input has more than {WIDEST_POOL} columns")
+    return b.image(tensor)
+
+
 def _max_pool(b: Builder, a: Arguments, result: Tensor) -> None:
     if pair(a["dilation"]) != (1, 1):
         raise Leave("its windows are dilated")
-    source = b.image(a["self"])
+    source = _pooled(b, a["self"])
     kernel, stride = pair(a["kernel_size"]), pair(a["stride"] or a["kernel_size"])
     vertical, horizontal = pair(a["padding"])
     padding = (vertical, horizontal, vertical, horizontal)
@@ -103,7 +110,7 @@ def _max_pool(b: Builder, a: Arguments, result: Tensor) -> None:
 
 
 def _mean_pool(b: Builder, a: Arguments, result: Tensor) -> None:
-    source = b.image(a["self"])
+    source = _pooled(b, a["self"])
     kernel, stride = pair(a["kernel_size"]), pair(a["stride"] or a["kernel_size"])
     if a["divisor_override"] not in (None, kernel[0] * kernel[1]):
         raise Leave("its divisor is given")
@@ -135,7 +142,7 @@ def _covering(
 
 
 def _adaptive_mean(b: Builder, a: Arguments, result: Tensor) -> None:
-    source, shape = b.image(a["self"]), a["self"].shape
+    source, shape = _pooled(b, a["self"]), a["self"].shape
     if result.shape == shape:
         b.same(result, source)
     elif tuple(result.shape[2:]) == (1, 1):
@@ -146,7 +153,7 @@ def _adaptive_mean(b: Builder, a: Arguments, result: Tensor) -> None:
 
 
 def _adaptive_max(b: Builder, a: Arguments, result: Tensor) -> None:
-    source, shape = b.image(a["self"]), a["self"].shape
+    source, shape = _pooled(b, a["self"]), a["self"].shape
     if result.shape == shape:
         b.same(result, source)
     else:
@@ -198,7 +205,7 @@ def _slice(b: Builder, a: Arguments, result: Tensor) -> None:
     if step == 1:
         identity(b, a, result)
         return
-    name = b.image(source)
+    name = _pooled(b, source)
     if dim < 2 or a["start"] or (a["end"] is not None and a["end"] < source.shape[dim]):
         raise Leave("there is no kernel for it")
     # Every n-th row or column: windows of one pixel.

@@ -87,9 +87,13 @@ class Linear:
     name: str = ""
 
 
+WIDEST_POOL = 1 << 14
+"""Columns of the widest image that is pooled natively: a row of intermediate results is on a thread's stack."""
+
+
 @dataclass(frozen=True)
 class Pool:
-    """The largest or the mean number of every window of an image.
+    """The largest or the mean number of every window of an image, which has at most `WIDEST_POOL` columns.
 
     Attributes:
         padding: (top, left, bottom, right); what is outside counts as -inf for "max".

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from gpmt.runtime.graph import (
+    WIDEST_POOL,
     Add,
     Affine,
     Concat,
@@ -73,6 +74,7 @@ def _expected(operator: Operator, shapes: list[Shape], found: Shape, memory: int
         case Conv():
             return _convolution(operator, shapes, found, memory)
         case Pool(kernel=kernel, stride=stride, padding=padding):
+            _need(source[3] <= WIDEST_POOL, f"its input has more than {WIDEST_POOL} columns")
             size = _windows(source, kernel, stride, padding, memory)
             if operator.kind == "mean" and not operator.count_padding:
                 inside = (

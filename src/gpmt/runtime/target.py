@@ -77,7 +77,9 @@ def host() -> Target:
     wanted = os.environ.get("GPMT_TARGET")
     if (kind, wanted) in (("avx512", "avx2"), ("avx512", "plain"), ("avx2", "plain")):
         less = named(str(wanted))
-        return Target(llvm.get_process_triple(), less.cpu, less.features, less.lanes, less.registers, less.kind)
+        return Target(
+            llvm.get_process_triple(), less.cpu, less.features, less.lanes, less.registers, less.kind
+        )
     return Target(
         llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten(), *_VECTORS[kind], kind
     )

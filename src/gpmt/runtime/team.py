@@ -24,11 +24,15 @@ _MAX_THREADS = 1024
 def default_threads() -> int:
     """Return how many threads to use: as many as PyTorch does, but no more than this process has processors.
 
+    One where there are no POSIX threads.
+
     >>> default_threads() >= 1
     True
     """
     import torch  # takes seconds, and nothing else here needs it
 
+    if os.name != "posix":
+        return 1
     if hasattr(os, "sched_getaffinity"):
         processors = len(os.sched_getaffinity(0))
     else:
