@@ -13,7 +13,7 @@ from torch import nn
 import gpmt
 
 PREAMBLE = """
-import os, resource, sys, threading, warnings
+import faulthandler, os, resource, sys, threading, warnings
 import torch
 from torch import nn
 import gpmt
@@ -87,10 +87,13 @@ def test_several_callers(threads, lazy):
     assert failures == []
 
 
-@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize(
+    ("threads", "called"),
+    [(2, False), *(pytest.param(threads, True, marks=pytest.mark.slow) for threads in (1, 2))],
+)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_fork(threads):
-    """A child computes on its own, also while another thread of the parent was in the middle of a run."""
+def test_fork(threads, called):
+    """A child computes on its own, also while another thread of the parent was in the middle of a run (`called`)."""
     script(f"""
 warnings.filterwarnings("ignore", category=DeprecationWarning)  # about fork in a process with threads
 programs = [gpmt.compile(n, images, threads={threads}, tune=False) for n in (network, mixed)]
@@ -99,7 +102,7 @@ assert right(programs[0]) and right(programs[0], images=one) and right(programs[
 stop = threading.Event()
 
 def busy():
-    while not stop.is_set():
+    while {called} and not stop.is_set():
         programs[0](images), programs[0](one), programs[1](images)
 
 caller = threading.Thread(target=busy)
@@ -108,6 +111,7 @@ children = []
 for i in range(4):
     child = os.fork()
     if child == 0:
+        faulthandler.dump_traceback_later(40)  # says where, should it hang
         try:
             well = right(programs[0]) and right(programs[0], images=one) and right(programs[1], mixed)
             fresh = nn.Sequential(nn.Conv2d(3, 4, 3)).eval()
