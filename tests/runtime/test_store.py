@@ -378,7 +378,13 @@ JUNK = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# The same changes every time: a change of an operator's arguments can crash PyTorch itself, and with it all tests.
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 def test_a_changed_document_opens_or_is_refused(tmp_path, example, data):
     def change(document):
