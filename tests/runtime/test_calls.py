@@ -140,3 +140,11 @@ def test_torchvision_operators():
 def test_report_of_a_layer():
     (operator,) = capture(nn.LayerNorm(3), noise(2, 3)).graph.operators
     assert (operator.target, operator.reason) == ("layer_norm", "there is no kernel for it")
+
+
+@pytest.mark.parametrize(("args", "kwargs"), [((-1, -1), {}), ((-1,), {"dtype": 6})])
+def test_numbers_are_no_dtypes(args, kwargs):
+    """PyTorch itself ends the process for a dtype of -1."""
+    call = ["aten.softmax.int", [{"value": "x"}, *args], kwargs, ["y"]]
+    with pytest.raises(RuntimeProgramError, match="for its dtype, which is no dtype"):
+        restore_fallback(stored(call))

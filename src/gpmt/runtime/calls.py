@@ -167,6 +167,7 @@ def restore_fallback(stored: object) -> Calls:
             {key: _decode(arg) for key, arg in kwargs.items()},
             tuple(result if result is None else _names([result])[0] for result in results),
         )
+        _check_kinds(name, step)
         if missing := set(step.reads()) - known:
             raise _damaged(f"{name} reads {min(missing)!r} before it is made")
         known |= {result for result in step.outputs if result is not None}
@@ -176,10 +177,21 @@ def restore_fallback(stored: object) -> Calls:
     return Calls(steps, inputs, outputs)
 
 
+def _check_kinds(name: str, step: Step) -> None:
+    """Refuse numbers where an operator wants a dtype, layout or memory format: PyTorch takes any, and then crashes."""
+    arguments = step.target._schema.arguments
+    given = [*zip(arguments, step.args, strict=False), *((a, step.kwargs.get(a.name)) for a in arguments)]
+    for argument, value in given:
+        wanted = _ENUMERATIONS.get(str(argument.real_type).removeprefix("Optional[").removesuffix("]"))
+        if wanted is not None and value is not None and not isinstance(value, wanted):
+            raise _damaged(f"{name} has {value!r} for its {argument.name}, which is no {wanted.__name__}")
+
+
 class _NotPlain(Exception):
     """An operator or argument that has no stored form."""
 
 
+_ENUMERATIONS = {"ScalarType": torch.dtype, "Layout": torch.layout, "MemoryFormat": torch.memory_format}
 _SPECIAL = {"dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.memory_format}
 
 
