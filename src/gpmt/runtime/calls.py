@@ -178,7 +178,7 @@ def restore_fallback(stored: object) -> Calls:
 
 
 def _check_kinds(name: str, step: Step) -> None:
-    """Refuse numbers where an operator wants a dtype, layout or memory format: PyTorch takes any, and then crashes."""
+    """Refuse numbers for dtypes, layouts and memory formats: PyTorch takes any number, and then crashes."""
     arguments = step.target._schema.arguments
     given = [*zip(arguments, step.args, strict=False), *((a, step.kwargs.get(a.name)) for a in arguments)]
     for argument, value in given:
