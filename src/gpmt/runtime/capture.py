@@ -15,7 +15,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from gpmt.core.scope import unwrap
 from gpmt.errors import RuntimeProgramError
-from gpmt.formats.exporters.capture import Example, evaluating, quiet, reason
+from gpmt.formats.exporters.capture import Example, evaluating, quiet, reason, split_example
 from gpmt.runtime.aten import translate
 from gpmt.runtime.graph import Graph
 from gpmt.runtime.record import Aliased, record
@@ -120,19 +120,7 @@ def _graph(
 
 def _tensors(example: object) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
     """Split an example into positional and named tensors, and check their types."""
-    positional: tuple[Any, ...] = ()
-    named: dict[str, Any] = {}
-    if isinstance(example, Tensor):
-        positional = (example,)
-    elif isinstance(example, Mapping):
-        named = dict(example)
-    elif isinstance(example, list | tuple):
-        positional = tuple(example)
-    else:
-        raise RuntimeProgramError(
-            f"the example is of type {type(example).__name__}, but must be a tensor, a tuple of tensors, or a dict "
-            "of tensors by the names of the network's arguments"
-        )
+    positional, named = split_example(example, RuntimeProgramError)
     for name, tensor in [*((f"input {i}", t) for i, t in enumerate(positional)), *named.items()]:
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
             raise RuntimeProgramError(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from gpmt.core.scope import Scope, find_scope, unwrap
-from gpmt.errors import CheckpointError
+from gpmt.errors import CheckpointError, GpmtError
 
 Example = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 """Inputs of one call: a tensor, several in the order of `forward`, or a mapping by the names of its arguments."""
@@ -123,21 +123,23 @@ def reason(error: BaseException) -> str:
     return re.split(r"\n|\. ", text)[0].rstrip(".:") or type(error).__name__
 
 
+def split_example(example: object, error: type[GpmtError]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the positional and the named arguments of an example; raise `error` if it is of another type."""
+    if isinstance(example, Tensor):
+        return (example,), {}
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    if isinstance(example, list | tuple):
+        return tuple(example), {}
+    raise error(
+        f"the example is of type {type(example).__name__}, but must be a tensor, a tuple of tensors, or a dict "
+        "of tensors by the names of the network's arguments"
+    )
+
+
 def _tensors(example: object) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
     """Split an example into positional and named tensors, and check that they are one batch."""
-    positional: tuple[Tensor, ...] = ()
-    named: dict[str, Tensor] = {}
-    if isinstance(example, Tensor):
-        positional = (example,)
-    elif isinstance(example, Mapping):
-        named = dict(example)
-    elif isinstance(example, list | tuple):
-        positional = tuple(example)
-    else:
-        raise CheckpointError(
-            f"the example is of type {type(example).__name__}, but must be a tensor, a tuple of tensors, or a dict "
-            "of tensors by the names of the network's arguments"
-        )
+    positional, named = split_example(example, CheckpointError)
     together = {**{f"input {i}": tensor for i, tensor in enumerate(positional)}, **named}
     if not together:
         raise CheckpointError("the example is empty; give one batch of inputs")

@@ -7,6 +7,7 @@ nothing is asked of the input's pads.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -49,7 +50,7 @@ def total(e: Emitter, values: Sequence[ir.Value]) -> ir.Value:
 
 
 @dataclass(frozen=True)
-class _Windows:
+class _Windows(ABC):
     """What both kinds of pooling share; see `MaxPool`."""
 
     lanes: int
@@ -85,11 +86,13 @@ class _Windows:
         last = _up(self.output.width, self.lanes) * self.stride[1] + self.kernel[1] + self.lanes
         return _up(self._before + max(self.input.width + self.lanes, last), self.lanes)
 
+    @abstractmethod
     def _combine(self, e: Emitter, values: Sequence[ir.Value]) -> ir.Value:
-        raise NotImplementedError
+        """Return what the numbers of a window make together."""
 
+    @abstractmethod
     def _outside(self, e: Emitter) -> ir.Constant:
-        raise NotImplementedError
+        """Return what counts outside of the image."""
 
     def _finish(self, e: Emitter, value: ir.Value, y: Index, x: Index) -> ir.Value:
         return value
