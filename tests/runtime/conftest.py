@@ -1,8 +1,9 @@
-"""Compiled kernels and tuning results of the tests: in a folder of their own, shared by the whole run."""
+"""What tests of the runtime share: a folder for compiled kernels and tuning results, and a saved program."""
 
 import os
 
 import pytest
+from tests.runtime.saved_programs import INPUTS, compiled, pruned
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -16,3 +17,12 @@ def cache_folder(tmp_path_factory):
         del os.environ["GPMT_CACHE"]
     else:
         os.environ["GPMT_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def saved_program(cache_folder, tmp_path_factory):
+    """Return a program, and the file that it was saved to."""
+    program = compiled(pruned(), *INPUTS)
+    path = tmp_path_factory.mktemp("program") / "x.program.safetensors"
+    program.save(path)
+    return program, path

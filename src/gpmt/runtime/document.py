@@ -312,7 +312,10 @@ def _optional_text(value: object, what: str) -> str | None:
 
 
 def _names(value: object, what: str) -> tuple[str, ...]:
-    return tuple(_text(name, what) for name in _list(value, what))
+    names = tuple(_text(name, what) for name in _list(value, what))
+    if not names:
+        raise DocumentError(f"has no {what}")
+    return names
 
 
 def _activation(value: object, what: str) -> Activation:
