@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from gpmt.runtime.graph import IDENTITY, Activation, Pair
 from gpmt.runtime.kernels.emit import F32, Emitter
 from gpmt.runtime.kernels.shuffle import alternate, gather, straighten
-from gpmt.runtime.kernels.walk import Cut, Index, Piece, along, stepped
+from gpmt.runtime.kernels.walk import Cut, Index, Piece, Walk, along, stepped
 from gpmt.runtime.layout import Planes
 
 _SUMS = 8  # vectors that are summed at once: enough to hide the latency of a multiply-add
 
 
 @dataclass(frozen=True)
-class Depthwise:
+class Depthwise(Walk):
     """What a kernel is made for.
 
     Attributes:
@@ -47,11 +47,6 @@ class Depthwise:
     dilation: Pair = (1, 1)
     residual: Planes | None = None
     activation: Activation = IDENTITY
-
-    @property
-    def items(self) -> int:
-        """Pieces of work."""
-        return self._cut.items
 
     @property
     def line(self) -> bool:

@@ -14,7 +14,7 @@ from llvmlite import ir
 from gpmt.runtime.graph import Pair
 from gpmt.runtime.kernels.emit import F32, Emitter, constant
 from gpmt.runtime.kernels.shuffle import alternate, gather, load_first, straighten, transpose
-from gpmt.runtime.kernels.walk import Cut, Index, Piece, along, least, most, stepped
+from gpmt.runtime.kernels.walk import Cut, Index, Piece, Walk, along, least, most, stepped
 from gpmt.runtime.layout import Planes
 
 _ALL: tuple[Pair, ...] = ((0, 0),)
@@ -149,7 +149,7 @@ def _output(
 
 
 @dataclass(frozen=True)
-class Phases:
+class Phases(Walk):
     """Planes to planes, each phase of the stride's a channel: c · len(phases) + i holds rows and columns of phase i.
 
     Pixel (y, x) of phase (ry, rx) is pixel (y · sy + ry, x · sx + rx) of the input, or 0 outside of it. The output
@@ -169,9 +169,8 @@ class Phases:
     phases: tuple[Pair, ...] = _ALL
 
     @property
-    def items(self) -> int:
-        """Pieces of work."""
-        return self._rows.cut().items
+    def _cut(self) -> Cut:
+        return self._rows.cut()
 
     @property
     def _rows(self) -> _Rows:
@@ -184,7 +183,7 @@ class Phases:
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes)
-        image, start, stop, first, last = self._rows.cut().of_item(e)
+        image, start, stop, first, last = self._cut.of_item(e)
         source = e.add(e.arg(0), e.mul(image, 4 * self.input.image))
         output = e.add(e.arg(1), e.mul(image, 4 * self.output.image))
         with e.loop(start, stop) as channel:
@@ -195,7 +194,7 @@ class Phases:
 
 
 @dataclass(frozen=True)
-class ImportImages:
+class ImportImages(Walk):
     """A tensor [images, channels, height, width] of any strides (bytes, given when it runs) to planes, or to phases.
 
     Attributes:
@@ -214,11 +213,6 @@ class ImportImages:
     output: Planes
     stride: Pair = (1, 1)
     phases: tuple[Pair, ...] = _ALL
-
-    @property
-    def items(self) -> int:
-        """Pieces of work."""
-        return self._cut.items
 
     @property
     def _squares(self) -> bool:
@@ -321,7 +315,7 @@ class ImportImages:
 
 
 @dataclass(frozen=True)
-class ExportImages:
+class ExportImages(Walk):
     """Planes to a contiguous tensor [images, channels, height, width]."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("input", "output")
@@ -330,9 +324,8 @@ class ExportImages:
     input: Planes
 
     @property
-    def items(self) -> int:
-        """Pieces of work."""
-        return self._rows.cut().items
+    def _cut(self) -> Cut:
+        return self._rows.cut()
 
     @property
     def _rows(self) -> _Rows:
@@ -346,7 +339,7 @@ class ExportImages:
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes)
         size = 4 * self.input.height * self.input.width
-        image, start, stop, first, last = self._rows.cut().of_item(e)
+        image, start, stop, first, last = self._cut.of_item(e)
         source = e.add(e.arg(0), e.mul(image, 4 * self.input.image))
         output = e.add(e.arg(1), e.mul(image, size * self.input.channels))
         with e.loop(start, stop) as channel:

@@ -7,7 +7,7 @@ nothing is asked of the input's pads.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gpmt.runtime.graph import Pair
 from gpmt.runtime.kernels.emit import F32, I1, I32, I64, Emitter, constant
 from gpmt.runtime.kernels.shuffle import alternate, gather, straighten
-from gpmt.runtime.kernels.walk import Cut, Index, Piece, along, least, most, stepped
+from gpmt.runtime.kernels.walk import Cut, Index, Piece, Walk, along, least, most, stepped
 from gpmt.runtime.layout import Planes
 
 _ROOM = 4096  # numbers of intermediate results: they stay in the first-level cache
@@ -50,7 +50,7 @@ def total(e: Emitter, values: Sequence[ir.Value]) -> ir.Value:
 
 
 @dataclass(frozen=True)
-class _Windows(ABC):
+class _Windows(Walk):
     """What both kinds of pooling share; see `MaxPool`."""
 
     lanes: int
@@ -59,11 +59,6 @@ class _Windows(ABC):
     kernel: Pair
     stride: Pair
     padding: Padding
-
-    @property
-    def items(self) -> int:
-        """Pieces of work."""
-        return self._cut.items
 
     @property
     def _cut(self) -> Cut:
@@ -258,7 +253,7 @@ def _inside(count: int, kernel: int, stride: int, before: int, size: int) -> NDA
 
 
 @dataclass(frozen=True)
-class GlobalMean:
+class GlobalMean(Walk):
     """The mean of every channel of every image, to vectors (images are samples, channels are features) or 1×1 images.
 
     Numbers are added in a fixed order, eight vectors of sums at a time; the input's pads must be zero.
@@ -273,11 +268,6 @@ class GlobalMean:
     lanes: int
     input: Planes
     output: Planes
-
-    @property
-    def items(self) -> int:
-        """Pieces of work."""
-        return self._cut.items
 
     @property
     def _cut(self) -> Cut:

@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from gpmt.runtime.kernels.emit import Emitter, constant
 from gpmt.runtime.kernels.shuffle import load_first, store_first, transpose
-from gpmt.runtime.kernels.walk import Cut, Index, least, stepped
+from gpmt.runtime.kernels.walk import Cut, Index, Walk, least, stepped
 from gpmt.runtime.layout import LINE, Planes
 
 
@@ -31,7 +31,7 @@ def _lines(e: Emitter, line: Index, samples: int, body: Callable[[Index, int], N
 
 
 @dataclass(frozen=True)
-class ImportVectors:
+class ImportVectors(Walk):
     """Rows of features, `row` bytes apart, to vectors.
 
     Attributes:
@@ -42,11 +42,6 @@ class ImportVectors:
 
     lanes: int
     output: Planes
-
-    @property
-    def items(self) -> int:
-        """Pieces of work."""
-        return self._cut.items
 
     @property
     def _cut(self) -> Cut:
@@ -86,7 +81,7 @@ def _store(e: Emitter, rows: list[ir.Value], target: Index, plane: int, features
 
 
 @dataclass(frozen=True)
-class Flatten:
+class Flatten(Walk):
     """Images to vectors whose features are the pixels of an image in the order channel, row, column.
 
     Attributes:
@@ -99,11 +94,6 @@ class Flatten:
     lanes: int
     input: Planes
     output: Planes
-
-    @property
-    def items(self) -> int:
-        """Pieces of work."""
-        return self._cut.items
 
     @property
     def _cut(self) -> Cut:
@@ -138,7 +128,7 @@ class Flatten:
 
 
 @dataclass(frozen=True)
-class ExportVectors:
+class ExportVectors(Walk):
     """Vectors to a contiguous tensor [samples, features].
 
     Attributes:
@@ -149,11 +139,6 @@ class ExportVectors:
 
     lanes: int
     input: Planes
-
-    @property
-    def items(self) -> int:
-        """Pieces of work."""
-        return self._cut.items
 
     @property
     def _cut(self) -> Cut:

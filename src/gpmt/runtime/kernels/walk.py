@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -59,6 +60,19 @@ class Cut:
             *_range(e, channels, self.channels_each, self.channels),
             *_range(e, rows, self.rows_each, self.rows),
         )
+
+
+class Walk(ABC):
+    """A kernel that shares its work out by a `Cut`."""
+
+    @property
+    @abstractmethod
+    def _cut(self) -> Cut: ...
+
+    @property
+    def items(self) -> int:
+        """Pieces of work."""
+        return self._cut.items
 
 
 def _share(total: int, most: int, by: int) -> int:
