@@ -129,3 +129,44 @@ def test_a_file_is_kept_whole_or_not_at_all(tmp_path):
     target.keep(tmp_path / "new" / "file", b"data")
     assert (tmp_path / "new" / "file").read_bytes() == b"data"
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "new", "taken"]
+
+
+FORKS = """
+import os, sys, threading, time, warnings
+from gpmt.runtime import target
+
+warnings.filterwarnings("ignore", category=DeprecationWarning)  # about fork in a process with threads
+
+def add(number):
+    target.load(f"define i64 @kernel(i64 %x) {{ %y = add i64 %x, {number}\\n ret i64 %y }}")
+
+def compile_for_ever():
+    for number in range(1_000_000):
+        add(number)
+
+threading.Thread(target=compile_for_ever, daemon=True).start()
+children = []
+for i in range(40):
+    time.sleep(0.003)
+    child = os.fork()
+    if child == 0:
+        add(-1)
+        os._exit(0)
+    children.append(child)
+deadline = time.monotonic() + 30
+while children and time.monotonic() < deadline:
+    children = [child for child in children if os.waitpid(child, os.WNOHANG)[0] == 0]
+    time.sleep(0.01)
+for child in children:
+    os.kill(child, 9)
+print(len(children))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_compiles_though_its_parent_did(tmp_path):
+    environment = {**os.environ, "GPMT_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["0"], done.stdout + done.stderr

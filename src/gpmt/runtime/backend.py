@@ -6,7 +6,6 @@ another, so each call compares which weights it is given, and whether they were 
 
 from __future__ import annotations
 
-import threading
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.capture import capture
 from gpmt.runtime.fuse import fuse
 from gpmt.runtime.graph import Fallback, Reshape
+from gpmt.runtime.locks import Lock
 from gpmt.runtime.program import build
 from gpmt.runtime.record import Aliased, Recording, record, storage
 
@@ -72,7 +72,7 @@ class _Part:
         self._runs: dict[tuple[object, ...], _Run] = {}
         self._changes = 0
         self._warned: set[str] = set()
-        self._lock = threading.RLock()
+        self._lock = Lock()
 
     def __call__(self, *args: Any) -> Any:
         reason = self._unfit(args)

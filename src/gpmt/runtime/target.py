@@ -141,13 +141,19 @@ def load(source: str, symbol: str = "kernel", *, make: Callable[[], str] | None 
 _LOCK = threading.RLock()
 
 
-def _renew_lock() -> None:
-    global _LOCK
-    _LOCK = threading.RLock()  # another thread of the parent may have held it
+def _before_fork() -> None:
+    """Wait until LLVM is at rest: the child of a fork in the middle would have its locks, and nobody to free them."""
+    _LOCK.acquire()
+    llvm.ffi.lib._lock.__enter__()  # llvmlite's own, which it also takes when it frees something
+
+
+def _after_fork() -> None:
+    llvm.ffi.lib._lock.__exit__()
+    _LOCK.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 _LOADED: dict[tuple[str, str], int] = {}
 _KEPT: list[object] = []  # what the loaded code lives in
 
