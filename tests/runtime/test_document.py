@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from copy import deepcopy
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -190,11 +191,11 @@ def test_a_changed_document_opens_or_is_refused(tmp_path, saved_program, data):
             for key in path:
                 table = table[key]
             if data.draw(st.booleans()):
-                table[last] = data.draw(JUNK)
+                table[last] = deepcopy(data.draw(JUNK))
             elif isinstance(table, dict):
                 del table[last]
             else:
-                table.insert(last, table[data.draw(st.integers(0, len(table) - 1))])
+                table.insert(last, deepcopy(table[data.draw(st.integers(0, len(table) - 1))]))
 
     path = rewritten(saved_program[1], change, tmp_path / "x")
     # What opens may still fail in PyTorch, but with a sentence.
