@@ -13,6 +13,7 @@ from gpmt.runtime.graph import (
     GlobalMean,
     Graph,
     Linear,
+    Multiply,
     Pool,
     Reshape,
     reads,
@@ -103,6 +104,8 @@ def _run(graph, operator, given):
             result = activate(first * scale + shift, operator.activation)
         case Add():
             result = activate(first + given[1], operator.activation)
+        case Multiply():
+            result = activate(first * given[1], operator.activation)
         case Concat():
             result = torch.cat(given, 1)
         case Reshape():

@@ -133,6 +133,15 @@ def test_pools(kind, size, kernel, stride, padding, ceil, count):
         (lambda s, x: (1 - (x - s.m) / s.d) * s.m - 3, {"Affine": 1}),
         (lambda s, x: x + x, {"Add": 1}),
         (lambda s, x: F.hardsigmoid(x), {"Affine": 1}),
+        (lambda s, x: x * x, {"Multiply": 1}),
+        (lambda s, x: (x * (x + 1)).relu(), {"Affine": 1, "Multiply": 1}),
+        (lambda s, x: x.mean((2, 3), keepdim=True) * x, {"GlobalMean": 1, "Multiply": 1}),
+        (
+            lambda s, x: x * x.sigmoid().mean((2, 3), keepdim=True),
+            {"Affine": 1, "GlobalMean": 1, "Multiply": 1},
+        ),
+        (lambda s, x: x.mean((2, 3)) * 2, {"GlobalMean": 1, "mul": 1}),
+        (lambda s, x: x * x[:, :, :1], {"slice, mul": 1}),
     ],
 )
 def test_images(function, expected):

@@ -49,7 +49,7 @@ NETWORKS = {
     "resnet18": (torchvision_network, SMALL, native(20, Pool=1)),
     "resnet50": (torchvision_network, SMALL, native(53, Pool=1)),
     "mobilenet_v2": (torchvision_network, SMALL, native(52)),
-    "mobilenet_v3_small": (torchvision_network, SMALL, native(52, GlobalMean=10, mul=9, Linear=2)),
+    "mobilenet_v3_small": (torchvision_network, SMALL, native(52, GlobalMean=10, Multiply=9, Linear=2)),
     "vgg11_bn": (vgg, (3, 224, 224), {"Conv": 8, "Pool": 5, "Reshape": 1, "Linear": 1}),
     "mobilenetv1_100": (timm_network, SMALL, native(27)),
     "efficientnet_lite0": (timm_network, SMALL, native(49)),

@@ -27,6 +27,9 @@ NATIVE = {
     "timm:efficientnet_lite0": (3, 67, 85),
     "timm:tf_efficientnet_lite0": (3, 60, 85),
     "torchvision:vgg16": (3, 224, 224),
+    "torchvision:mobilenet_v3_small": (3, 65, 70),
+    "timm:efficientnet_b0": (3, 65, 80),
+    "torchvision:regnet_y_400mf": (3, 64, 75),
 }
 # With something on PyTorch, or nearly so.
 MIXED = {
@@ -34,7 +37,6 @@ MIXED = {
     "torchvision:googlenet": (3, 77, 65),
     "torchvision:resnext50_32x4d": (3, 65, 47),
     "torchvision:shufflenet_v2_x0_5": (3, 65, 70),
-    "torchvision:mobilenet_v3_small": (3, 65, 70),
     "torchvision:convnext_tiny": (3, 64, 40),
     "torchvision:squeezenet1_1": (3, 75, 61),
 }
@@ -71,6 +73,7 @@ def check(network, program, *inputs):
         ("resnet20", (3, 31, 33), 0.9, 2),
         ("resnet20", (3, 17, 20), 0.0, 1),
         ("torchvision:mobilenet_v2", (3, 33, 47), 0.8, 1),
+        ("torchvision:mobilenet_v3_small", (3, 40, 33), 0.8, 2),
         ("torchvision:shufflenet_v2_x0_5", (3, 32, 50), 0.9, 2),
     ],
 )

@@ -10,7 +10,18 @@ import torch
 from torch import Tensor
 
 from gpmt.runtime.build import Arguments, Builder, Handler, Leave
-from gpmt.runtime.graph import IDENTITY, RELU, RELU6, Activation, Add, Affine, Floats, Linear, Reshape
+from gpmt.runtime.graph import (
+    IDENTITY,
+    RELU,
+    RELU6,
+    Activation,
+    Add,
+    Affine,
+    Floats,
+    Linear,
+    Multiply,
+    Reshape,
+)
 
 _HARDSIGMOID = 1 / 6, 1 / 2, Activation("clamp", 0.0, 1.0)
 
@@ -137,7 +148,14 @@ def _multiply(b: Builder, a: Arguments, result: Tensor) -> None:
         if _per_channel(b, factor, result):
             _affine(b, _image_of(b, source, result), source, result, _numbers(b, factor), 0.0)
             return
-    raise Leave("there is no kernel for a product of two computed values")
+    names = [
+        (tensor.shape, b.image(tensor)) for tensor in (a["self"], a["other"]) if isinstance(tensor, Tensor)
+    ]
+    for (shape, left), (factor, right) in (names, names[::-1]):
+        if shape == result.shape and factor in (shape, (*shape[:2], 1, 1)):
+            b.add(Multiply(left, right, b.new(result, "mul")))
+            return
+    raise Leave("its inputs have different shapes")
 
 
 def _divide(b: Builder, a: Arguments, result: Tensor) -> None:

@@ -26,6 +26,7 @@ from gpmt.runtime.graph import (
     GlobalMean,
     Graph,
     Linear,
+    Multiply,
     Operator,
     Pool,
     Reshape,
@@ -36,7 +37,7 @@ from gpmt.runtime.graph import (
 from gpmt.runtime.shapes import ShapeError, check_shapes
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Conv, Linear, Pool, GlobalMean, Affine, Add, Concat, Reshape)
+    kind.__name__: kind for kind in (Conv, Linear, Pool, GlobalMean, Affine, Add, Multiply, Concat, Reshape)
 }
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}
 _MAX_SIZE = 1 << 40  # of a dimension, stride, ...

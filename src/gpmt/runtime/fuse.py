@@ -26,6 +26,7 @@ from gpmt.runtime.graph import (
     GlobalMean,
     Graph,
     Linear,
+    Multiply,
     Operator,
     Pair,
     Pool,
@@ -97,6 +98,8 @@ class _Fuser:
                 done = self._affine(operator)
             case Add():
                 done = self._add(operator)
+            case Multiply():
+                done = self._gated(operator)
             case Reshape():
                 done = self._reshape(operator)
             case Pool() if thins(operator):
@@ -136,7 +139,7 @@ class _Fuser:
             self._same(affine.output, affine.input)
             return True
         before = self._single(affine.input)
-        if not isinstance(before, Affine | Conv | Linear | Add):
+        if not isinstance(before, Affine | Conv | Linear | Add | Multiply):
             return False
         if plain and (both := _one_after_another(before.activation, affine.activation)):
             self._replace(before, replace(before, output=affine.output, activation=both))
@@ -225,8 +228,6 @@ class _Fuser:
             return False
         (step,), (output,) = operator.run.steps, operator.outputs
         target = short_name(step.target)
-        if target == "mul" and len(operator.inputs) == 2:
-            return self._gated(operator.inputs, output)
         before = self._single(operator.inputs[0]) if len(operator.inputs) == 1 else None
         if isinstance(before, Linear) and before.activation == IDENTITY:
             found = activation(target, bind(step.target, step.args, step.kwargs))
@@ -235,15 +236,12 @@ class _Fuser:
                 return True
         return False
 
-    def _gated(self, inputs: tuple[str, ...], output: str) -> bool:
+    def _gated(self, product: Multiply) -> bool:
         """x · sigmoid(x) is SiLU, and x · clamp(x / 6 + 1/2, 0, 1) is hard swish, also when it comes times 6."""
-        for source, gate in (inputs, inputs[::-1]):
+        output = product.output
+        for source, gate in ((product.left, product.right), (product.right, product.left)):
             affine = self._single(gate)
-            if (
-                not isinstance(affine, Affine)
-                or affine.input != source
-                or self.values[source].shape != self.values[output].shape
-            ):
+            if not isinstance(affine, Affine) or affine.input != source:
                 continue
             scale, shift = affine.scale[0], affine.shift[0]
             if not (np.all(affine.scale == scale) and np.all(affine.shift == shift)):

@@ -140,6 +140,16 @@ class Add:
 
 
 @dataclass(frozen=True)
+class Multiply:
+    """output = activation(left · right): images of one shape, or a factor [n, c, 1, 1] for each channel."""
+
+    left: str
+    right: str
+    output: str
+    activation: Activation = IDENTITY
+
+
+@dataclass(frozen=True)
 class Concat:
     """Images one after another along their channels."""
 
@@ -175,7 +185,7 @@ class Fallback:
     stored: Any = None
 
 
-Operator = Conv | Linear | Pool | GlobalMean | Affine | Add | Concat | Reshape | Fallback
+Operator = Conv | Linear | Pool | GlobalMean | Affine | Add | Multiply | Concat | Reshape | Fallback
 
 
 @dataclass
@@ -207,7 +217,7 @@ def reads(operator: Operator) -> tuple[str, ...]:
             return inputs
         case Concat(parts=parts):
             return parts
-        case Add(left=left, right=right):
+        case Add(left=left, right=right) | Multiply(left=left, right=right):
             return left, right
         case Conv(input=source, residual=residual) if residual is not None:
             return source, residual

@@ -21,6 +21,7 @@ from gpmt.runtime.graph import (
     Floats,
     GlobalMean,
     Graph,
+    Multiply,
     Operator,
     Pool,
     Reshape,
@@ -52,7 +53,7 @@ def readers(graph: Graph) -> dict[str, list[Operator]]:
 
 
 def _small_along(graph: Graph) -> Graph:
-    """Leave to PyTorch the sums, scales, activations and slices that no image of a kernel comes near to."""
+    """Leave to PyTorch the sums, products, scales, activations and slices that no image of a kernel comes near to."""
     small = [operator for operator in graph.operators if _is_small(operator)]
     native = {*graph.inputs, *graph.outputs}
     for operator in graph.operators:
@@ -70,7 +71,7 @@ def _small_along(graph: Graph) -> Graph:
 
 
 def _is_small(operator: Operator) -> bool:
-    return isinstance(operator, Affine | Add) or (isinstance(operator, Pool) and thins(operator))
+    return isinstance(operator, Affine | Add | Multiply) or (isinstance(operator, Pool) and thins(operator))
 
 
 def thins(pool: Pool) -> bool:
@@ -89,6 +90,8 @@ def _on_torch(graph: Graph, operator: Operator) -> Fallback:
     match operator:
         case Add():
             calls = [(aten.add.Tensor, (Ref(operator.right),)), *_activation(operator.activation)]
+        case Multiply():
+            calls = [(aten.mul.Tensor, (Ref(operator.right),)), *_activation(operator.activation)]
         case Affine():
             for target, numbers, idle in (
                 (aten.mul.Tensor, operator.scale, 1),

@@ -12,6 +12,7 @@ from gpmt.runtime import graph
 from gpmt.runtime.convolution import Array, Candidate, Layer, candidates, mask
 from gpmt.runtime.forms import Form, Forms, features_of, is_pixel
 from gpmt.runtime.graph import (
+    Activation,
     Concat,
     Conv,
     Fallback,
@@ -24,7 +25,7 @@ from gpmt.runtime.graph import (
 )
 from gpmt.runtime.kernels import pool
 from gpmt.runtime.kernels.depthwise import Depthwise, pack_weights
-from gpmt.runtime.kernels.pointwise import Add, Affine, Copy
+from gpmt.runtime.kernels.pointwise import Add, Affine, Copy, Gate, Multiply
 from gpmt.runtime.layout import OVERRUN
 from gpmt.runtime.steps import Layouts, Lowered
 from gpmt.runtime.target import Target
@@ -66,6 +67,8 @@ class _Lowering(Forms):
                 self._pointwise("scale", Affine, operator, (operator.input,), arrays)
             case graph.Add():
                 self._pointwise("add", Add, operator, (operator.left, operator.right), {})
+            case graph.Multiply():
+                self._multiply(operator)
             case Concat():
                 self._concat(operator)
             case Reshape():
@@ -78,18 +81,33 @@ class _Lowering(Forms):
         return {"input": source, "output": self.buffer(output, form)}
 
     def _pointwise(
-        self, label: str, kernel: type[Affine | Add], op: graph.Affine | graph.Add, values: tuple[str, ...],
-        arrays: Mapping[str, Array],
+        self, label: str, kernel: type[Affine | Add | Multiply], op: graph.Affine | graph.Add | graph.Multiply,
+        values: tuple[str, ...], arrays: Mapping[str, Array],
     ) -> None:  # fmt: skip
         left = self.either(values[0])
         right = self.either(values[-1], like=left)
         output = self.buffer(op.output, "vectors" if left.endswith(":vectors") else "images")
-        places = {"left": left, "right": right, "output": output}
         for source in (left, right):
             self.grids.join(source, output)
+        self._in_step(label, kernel, op.activation, (left, right, output), arrays)
+
+    def _multiply(self, op: graph.Multiply) -> None:
+        if self.graph.values[op.left].shape == self.graph.values[op.right].shape:
+            self._pointwise("multiply", Multiply, op, (op.left, op.right), {})
+            return
+        left, right = self.images(op.left), self.either(op.right)
+        output = self.buffer(op.output, "images")
+        self.grids.join(left, output)
+        self._in_step("gate", Gate, op.activation, (left, right, output), {})
+
+    def _in_step(
+        self, label: str, kernel: type[Affine | Add | Multiply | Gate], activation: Activation,
+        buffers: tuple[str, str, str], arrays: Mapping[str, Array],
+    ) -> None:  # fmt: skip
+        places = dict(zip(("left", "right", "output"), buffers, strict=True))
 
         def candidates(p: Layouts) -> list[Candidate]:
-            spec = kernel(self.lanes, p["left"], p["right"], p["output"], op.activation)
+            spec = kernel(self.lanes, p["left"], p["right"], p["output"], activation)
             return [
                 Candidate(spec, 0.0, lambda: {**arrays, "mask": mask(p["output"]), "numbers": spec.numbers()})
             ]

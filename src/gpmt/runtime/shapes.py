@@ -16,6 +16,7 @@ from gpmt.runtime.graph import (
     Fallback,
     GlobalMean,
     Linear,
+    Multiply,
     Operator,
     Pair,
     Pool,
@@ -90,6 +91,9 @@ def _expected(operator: Operator, shapes: list[Shape], found: Shape, memory: int
             return source
         case Add():
             _need(shapes[0] == shapes[1], "its inputs differ in shape")
+            return source
+        case Multiply():
+            _need(shapes[1] in (source, (*source[:2], 1, 1)), "its factor does not fit its input")
             return source
         case Concat():
             same = {(shape[0], *shape[2:]) for shape in shapes}

@@ -1,6 +1,7 @@
-"""Scale and shift, and addition, against PyTorch in double precision."""
+"""Scale and shift, sums and products against PyTorch in double precision."""
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
 from gpmt.runtime.graph import IDENTITY, RELU, Activation
-from gpmt.runtime.kernels.pointwise import Add, Affine, Copy
+from gpmt.runtime.kernels.pointwise import Add, Affine, Copy, Gate, Multiply
 from gpmt.runtime.layout import Planes
 
 FUNCTIONS = {
@@ -38,6 +39,11 @@ def mask(layout, side):
     return copied(layout.mask(-(-layout.cover // 16) * 16), side)
 
 
+def arguments(spec, left, right, result, side="end"):
+    constants = {"mask": mask(spec.output, side), "numbers": copied(spec.numbers(), side)}
+    return {"left": left, "right": right, "output": result, "scale": 0, "shift": 0, **constants}
+
+
 @few
 @given(*common)
 def test_affine(lanes, side, activation, images, channels, height, width, pads):
@@ -63,24 +69,33 @@ def test_affine(lanes, side, activation, images, channels, height, width, pads):
     result.check(FUNCTIONS[activation](exact).float().numpy())
 
 
+@pytest.mark.parametrize(("kernel", "function"), [(Add, np.add), (Multiply, np.multiply)])
 @few
 @given(*common)
-def test_add(lanes, side, activation, images, channels, height, width, pads):
+def test_of_two_images(kernel, function, lanes, side, activation, images, channels, height, width, pads):
     left, right, output = layouts(images, channels, height, width, pads)
     one, other = (numbers(seed, images, channels, height, width) for seed in (1, 2))
-    exact = torch.from_numpy(one.astype(np.float64) + other)
+    exact = torch.from_numpy(function(one.astype(np.float64), other))
     result = Buffer(output, at=side)
-    spec = Add(lanes, left, right, output, activation)
-    args = {
-        "left": Buffer(left, one, side),
-        "right": Buffer(right, other, side),
-        "output": result,
-        "scale": 0,
-        "shift": 0,
-        "mask": mask(output, side),
-        "numbers": copied(spec.numbers(), side),
-    }
-    run(spec, args)
+    spec = kernel(lanes, left, right, output, activation)
+    run(spec, arguments(spec, Buffer(left, one, side), Buffer(right, other, side), result, side))
+    result.check(FUNCTIONS[activation](exact).float().numpy())
+
+
+@few
+@given(*common, st.booleans())
+def test_gate(lanes, side, activation, images, channels, height, width, pads, vectors):
+    """A factor for each channel of each image, which are images of one pixel or vectors."""
+    source, output, _ = layouts(images, channels, height, width, pads)
+    values, factors = numbers(1, images, channels, height, width), numbers(2, images, channels, 1, 1)
+    exact = torch.from_numpy(values.astype(np.float64) * factors)
+    if vectors:
+        factors = np.ascontiguousarray(factors.transpose(2, 1, 3, 0))
+    gates = Planes(*factors.shape, factors.shape[3] + pads, 0)
+    result = Buffer(output, at=side)
+    spec = Gate(lanes, source, gates, output, activation)
+    right = Buffer(gates, factors, side)
+    run(spec, arguments(spec, Buffer(source, values, side), right, result, side), reversed(range(spec.items)))
     result.check(FUNCTIONS[activation](exact).float().numpy())
 
 
@@ -105,13 +120,5 @@ def test_large_planes_are_cut():
     assert spec.items > 4
     values = numbers(0, 1, 2, 250, 250)
     result, same = Buffer(layout), Buffer(layout, values)
-    args = {
-        "left": same,
-        "right": same,
-        "output": result,
-        "scale": 0,
-        "shift": 0,
-        "mask": mask(layout, "end"),
-    }
-    run(spec, {**args, "numbers": spec.numbers()}, reversed(range(spec.items)))
+    run(spec, arguments(spec, same, same, result), reversed(range(spec.items)))
     result.check(2 * values, tolerance=0)

@@ -1,4 +1,4 @@
-"""Operators that make each number of a channel from the same place of their inputs: scale and shift, sum, copy.
+"""Operators that make each number of a channel from the same place of their inputs: scale, sum, product, copy.
 
 Planes are taken as lines of numbers, pads included, so inputs and output share their pitch; a mask keeps pads zero.
 
@@ -23,13 +23,15 @@ from gpmt.runtime.layout import Planes
 _UNROLLED = 4
 _WORK = 2048  # vectors of an item: some microseconds
 
+Kind = Literal["affine", "add", "multiply", "gate", "copy"]
+
 
 @dataclass(frozen=True)
 class PointwiseCode:
     """What the machine code depends on; layers of all sizes share it."""
 
     lanes: int
-    kind: Literal["affine", "add", "copy"]
+    kind: Kind
     activation: Activation = IDENTITY
 
     def emit(self) -> str:
@@ -52,6 +54,8 @@ class PointwiseCode:
             scale = shift = None
             if self.kind == "affine":
                 scale, shift = (e.splat(e.load(e.add(e.arg(i), e.mul(channel, 4)), F32)) for i in (3, 4))
+            elif self.kind == "gate":
+                scale = e.splat(e.load(right, F32))
 
             def vector(offset: ir.Value, bases: tuple[ir.Value, ...] = (left, right, output),
                        scale: ir.Value = scale, shift: ir.Value = shift) -> None:  # fmt: skip
@@ -59,8 +63,11 @@ class PointwiseCode:
                 value = e.load(e.add(left, offset), e.vector)
                 if self.kind == "affine":
                     value = e.fma(value, scale, shift)
-                elif self.kind == "add":
-                    value = builder.fadd(value, e.load(e.add(right, offset), e.vector))
+                elif self.kind == "gate":
+                    value = builder.fmul(value, scale)
+                elif self.kind != "copy":
+                    combine = builder.fadd if self.kind == "add" else builder.fmul
+                    value = combine(value, e.load(e.add(right, offset), e.vector))
                 if self.kind != "copy":  # whose pads are zero already
                     value = e.activate(value, self.activation)
                     value = e.keep(value, e.load(e.add(e.arg(5), offset), e.mask))
@@ -88,11 +95,16 @@ class _Pointwise:
     activation: Activation = IDENTITY
 
     ARGS: ClassVar[tuple[str, ...]] = ("left", "right", "output", "scale", "shift", "mask", "numbers")
-    KIND: ClassVar[Literal["affine", "add", "copy"]]
+    KIND: ClassVar[Kind]
 
     def __post_init__(self) -> None:
-        pitches = {self.left.pitch, self.right.pitch, self.output.pitch}
+        pitches = {planes.pitch for planes in self._in_step}
         assert len(pitches) == 1, "planes of several pitches"
+
+    @property
+    def _in_step(self) -> tuple[Planes, ...]:
+        """What is gone through number by number."""
+        return self.left, self.right, self.output
 
     @property
     def code(self) -> PointwiseCode:
@@ -128,8 +140,14 @@ class _Pointwise:
         """Return the sizes that the kernel reads."""
         channels, vectors = self._parts
         sizes = self.left.channels, self.channels_each, channels, self.vectors, self.vectors_each, vectors
-        places = self.left, self.right, self.output
-        return np.array([*sizes, *(4 * p.image for p in places), *(4 * p.plane for p in places)], np.int64)
+        images = self.left.image, self._right_image, self.output.image
+        planes = self.left.plane, self.right.plane, self.output.plane
+        return np.array([*sizes, *(4 * step for step in (*images, *planes))], np.int64)
+
+    @property
+    def _right_image(self) -> int:
+        """Numbers from an image of right to the next."""
+        return self.right.image
 
 
 @dataclass(frozen=True)
@@ -144,6 +162,31 @@ class Add(_Pointwise):
     """output = activation(left + right)."""
 
     KIND = "add"
+
+
+@dataclass(frozen=True)
+class Multiply(_Pointwise):
+    """output = activation(left · right)."""
+
+    KIND = "multiply"
+
+
+@dataclass(frozen=True)
+class Gate(_Pointwise):
+    """output = activation(left · right), where right has one number for each channel of each image.
+
+    The images of right have one pixel, or it is vectors: Planes(1, channels, 1, images).
+    """
+
+    KIND = "gate"
+
+    @property
+    def _in_step(self) -> tuple[Planes, ...]:
+        return self.left, self.output
+
+    @property
+    def _right_image(self) -> int:
+        return self.right.image if self.right.images > 1 else 1
 
 
 @dataclass(frozen=True)
