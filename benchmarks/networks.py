@@ -32,6 +32,7 @@ NETWORKS = {
     "resnet50": Network("ResNet-50", "torchvision:resnet50", (3, 224, 224), 1000),
     "mobilenetv1": Network("MobileNet-V1", "timm:mobilenetv1_100", (3, 224, 224), 1000),
     "efficientnet-lite0": Network("EfficientNet-Lite0", "timm:efficientnet_lite0", (3, 224, 224), 1000),
+    "efficientnet-b2": Network("EfficientNet-B2", "timm:efficientnet_b2", (3, 256, 256), 1000),
     "wrn-28-8": Network("WRN-28-8", "wrn-28-8", (3, 32, 32), 10),
 }
 
