@@ -63,7 +63,7 @@ def test_convolutions(make):
         ),
         (lambda: Lambda(lambda s, x: F.pad(x, (1, 1, 1, 1), mode="reflect")), (2, 4, 7, 6), "not zeros"),
         (lambda: Lambda(lambda s, x: x.to(torch.int32)), (2, 4, 7, 6), "changes shape or type"),
-        (lambda: Lambda(lambda s, x: x.clamp(x - 1, x + 1)), (2, 4, 7, 6), "no numbers"),
+        (lambda: Lambda(lambda s, x: x.clamp(x - 1, x + 1)), (2, 4, 7, 6), "no kernel for its bounds"),
         (lambda: Lambda(lambda s, x: F.linear(x, x[:2])), (3, 5), "its weight is computed"),
         (
             lambda: Lambda(lambda s, x: torch.addmm(s.b, x, s.w, beta=2), b=noise(4), w=noise(5, 4)),
@@ -134,6 +134,11 @@ def test_pools(kind, size, kernel, stride, padding, ceil, count):
         (lambda s, x: x + x, {"Add": 1}),
         (lambda s, x: F.hardsigmoid(x), {"Affine": 1}),
         (lambda s, x: x * x, {"Multiply": 1}),
+        (lambda s, x: x * 1e-35 / 1e-40, {"Affine": 1, "div": 1}),
+        (lambda s, x: x[:0], {"slice": 1}),
+        # Rounding to whole numbers.
+        (lambda s, x: (x * 10 + 12582912.0) - 12582912.0, {"Affine": 3}),
+        (lambda s, x: x + 1000.0 - 1000.5, {"Affine": 1}),
         (lambda s, x: (x * (x + 1)).relu(), {"Affine": 1, "Multiply": 1}),
         (lambda s, x: x.mean((2, 3), keepdim=True) * x, {"GlobalMean": 1, "Multiply": 1}),
         (

@@ -1,12 +1,15 @@
 """`torch.compile` with programs: right with several parts, shared code, changed weights and new shapes, or eager."""
 
+import gc
 import warnings
+import weakref
 from importlib.metadata import entry_points
 
 import pytest
 import torch
 from tests.runtime.networks import noise, scramble
 from torch import nn
+from torch.nn.utils import prune
 
 import gpmt
 from gpmt.errors import RuntimeProgramError
@@ -125,6 +128,33 @@ def test_changed_weights_are_noticed(built):
         network[3].weight = nn.Parameter(torch.ones(4, 8, 1, 1))
         same(fast(x), network(x))
         assert len(built) == 4
+
+
+def test_weights_that_were_given_other_memory_are_noticed(built):
+    network, x = small(), noise(1, 3, 6, 6)
+    fast = compiled(network)
+    with torch.no_grad():
+        same(fast(x), network(x))
+        prune.l1_unstructured(network[0], "weight", 0.5)
+        prune.remove(network[0], "weight")
+        same(fast(x), network(x))
+        nn.utils.vector_to_parameters(
+            2 * nn.utils.parameters_to_vector(network.parameters()), network.parameters()
+        )
+        same(fast(x), network(x))
+        network.half().float()
+        same(fast(x), network(x))
+
+
+def test_the_memory_of_weights_is_given_back():
+    network = small()
+    kept = backend._Weight(network[0].weight)
+    assert kept.is_still(network[0].weight)
+    memory = weakref.ref(network[0].weight.untyped_storage())
+    del network
+    gc.collect()
+    assert memory() is None
+    assert kept.tensor() is None
 
 
 def test_weights_that_change_all_the_time_stay_on_pytorch(built):

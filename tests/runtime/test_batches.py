@@ -55,6 +55,11 @@ def test_samples_one_by_one(network, shape):
         (Lambda(lambda s, x: s.conv(x) / x.shape[0], conv=nn.Conv2d(3, 4, 3)), [(2, 3, 6, 6)]),
         (Lambda(lambda s, x: s.conv(x[:8]), conv=nn.Conv2d(3, 4, 3)), [(8, 3, 6, 6)]),
         (Lambda(lambda s, x: s.conv(x.transpose(0, 1)), conv=nn.Conv2d(1, 4, 3)), [(1, 1, 6, 6)]),
+        (Lambda(lambda s, x: s.conv(x[:8]), conv=nn.Conv2d(3, 4, 3)), [(2, 3, 6, 6)]),
+        (
+            Lambda(lambda s, x: s.conv(x) if len(x) < 64 else -s.conv(x), conv=nn.Conv2d(3, 4, 3)),
+            [(1, 3, 6, 6)],
+        ),
         # With a batch of one these look as if they kept samples apart.
         (Lambda(lambda s, x: x.reshape(1, -1)), [(1, 3, 6, 6)]),
         (Lambda(lambda s, x: s.linear(x.reshape(1, 108)), linear=nn.Linear(108, 2)), [(1, 3, 6, 6)]),

@@ -166,6 +166,11 @@ class Unregistered:
             "Lambda returns a Unregistered, but a program returns tensors and tuples",
         ),
         (Lambda(lambda s, x: x.as_strided((2, 2), (1, 1))), noise(3), "reads memory by strides (as_strided)"),
+        (
+            torch.jit.ScriptModule(),
+            noise(3),
+            "the network is TorchScript, which hides its forward; compile the module that it was made from",
+        ),
     ],
 )
 def test_errors(network, example, text):

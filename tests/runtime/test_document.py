@@ -143,7 +143,9 @@ def test_calls_that_make_something_else_are_stopped(tmp_path, saved_program):
         made[2][-1] += 1
 
     again = opened(rewritten(saved_program[1], change, tmp_path / "x"))
-    with pytest.raises(RuntimeProgramError, match=r"does not make \w+ as torch.float32 .*; save it again"):
+    with pytest.raises(
+        RuntimeProgramError, match=r"does not make \w+ as torch.float32 .*; compile the network again"
+    ):
         again(*INPUTS)
 
 

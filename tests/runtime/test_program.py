@@ -7,6 +7,8 @@ import pytest
 import torch
 from tests.runtime.networks import Lambda, noise, scramble
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.testing._internal.two_tensor import TwoTensor
 
 import gpmt
 from gpmt.errors import RuntimeProgramError
@@ -119,6 +121,28 @@ def test_the_default_type_does_not_matter(pair):
     close(result, expected)
 
 
+@torch.no_grad()
+def test_autocast_does_not_matter(pair):
+    network, program = pair
+    images = noise(*SHAPE)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = program(images)
+        inside = gpmt.compile(network, images, threads=1, tune=False)
+    assert inside.fallbacks == program.fallbacks
+    close(result, network(images))
+    close(inside(images), network(images))
+
+
+def test_steps_on_pytorch_that_fail_say_so():
+    program = gpmt.compile(nn.Embedding(3, 4), torch.tensor([0, 1]), threads=1, tune=False)
+    with pytest.raises(
+        RuntimeProgramError,
+        match=r"step embedding on PyTorch \S+ fails: index out of range.*; check the inputs",
+    ) as error:
+        program(torch.tensor([0, 3]))
+    assert isinstance(error.value.__cause__, IndexError)
+
+
 def test_results_have_no_gradients(pair):
     network, program = pair
     images = noise(*SHAPE).requires_grad_()
@@ -216,6 +240,12 @@ def test_bits_do_not_depend_on_threads_or_batch():
 # What is refused
 
 
+def freed_memory():
+    images = noise(*SHAPE)
+    images.untyped_storage().resize_(0)
+    return images
+
+
 @pytest.mark.parametrize(
     ("inputs", "text"),
     [
@@ -253,6 +283,12 @@ def test_bits_do_not_depend_on_threads_or_batch():
             lambda: [noise(*SHAPE).to_sparse()],
             r"input is sparse_coo, but must be dense; give input.to_dense\(\)",
         ),
+        (
+            lambda: [FakeTensorMode().from_tensor(noise(*SHAPE))],
+            "input is a FakeTensor without memory of its own; give a plain tensor",
+        ),
+        (lambda: [TwoTensor(noise(*SHAPE), noise(*SHAPE))], "input is a TwoTensor without memory"),
+        (lambda: [freed_memory()], "input is a Tensor without memory"),
     ],
 )
 def test_wrong_inputs(pair, inputs, text):

@@ -1,5 +1,7 @@
 """Recording networks that write in place and that keep state: the same results, or a refusal."""
 
+from collections import deque
+
 import pytest
 import torch
 from tests.runtime.networks import Lambda, check, noise
@@ -93,7 +95,47 @@ def input_part_written(s, x):
     return x * 2
 
 
+def compared_in_place(s, x):
+    y = s.conv(x)
+    y.gt_(0)
+    return s.conv(y), x.clone().logical_not_() + x.clone().eq_(0)
+
+
+def power_in_place(s, x):
+    return s.conv(x).pow_(2).add_(1)
+
+
+def several_written(s, x):
+    y, z = s.conv(x), x * 2
+    torch._foreach_mul_([y, z], 2.0)
+    return y + z
+
+
+def numbers_made(s, x):
+    y = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    y[1] = 5
+    y.add_(1)
+    return x * torch.tensor(2.0) + y.view(4, 1, 1) + x.new_tensor(2.0)
+
+
+def changed_by_an_operator(s, x):
+    y = s.conv(x)
+    add_one_(y)
+    return y * 2
+
+
+@torch.library.custom_op("gpmt_tests::add_one_", mutates_args=("x",))
+def add_one_(x: torch.Tensor) -> None:
+    """Return nothing."""
+    x.add_(1)
+
+
 FUNCTIONS = [
+    compared_in_place,
+    power_in_place,
+    several_written,
+    numbers_made,
+    changed_by_an_operator,
     viewed_then_written,
     part_written,
     written_after_it_was_read,
@@ -131,6 +173,8 @@ def test_dropout_in_place_vanishes():
         lambda s, x: x + s.count.add_(1),
         lambda s, x: x + s.count[:1].add_(1),
         lambda s, x: x + s.count.view(-1).copy_(x[0, 0, 0, :3]).sum(),
+        lambda s, x: x + s.count.type_as(x).add_(1),
+        lambda s, x: x + torch.broadcast_tensors(s.count, x)[0].add_(1),
     ],
 )
 def test_state_is_refused(function):
@@ -163,3 +207,27 @@ def test_attributes_set_in_forward_are_undone():
     assert not hasattr(network, "last")
     assert torch.equal(network.count, torch.zeros(1))
     assert type(network.count) is torch.Tensor
+
+
+def test_what_forward_keeps_in_lists_and_tables_is_undone():
+    def function(s, x):
+        if "table" not in s.cache:
+            s.cache["table"] = torch.linspace(0, 1, 6)
+        s.seen.append(x)
+        s.nested[0].add("x")
+        s.queue.append(x)
+        return x * s.cache["table"]
+
+    network = Lambda(function)
+    network.cache, network.seen, network.nested, network.queue = {}, [1], [set()], deque([2], maxlen=1)
+    for _ in range(2):
+        graph = capture(network, IMAGE).graph
+        assert (network.cache, network.seen, network.nested) == ({}, [1], [set()])
+        assert [*network.queue] == [2]
+    assert len(graph.operators) == 1
+    assert torch.equal(network(IMAGE), IMAGE * torch.linspace(0, 1, 6))
+
+
+def test_views_are_allowed_where_the_example_allows_them():
+    image = IMAGE.contiguous(memory_format=torch.channels_last)
+    check(Lambda(lambda s, x: x.permute(0, 2, 3, 1).view(2, -1)), image)

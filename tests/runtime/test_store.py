@@ -114,6 +114,24 @@ def test_weights_used_twice_are_stored_once(tmp_path):
     same(opened(tmp_path / "x")(noise(1, 4, 6, 6)), program(noise(1, 4, 6, 6)))
 
 
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda s, x: (s.conv(x), x.clamp(max=-torch.inf)),
+        lambda s, x: torch.cat([s.conv(x), x], 1, out=torch.empty(0)) * 2,
+        lambda s, x: nn.functional.linear(s.conv(x), torch.ones(0, 3)),
+    ],
+)
+def test_odd_networks_are_opened_again(tmp_path, forward):
+    network = Lambda(forward, conv=nn.Conv2d(4, 4, 1))
+    x = noise(1, 4, 3, 3)
+    program = compiled(network, x)
+    program.save(tmp_path / "x")
+    with torch.no_grad():
+        torch.testing.assert_close(program(x), network(x))
+    same(opened(tmp_path / "x")(x), program(x))
+
+
 def test_other_files_are_refused(tmp_path, saved_program):
     with pytest.raises(CheckpointError, match="does not exist"):
         opened(tmp_path / "none")

@@ -41,6 +41,8 @@ def _translate(builder: Builder, call: Call) -> None:
         reason = "there is no kernel for it"
         if (handler := _HANDLERS.get(short_name(target))) and (result := call.outputs()[0]) is not None:
             try:
+                if not result.numel():
+                    raise Leave("its result is empty")
                 builder.unread(call.outputs()[1:])
                 handler(builder, bind(target, call.args, call.kwargs), result)
                 reason = ""
@@ -62,14 +64,15 @@ def _functional(call: Call, written_to: Tensor) -> OpOverload | None:
     written = [index for index, a in enumerate(arguments) if a.alias_info and a.alias_info.is_write]
     if not name.endswith("_") or name.endswith("__") or written != [0] or len(target._schema.returns) != 1:
         return None
-    others = [leaf for leaf in tree_leaves((call.args, call.kwargs)) if isinstance(leaf, Tensor)]
-    if name != "aten::copy_" and any(torch.result_type(written_to, t) != written_to.dtype for t in others):
-        return None  # without the place to write to, the result would be of the wider type
     packet = getattr(getattr(torch.ops, namespace), name.removesuffix("_"), None)
     found = getattr(packet, target._overloadname, None)
     if not isinstance(found, OpOverload) or found._schema.is_mutable:
         return None
-    return found if len(found._schema.arguments) == len(arguments) else None
+    if [str(a.type) for a in found._schema.arguments] != [str(a.type) for a in arguments]:
+        return None
+    # Without the place to write to, a result can be of another type: wider, or the bool of a comparison.
+    made = found(*call.args, **call.kwargs)
+    return found if (made.dtype, made.shape) == (written_to.dtype, written_to.shape) else None
 
 
 def _leave(builder: Builder, call: Call, target: OpOverload, reason: str) -> None:

@@ -23,6 +23,7 @@ from gpmt.runtime.graph import (
     Reshape,
 )
 
+_LARGEST = float(np.finfo(np.float32).max)
 _HARDSIGMOID = 1 / 6, 1 / 2, Activation("clamp", 0.0, 1.0)
 
 
@@ -50,6 +51,8 @@ def activation(target: str, a: Arguments) -> Activation | None:
 def _clamp(low: Any, high: Any) -> Activation | None:
     low, high = -math.inf if low is None else low, math.inf if high is None else high
     if not isinstance(low, int | float) or not isinstance(high, int | float) or not low <= high:
+        return None
+    if low == math.inf or high == -math.inf or any(_LARGEST < abs(b) < math.inf for b in (low, high)):
         return None
     return Activation("clamp", float(low), float(high))
 
@@ -92,7 +95,7 @@ def _activation(target: str) -> Handler:
     def handle(b: Builder, a: Arguments, result: Tensor) -> None:
         found = activation(target, a)
         if found is None:
-            raise Leave("its bounds are no numbers")
+            raise Leave("there is no kernel for its bounds")
         source = a["self"]
         name = b.image(source)
         _affine(b, name, source, result, 1.0, 0.0, found)
@@ -161,8 +164,11 @@ def _multiply(b: Builder, a: Arguments, result: Tensor) -> None:
 def _divide(b: Builder, a: Arguments, result: Tensor) -> None:
     if a.get("rounding_mode") is not None or not _per_channel(b, a["other"], result):
         raise Leave("there is no kernel for it")
+    divisor = _numbers(b, a["other"]).astype(np.float64)
     with np.errstate(divide="ignore"):
-        scale = 1 / _numbers(b, a["other"]).astype(np.float64)
+        scale = 1 / divisor
+    if np.any(np.abs(scale[np.isfinite(scale)]) > _LARGEST):
+        raise Leave("the inverse of its divisor is too large")
     _affine(b, _image_of(b, a["self"], result), a["self"], result, scale, 0.0)
 
 

@@ -156,18 +156,35 @@ class _Run:
 
     def __init__(self, run: Run, weights: Sequence[Tensor]) -> None:
         self.run = run
-        self._weights = [(weakref.ref(tensor), _version(tensor)) for tensor in weights]
+        self._weights = [_Weight(tensor) for tensor in weights]
 
     def fits(self, weights: Sequence[Tensor]) -> bool:
         """Whether these are the same weights with the same numbers."""
-        return all(
-            known() is given and version == _version(given)
-            for (known, version), given in zip(self._weights, weights, strict=True)
-        )
+        return all(known.is_still(given) for known, given in zip(self._weights, weights, strict=True))
 
     def alive(self) -> bool:
         """Whether its weights are still there, so that nothing else can have their ids."""
-        return all(known() is not None for known, _ in self._weights)
+        return all(weight.tensor() is not None for weight in self._weights)
+
+
+class _Weight:
+    """A tensor as it was: its version tells of what was written into it, its address of what `.data` was set to."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = weakref.ref(tensor, self._forget)
+        self._version = None if tensor.is_inference() else tensor._version
+        self._address = tensor.data_ptr()
+        # As long as it is held, nothing else can have its address.
+        self._memory: object = tensor.untyped_storage()
+
+    def is_still(self, given: Tensor) -> bool:
+        """Whether a tensor is this one, with the same numbers."""
+        if self.tensor() is not given or self._address != given.data_ptr():
+            return False
+        return self._version is None or self._version == given._version
+
+    def _forget(self, _: object) -> None:
+        self._memory = None
 
 
 class _Bound(nn.Module):
@@ -218,7 +235,3 @@ def _writes_inputs(recording: Recording) -> bool:
 
 def _described(value: Any) -> object:
     return (value.shape, value.dtype, value.device) if isinstance(value, Tensor) else (type(value), value)
-
-
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from gpmt.errors import RuntimeProgramError
-from gpmt.formats.exporters.capture import Example
+from gpmt.formats.exporters.capture import Example, quiet, split_example
 from gpmt.runtime.capture import capture
 from gpmt.runtime.fuse import fuse
 from gpmt.runtime.graph import Fallback, Graph, Operator
+
+_FACTOR, _MORE = 4, 61  # how a second example is larger: what a network does for few samples only shows
 
 
 def freed(graph: Graph, model: nn.Module, example: Example) -> Graph:
     """Return the fused graph of a network, marked as free if it is right for any batch.
 
-    It is if all operators are native, which treat samples one by one, and if the network, captured again for one
-    sample more, gives the same graph with one sample more in every value. One recording could not tell a batch of
-    one from a dimension that the network made itself.
+    It is if all operators are native, which treat samples one by one, and if the network, captured again for many
+    more samples, gives the same graph with as many more in every value. One recording could not tell a batch of one
+    from a dimension that the network made itself, nor a slice of eight samples from all of them.
     """
     batch = _batch(graph)
     if batch is None:
         return graph
+    more = _FACTOR * batch + _MORE
     try:
-        other = fuse(capture(model, _longer(example)).graph)
+        with quiet("torch._subclasses.fake_tensor"):
+            other = fuse(capture(model, _longer(example, more), thorough=False).graph)
     except RuntimeProgramError:
         return graph
-    return replace(graph, free=_alike(rebatched(graph, batch + 1), other))
+    return replace(graph, free=_alike(rebatched(graph, more), other))
 
 
 def batch_of(graph: Graph) -> int | None:
@@ -51,15 +55,18 @@ def _batch(graph: Graph) -> int | None:
     return sizes.pop() if len(sizes) == 1 and 0 not in sizes else None
 
 
-def _longer(example: Example) -> Example:
-    """Return an example with one sample more; its numbers do not matter."""
-    if isinstance(example, Tensor):
-        return example.new_zeros(len(example) + 1, *example.shape[1:])
-    if isinstance(example, Mapping):
-        return {
-            name: tensor.new_zeros(len(tensor) + 1, *tensor.shape[1:]) for name, tensor in example.items()
-        }
-    return tuple(tensor.new_zeros(len(tensor) + 1, *tensor.shape[1:]) for tensor in example)
+def _longer(example: Example, samples: int) -> Example:
+    """Return an example of so many samples, without numbers in it; each lies in memory as those of the other one."""
+
+    def longer(tensor: Tensor) -> Tensor:
+        steps = torch.empty_like(tensor, device="meta").stride()
+        sizes = samples, *tensor.shape[1:]
+        return torch.empty_strided(sizes, (tensor[0].numel(), *steps[1:]), dtype=tensor.dtype, device="cpu")
+
+    positional, named = split_example(example, RuntimeProgramError)
+    return {name: longer(tensor) for name, tensor in named.items()} or [
+        longer(tensor) for tensor in positional
+    ]
 
 
 def _alike(one: Graph, other: Graph) -> bool:

@@ -92,7 +92,8 @@ class Builder:
 
     def hold(self, tensor: Tensor, data: Tensor, name: str = "", origin: str = "") -> None:
         """Make a recorded tensor a constant; `name` is its name in the network, `origin` where it came from."""
-        value = self.new(tensor, name or "constant")
+        # Not of the recorded tensor's shape, which may have been resized since.
+        value = self._register(tensor, self.fresh(name or "constant", tuple(data.shape), data.dtype))
         self.held[value] = data
         self._origin[value] = name or origin
 

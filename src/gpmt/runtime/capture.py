@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,23 +64,28 @@ class Captured:
         return tree_unflatten(parts, self.result)
 
 
-def capture(model: nn.Module, example: Example) -> Captured:
+def capture(model: nn.Module, example: Example, *, thorough: bool = True) -> Captured:
     """Capture a network in evaluation mode for inputs of the example's shapes; nothing is fused.
 
     Args:
         model: float32 on the CPU; its weights are referred to, not copied, and its modes are afterwards as before.
         example: a tensor, a sequence of tensors, or a mapping by argument name; numbers do not matter.
+        thorough: whether to run the network on the example, and to try torch.export, where recording fails.
 
     Raises `RuntimeProgramError` for other types and devices, and for a network that does not run on the example or
     whose path depends on the numbers in its inputs.
     """
     model = unwrap(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise RuntimeProgramError(
+            "the network is TorchScript, which hides its forward; compile the module that it was made from"
+        )
     positional, named = _tensors(example)
     _check_state(model)
     parameters = _parameters(model, len(positional))
     arguments = (*parameters[: len(positional)], *named)
     with evaluating(model):
-        graph, result = _graph(model, positional, named, arguments)
+        graph, result = _graph(model, positional, named, arguments, thorough)
     parts, form = tree_flatten(result)
     leaves = {i: part for i, part in enumerate(parts) if not isinstance(part, Tensor)}
     for part in leaves.values():
@@ -92,7 +98,11 @@ def capture(model: nn.Module, example: Example) -> Captured:
 
 
 def _graph(
-    model: nn.Module, positional: Sequence[Tensor], named: Mapping[str, Tensor], arguments: Sequence[str]
+    model: nn.Module,
+    positional: Sequence[Tensor],
+    named: Mapping[str, Tensor],
+    arguments: Sequence[str],
+    thorough: bool,
 ) -> tuple[Graph, Any]:
     def attempt(module: nn.Module) -> tuple[Graph, Any]:
         try:
@@ -107,15 +117,14 @@ def _graph(
     except RuntimeProgramError:
         raise
     except Exception as error:  # the network is anyone's code
-        _try(model, positional, named)
-        try:
-            with quiet("torch.fx", "torch.export"):
+        if thorough:
+            _try(model, positional, named)
+            with suppress(Exception), quiet("torch.fx", "torch.export"):
                 program = torch.export.export(model, tuple(positional), dict(named), strict=False)
-            return attempt(program.module())
-        except Exception:
-            raise RuntimeProgramError(
-                f"{type(model).__name__} cannot be captured: {_obstacle(error)}; change its forward"
-            ) from error
+                return attempt(program.module())
+        raise RuntimeProgramError(
+            f"{type(model).__name__} cannot be captured: {_obstacle(error)}; change its forward"
+        ) from error
 
 
 def _tensors(example: object) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:

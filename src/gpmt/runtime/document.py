@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, fields
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from gpmt.core.memory import memory_limit
 from gpmt.errors import RuntimeProgramError
 from gpmt.formats.sparse.layout import DTYPES
-from gpmt.runtime.calls import Calls, fallback, restore_fallback
+from gpmt.runtime.calls import fallback, restore_fallback
 from gpmt.runtime.graph import (
     Activation,
     Add,
@@ -103,8 +103,8 @@ def write(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def read(document: object, tensors: Mapping[str, Tensor]) -> Graph:
     """Return the graph that `write` described; every name, type, shape and number is checked.
 
-    Operators on PyTorch check what they make when they run, and raise `RuntimeProgramError` if it is not what the
-    document says. Raises `DocumentError`, saying what is wrong, where the document is not valid.
+    What operators on PyTorch make is checked when they run, as in every program. Raises `DocumentError`, saying what
+    is wrong, where the document is not valid.
     """
     table = _table(document, "graph", ("values", "operators", "inputs", "outputs", "constants", "free"))
     values = _values(table["values"])
@@ -134,35 +134,6 @@ def read(document: object, tensors: Mapping[str, Tensor]) -> Graph:
     if not isinstance(table["free"], bool):
         raise DocumentError(f"has {_short(table['free'])} for whether the batch is free, not true or false")
     return Graph(values, operators, inputs, outputs, constants, table["free"])
-
-
-@dataclass(frozen=True, eq=False)
-class _Checked:
-    """Calls from a file: whatever they do, native kernels find tensors of the shapes that they were made for."""
-
-    calls: Calls
-    outputs: tuple[Value, ...]
-    target: str
-
-    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        try:
-            made = self.calls(*tensors)
-        except Exception as error:  # PyTorch raises what it likes for arguments that are wrong
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise RuntimeProgramError(
-                f"the program's step {self.target} on PyTorch {torch.__version__} fails: {lines[0]}; save it again "
-                "from the network"
-            ) from error
-        for tensor, value in zip(made, self.outputs, strict=True):
-            plain = (
-                isinstance(tensor, Tensor) and tensor.layout == torch.strided and tensor.device.type == "cpu"
-            )
-            if not plain or tuple(tensor.shape) != value.shape or tensor.dtype != value.dtype:
-                raise RuntimeProgramError(
-                    f"the program's step {self.target} on PyTorch {torch.__version__} does not make "
-                    f"{value.name} as {value.dtype} {list(value.shape)}; save it again from the network"
-                )
-        return made
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -236,11 +207,7 @@ def _operator(entry: object, values: Mapping[str, Value], tensors: Mapping[str, 
     if kind == "PyTorch":
         table = _table(found, "step on PyTorch", ("reason", "calls"))
         run = restore_fallback(table["calls"])
-        step = fallback(run.steps, run.inputs, run.outputs, _text(table["reason"], "reason"))
-        missing = next((name for name in step.outputs if name not in values), None)
-        if missing is not None:
-            raise DocumentError(f"it makes {missing!r}, which is unknown")
-        return replace(step, run=_Checked(run, tuple(values[name] for name in step.outputs), step.target))
+        return fallback(run.steps, run.inputs, run.outputs, _text(table["reason"], "reason"))
     if not isinstance(kind, str) or kind not in _KINDS:
         raise DocumentError(f"its kind is {_short(kind)}")
     known = {field.name: field for field in fields(_KINDS[kind])}

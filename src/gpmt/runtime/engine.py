@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.convolution import Candidate
 from gpmt.runtime.kernels.spec import load
 from gpmt.runtime.layout import Planes
@@ -125,7 +127,7 @@ class Engine:
         values = {**self._constants, **values}
         given = set(values)
         wanted = set(outputs)
-        with self.lock, torch.no_grad():
+        with self.lock, _as_compiled():
             for index, part in enumerate(self._parts):
                 if isinstance(part, OnTorch):
                     _run_on_torch(part, values)
@@ -211,7 +213,7 @@ class Engine:
         """Return the median seconds of every native step, each run again and again after a whole run."""
         values = {**self._constants, **values}
         times = []
-        with self.lock, torch.no_grad():
+        with self.lock, _as_compiled():
             for part in self._parts:
                 if isinstance(part, OnTorch):
                     _run_on_torch(part, values)
@@ -261,10 +263,33 @@ class Engine:
                 part.table = StepTable(part.rows)
 
 
+@contextmanager
+def _as_compiled() -> Iterator[None]:
+    """Keep what the caller has switched on away from the steps on PyTorch: gradients, and types of autocast."""
+    mixed = torch.is_autocast_enabled("cpu")
+    with torch.no_grad(), torch.autocast("cpu", enabled=False) if mixed else nullcontext():
+        yield
+
+
 def _run_on_torch(step: OnTorch, values: dict[str, Tensor]) -> None:
-    made = step.run(*(values[name] for name in step.reads))
-    # Kernels read memory, where numbers that PyTorch negates on the way still have their old signs.
-    values.update(zip(step.writes, (tensor.resolve_neg() for tensor in made), strict=True))
+    try:
+        made = step.run(*(values[name] for name in step.reads))
+    except Exception as error:  # PyTorch raises what it likes
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise RuntimeProgramError(
+            f"the program's step {step.label} on PyTorch {torch.__version__} fails: {lines[0]}; check the inputs, or "
+            "compile the network again"
+        ) from error
+    for value, tensor in zip(step.makes, made, strict=True):
+        # Kernels read memory: what lies there must be what they were made for.
+        plain = isinstance(tensor, Tensor) and tensor.layout == torch.strided and tensor.device.type == "cpu"
+        if not plain or tensor.shape != value.shape or tensor.dtype != value.dtype:
+            raise RuntimeProgramError(
+                f"the program's step {step.label} on PyTorch {torch.__version__} does not make {value.name} as "
+                f"{value.dtype} {list(value.shape)}; compile the network again"
+            )
+        # Numbers that PyTorch negates on the way still have their old signs in memory.
+        values[value.name] = tensor.resolve_neg()
 
 
 @dataclass

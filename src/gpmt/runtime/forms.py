@@ -134,7 +134,8 @@ class Forms:
         run: Callable[..., tuple[torch.Tensor, ...]], reason: str = "",
     ) -> None:  # fmt: skip
         """Add a step that PyTorch does."""
-        self.result.steps.append(OnTorch(label, reads, writes, run, reason))
+        makes = tuple(self.graph.values[name] for name in writes)
+        self.result.steps.append(OnTorch(label, reads, makes, run, reason))
         for name in writes:
             self.forms[name] = {"tensor": name}
 

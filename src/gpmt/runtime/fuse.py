@@ -38,6 +38,8 @@ from gpmt.runtime.graph import (
 from gpmt.runtime.group import group, thins
 from gpmt.runtime.record import bind
 
+_LARGE = 1 << 16
+
 
 def fuse(graph: Graph) -> Graph:
     """Return the same network with fewer operators; `graph` stays as it is."""
@@ -140,6 +142,8 @@ class _Fuser:
             return True
         before = self._single(affine.input)
         if not isinstance(before, Affine | Conv | Linear | Add | Multiply):
+            return False
+        if not _is_small(affine.shift):
             return False
         if plain and (both := _one_after_another(before.activation, affine.activation)):
             self._replace(before, replace(before, output=affine.output, activation=both))
@@ -295,6 +299,11 @@ def _product(one: Conv | Pool, other: Conv | Pool) -> Pair:
     return one.stride[0] * other.stride[0], one.stride[1] * other.stride[1]
 
 
+def _is_small(shift: Floats) -> bool:
+    """Whether no number is so large that it may be added, and taken away again, to round what it is added to."""
+    return not np.any(np.abs(shift) > _LARGE)
+
+
 def _is_plain(affine: Affine) -> bool:
     """Whether it is its activation only."""
     return bool(np.all(affine.scale == 1) and np.all(affine.shift == 0))
@@ -311,6 +320,8 @@ def _one_after_another(first: Activation, then: Activation) -> Activation | None
 
 def _composed(first: Affine, then: Affine) -> Affine | None:
     """Return the affine map that does both, if there is one; bounds are scaled where all channels have the same."""
+    if not _is_small(first.shift):
+        return None
     scale, shift = first.scale * then.scale, _shifted(first.shift, then)
     if first.activation == IDENTITY:
         return replace(then, input=first.input, scale=scale, shift=shift)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.formats.exporters.capture import Example
@@ -199,6 +201,10 @@ class Program:
             if tensor.layout != torch.strided:
                 kind = str(tensor.layout).removeprefix("torch.")
                 raise RuntimeProgramError(f"{name} is {kind}, but must be dense; give {name}.to_dense()")
+            if not _has_memory(tensor):
+                raise RuntimeProgramError(
+                    f"{name} is a {type(tensor).__name__} without memory of its own; give a plain tensor"
+                )
             if tensor.dtype != wanted.dtype:
                 raise RuntimeProgramError(
                     f"{name} is of {tensor.dtype}, but the program was compiled for {wanted.dtype}; convert it"
@@ -220,6 +226,14 @@ class Program:
                 )
             samples = rows
         return samples or 0
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether kernels can read a tensor where it says it lies."""
+    wrapper: bool = type(tensor) is not Tensor and is_traceable_wrapper_subclass(tensor)
+    if wrapper or isinstance(tensor, FakeTensor):
+        return False
+    return tensor.data_ptr() != 0 or tensor.numel() == 0
 
 
 def describe(spec: object) -> str:

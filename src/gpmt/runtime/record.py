@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +61,11 @@ class Recording:
     result: Any = None
 
 
+_FRESH = torch.ops.aten.lift_fresh.default  # a tensor that forward made of numbers, by torch.tensor
+_ALIASING = (
+    torch.ops.aten.type_as.default,
+    torch.ops.aten.broadcast_tensors.default,
+)  # though they do not say so
 _NUMBERS = torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default
 
 
@@ -77,7 +84,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        for tensor in Call(func, args, kwargs, None).mutated():
+        written = Call(func, args, kwargs, None).mutated()
+        for tensor in written:
             if not isinstance(tensor, FakeTensor) or storage(tensor) in self.kept:
                 name = self.names.get(id(tensor))
                 raise RuntimeProgramError(
@@ -90,9 +98,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if torch.Tag.inplace_view in func.tags and func is not torch.ops.aten.detach_.default:
             raise Aliased
         result = func(*args, **kwargs)
-        if any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns):
+        aliases = any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns)
+        if (aliases and func is not _FRESH) or func in _ALIASING:
             self._note_views(func, args, result)
-        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+        if written or any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
             self.calls.append(Call(func, args, kwargs, result))
         return result
 
@@ -115,7 +124,7 @@ def record(
 
     Args:
         module: in evaluation mode; its attributes are afterwards as before.
-        positional, named: what its forward is called with; only shapes and dtypes matter.
+        positional, named: what its forward is called with; only shapes, strides and dtypes matter.
         functional: whether writing in place becomes calls that make new tensors.
 
     Raises what the network raises, which includes that it looks at numbers; `RuntimeProgramError` where it writes
@@ -124,8 +133,15 @@ def record(
     names = {id(t): name for name, t in [*module.named_parameters(), *module.named_buffers()]}
     # Parameters stay real, so that the calls say which of them they read.
     fakes = FakeTensorMode(allow_non_fake_inputs=True)
-    with _eager(module), _attributes_kept(module), torch.inference_mode(), fakes:
-        given = [torch.empty(t.shape, dtype=t.dtype) for t in [*positional, *named.values()]]
+    inputs = [*positional, *named.values()]
+    # As they lie in memory: whether forward may `view` them depends on it.
+    strides = [torch.empty_like(t, device="meta").stride() for t in inputs]
+    plain = torch.autocast("cpu", enabled=False)
+    with _eager(module), _attributes_kept(module), torch.inference_mode(), plain, fakes:
+        given = [
+            torch.empty_strided(t.shape, steps, dtype=t.dtype, device="cpu")
+            for t, steps in zip(inputs, strides, strict=True)
+        ]
         recording = Recording(given)
         split = len(positional)
         arguments = given[:split], dict(zip(named, given[split:], strict=True))
@@ -173,17 +189,34 @@ def _eager(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _attributes_kept(module: nn.Module) -> Iterator[None]:
-    """Undo what forward stores in the network, which would be tensors without data."""
-    parts = list(module.modules())
-    tables = [
-        (table, dict(table))
-        for part in parts
-        for table in (part.__dict__, part._parameters, part._buffers, part._modules)
-    ]
+    """Undo what forward stores in the network and in its lists and tables: that would be tensors without data."""
+    before: dict[int, tuple[Any, Any]] = {}
+    for part in module.modules():
+        _note(part.__dict__, before)
     try:
         yield
     finally:
-        for table, before in tables:
-            if table.keys() != before.keys() or any(table[key] is not before[key] for key in before):
-                table.clear()
-                table.update(before)
+        for container, entries in before.values():
+            _restore(container, entries)
+
+
+def _note(container: Any, before: dict[int, tuple[Any, Any]]) -> None:
+    """Remember what is in a container, and in containers there."""
+    if id(container) not in before and isinstance(container, dict | list | set | deque):
+        before[id(container)] = container, copy(container)
+        for value in container.values() if isinstance(container, dict) else container:
+            _note(value, before)
+
+
+def _restore(container: Any, entries: Any) -> None:
+    if len(container) == len(entries) and (
+        all(container.get(key, container) is value for key, value in entries.items())
+        if isinstance(container, dict)
+        else all(one is other for one, other in zip(container, entries, strict=True))
+    ):
+        return
+    container.clear()
+    if isinstance(container, dict | set):
+        container.update(entries)
+    else:
+        container.extend(entries)

@@ -63,4 +63,5 @@ class Replicas:
             self._args[1] = images
             self._team.run(self._table)
         # An input that is returned as it came must not share memory with the output.
-        return [made[name] if name in made else given[name].clone() for name in outputs]
+        with torch.no_grad():
+            return [made[name] if name in made else given[name].clone() for name in outputs]

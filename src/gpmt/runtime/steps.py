@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from gpmt.runtime.convolution import Candidate
+from gpmt.runtime.graph import Value
 from gpmt.runtime.layout import Planes
 
 Layouts = Mapping[str, Planes]
@@ -39,13 +40,18 @@ class Native:
 
 @dataclass(frozen=True, eq=False)
 class OnTorch:
-    """A step in PyTorch: takes tensors, gives tensors, all by their values' names."""
+    """A step in PyTorch: takes tensors, by their values' names, and makes the tensors of other values."""
 
     label: str
     reads: tuple[str, ...]
-    writes: tuple[str, ...]
+    makes: tuple[Value, ...]
     run: Callable[..., tuple[torch.Tensor, ...]]
     reason: str = ""
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The names of the values that it makes."""
+        return tuple(value.name for value in self.makes)
 
 
 Step = Native | OnTorch
