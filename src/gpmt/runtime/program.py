@@ -35,7 +35,7 @@ def compile(model: nn.Module, example: Example, *, threads: int | None = None, t
         model: any network that PyTorch can run on the example; used in evaluation mode, and left as it is. Its
             weights are copied: later changes do not reach the program.
         example: inputs of one call: a tensor, several in the order of `forward`, or a mapping by argument name. Only
-            shapes and dtypes matter. The first dimension is the batch.
+            shapes, strides and dtypes matter. The first dimension is the batch.
         threads: by default as many as PyTorch uses, `torch.get_num_threads()`, but no more than there are processors.
         tune: whether to measure which kernels are fastest; results are remembered on disk. Without, a model of the
             processor decides.
