@@ -72,7 +72,7 @@ class _Builder:
             kinds = kinds or [
                 "conv", "conv", "conv", "pointwise", "depthwise", "norm", "activation", "sum", "sum", "concat",
                 "pool", "pool", "adaptive", "mean", "flatten", "gate", "scale", "slice", "pad", "last", "shuffle",
-                "product",
+                "product", "upsample", "parts",
             ]  # fmt: skip
         else:
             kinds = ["linear", "linear", "vector_activation", "vector_norm", "vector_sum", "image", "split"]
@@ -253,6 +253,24 @@ class _Builder:
             "channels": lambda values: values[source][:, :half],
         }
         self._add(f"{way} of {source}", functions[way])
+
+    def _parts(self, source, shape):
+        """Some of the channels, or all of them in another order."""
+        if shape[1] == 1:
+            return
+        first = self.draw(st.integers(1, shape[1] - 1))
+        if self.draw(st.booleans()):
+            self._add(f"end of {source} from {first}", lambda values: values[source][:, first:])
+        else:
+            self._add(
+                f"{source} turned at {first}",
+                lambda values: torch.cat(values[source].split([first, shape[1] - first], 1)[::-1], 1),
+            )
+
+    def _upsample(self, source, shape):
+        factor = self.draw(st.tuples(st.sampled_from([1, 2, 3, 4]), st.sampled_from([1, 2, 4])))
+        if shape[1] * shape[2] * shape[3] * factor[0] * factor[1] <= 30_000:
+            self._part(source, nn.Upsample(scale_factor=factor))
 
     def _pad(self, source, shape):
         sizes = self.draw(st.lists(st.integers(0, 2), min_size=4, max_size=4))

@@ -16,6 +16,8 @@ from gpmt.runtime.graph import (
     Multiply,
     Pool,
     Reshape,
+    Slice,
+    Upsample,
     reads,
     writes,
 )
@@ -108,6 +110,10 @@ def _run(graph, operator, given):
             result = activate(first * given[1], operator.activation)
         case Concat():
             result = torch.cat(given, 1)
+        case Slice(first=channel):
+            result = first[:, channel : channel + shape[1]]
+        case Upsample(factor=factor):
+            result = first.repeat_interleave(factor[0], 2).repeat_interleave(factor[1], 3)
         case Reshape():
             result = first.reshape(shape)
     return (result,)

@@ -38,22 +38,29 @@ def _translate(builder: Builder, call: Call) -> None:
         if not builder.fold_in_place(call, mutated):
             _leave_in_place(builder, call, mutated)
     elif not builder.fold(call, target):
-        reason = "there is no kernel for it"
-        if (handler := _HANDLERS.get(short_name(target))) and (result := call.outputs()[0]) is not None:
-            try:
-                if not result.numel():
-                    raise Leave("its result is empty")
-                builder.unread(call.outputs()[1:])
-                handler(builder, bind(target, call.args, call.kwargs), result)
-                reason = ""
-            except Leave as leave:
-                reason = str(leave)
-        if reason:
-            _leave(builder, call, target, reason)
+        try:
+            _natively(builder, call, target)
+        except Leave as leave:
+            _leave(builder, call, target, str(leave))
     if target is not None and mutated:
         (result,) = call.outputs()
         assert result is not None  # the argument itself
         builder.wrote(mutated[0], builder.name(result))
+
+
+def _natively(builder: Builder, call: Call, target: OpOverload) -> None:
+    """Add the operators that do what a call does; raises `Leave`, and adds nothing, where there are none."""
+    name, arguments = short_name(target), bind(target, call.args, call.kwargs)
+    results = [result for result in call.outputs() if result is not None]
+    if any(result.numel() == 0 for result in results):
+        raise Leave("its result is empty")
+    if name in aten_images.SPLITS:
+        aten_images.split(builder, arguments, results)
+    elif name in _HANDLERS and results:
+        builder.unread(results[1:])
+        _HANDLERS[name](builder, arguments, results[0])
+    else:
+        raise Leave("there is no kernel for it")
 
 
 def _functional(call: Call, written_to: Tensor) -> OpOverload | None:

@@ -12,7 +12,18 @@ from torch import Tensor
 from gpmt.runtime.aten_vectors import identity
 from gpmt.runtime.build import Arguments, Builder, Handler, Leave
 from gpmt.runtime.calls import Ref, Step
-from gpmt.runtime.graph import WIDEST_POOL, Affine, Concat, Conv, GlobalMean, Pair, Pool
+from gpmt.runtime.graph import (
+    FACTORS,
+    WIDEST_POOL,
+    Affine,
+    Concat,
+    Conv,
+    GlobalMean,
+    Pair,
+    Pool,
+    Slice,
+    Upsample,
+)
 
 Padding = tuple[int, int, int, int]
 
@@ -202,6 +213,10 @@ def _pad(b: Builder, a: Arguments, result: Tensor) -> None:
 
 def _slice(b: Builder, a: Arguments, result: Tensor) -> None:
     source, dim, step = a["self"], a["dim"] % a["self"].ndim, a["step"]
+    if step == 1 and dim == 1 and source.ndim == 4 and result.shape != source.shape:
+        first = slice(a["start"], a["end"]).indices(source.shape[1])[0]
+        b.add(Slice(b.image(source), b.new(result, "slice"), first))
+        return
     if step == 1:
         identity(b, a, result)
         return
@@ -224,6 +239,31 @@ def _concat(b: Builder, a: Arguments, result: Tensor) -> None:
     b.add(Concat(parts, b.new(result, "cat")))
 
 
+def split(b: Builder, a: Arguments, results: Sequence[Tensor]) -> None:
+    """Add the operators that take an image apart by its channels; raises `Leave` as a `Handler` does."""
+    name = b.image(a["self"])
+    if a["dim"] % 4 != 1:
+        raise Leave("it is not along the channels")
+    first = 0
+    for result in results:
+        b.add(Slice(name, b.new(result, "split"), first))
+        first += result.shape[1]
+
+
+def _upsample(b: Builder, a: Arguments, result: Tensor) -> None:
+    source = b.image(a["input"] if "input" in a else a["self"])
+    shape = b.graph.values[source].shape
+    factor = result.shape[2] // shape[2], result.shape[3] // shape[3]
+    if (factor[0] * shape[2], factor[1] * shape[3]) != tuple(result.shape[2:]) or not {*factor} <= {*FACTORS}:
+        raise Leave("its factors are not 1, 2 or 4")
+    # PyTorch divides by the factors that it was given, even where the sizes say others.
+    given = a.get("scale_factors") or (a.get("scales_h"), a.get("scales_w"))
+    if any(wanted not in (None, found) for wanted, found in zip(given, factor, strict=True)):
+        raise Leave("its factors are not 1, 2 or 4")
+    b.add(Upsample(source, b.new(result, "upsample"), factor))
+
+
+SPLITS = "chunk", "split", "split_with_sizes", "tensor_split", "unsafe_chunk", "unsafe_split"
 HANDLERS: dict[str, Handler] = {
     "_adaptive_avg_pool2d": _adaptive_mean,
     "_convolution": _convolution,
@@ -243,4 +283,5 @@ HANDLERS: dict[str, Handler] = {
     "native_batch_norm": _batch_norm,
     "pad": _pad,
     "slice": _slice,
+    **dict.fromkeys(("upsample_nearest2d", "_upsample_nearest_exact2d"), _upsample),
 }

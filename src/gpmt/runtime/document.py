@@ -30,6 +30,8 @@ from gpmt.runtime.graph import (
     Operator,
     Pool,
     Reshape,
+    Slice,
+    Upsample,
     Value,
     reads,
     writes,
@@ -37,7 +39,8 @@ from gpmt.runtime.graph import (
 from gpmt.runtime.shapes import ShapeError, check_shapes
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Conv, Linear, Pool, GlobalMean, Affine, Add, Multiply, Concat, Reshape)
+    kind.__name__: kind
+    for kind in (Conv, Linear, Pool, GlobalMean, Affine, Add, Multiply, Concat, Slice, Upsample, Reshape)
 }
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}
 _MAX_SIZE = 1 << 40  # of a dimension, stride, ...
@@ -333,9 +336,10 @@ def _short(value: object) -> str:
 _READERS: dict[str, Callable[[object, str], Any] | None] = {
     **dict.fromkeys(("input", "output", "left", "right", "name"), _text),
     **dict.fromkeys(("weight", "bias", "scale", "shift"), None),
-    **dict.fromkeys(("stride", "dilation", "kernel"), _counts(2, 1)),
+    **dict.fromkeys(("stride", "dilation", "kernel", "factor"), _counts(2, 1)),
     "activation": _activation,
     "count_padding": _flag,
+    "first": lambda value, what: _count(value, what, least=0),
     "groups": _count,
     "kind": _pooling,
     "padding": _counts(4, 0),

@@ -245,8 +245,9 @@ class Engine:
                 if role in step.places:
                     name = step.places[role]
                     planes = lowered.layouts[name]
-                    skipped = step.first_channel * planes.plane if role == "output" else 0
-                    self._cells[cell] = places[self._buffers.number[name]] + 4 * (planes.front + skipped)
+                    skipped = step.first_channel if role == "output" else step.from_channel
+                    start = planes.front + skipped * planes.plane
+                    self._cells[cell] = places[self._buffers.number[name]] + 4 * start
                 elif role == "output":
                     segment.writes.append((cell, step.tensors[role]))
                 elif role == "row":

@@ -158,6 +158,27 @@ class Concat:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Channels `first`, first + 1, ... of an image, as many as `output` has."""
+
+    input: str
+    output: str
+    first: int
+
+
+@dataclass(frozen=True)
+class Upsample:
+    """An image with every pixel `factor` times, down and across, each of which is one of `FACTORS`."""
+
+    input: str
+    output: str
+    factor: Pair
+
+
+FACTORS = 1, 2, 4
+
+
+@dataclass(frozen=True)
 class Reshape:
     """The same numbers in the same (row-major) order under another shape, that of `output`."""
 
@@ -185,7 +206,20 @@ class Fallback:
     stored: Any = None
 
 
-Operator = Conv | Linear | Pool | GlobalMean | Affine | Add | Multiply | Concat | Reshape | Fallback
+Operator = (
+    Conv
+    | Linear
+    | Pool
+    | GlobalMean
+    | Affine
+    | Add
+    | Multiply
+    | Concat
+    | Slice
+    | Upsample
+    | Reshape
+    | Fallback
+)
 
 
 @dataclass

@@ -25,6 +25,7 @@ from gpmt.runtime.graph import (
     Operator,
     Pool,
     Reshape,
+    Slice,
     Value,
     reads,
     writes,
@@ -71,7 +72,8 @@ def _small_along(graph: Graph) -> Graph:
 
 
 def _is_small(operator: Operator) -> bool:
-    return isinstance(operator, Affine | Add | Multiply) or (isinstance(operator, Pool) and thins(operator))
+    small = isinstance(operator, Affine | Add | Multiply | Slice)
+    return small or (isinstance(operator, Pool) and thins(operator))
 
 
 def thins(pool: Pool) -> bool:
@@ -100,6 +102,8 @@ def _on_torch(graph: Graph, operator: Operator) -> Fallback:
                 if not np.all(numbers == idle):
                     calls.append((target, (_constant(graph, numbers, f"{output}_{target.__name__}"),)))
             calls += _activation(operator.activation)
+        case Slice(first=first):
+            calls = [(aten.slice.Tensor, (1, first, first + graph.values[output].shape[1]))]
         case Pool():
             calls = [(aten.slice.Tensor, (2 + i, None, None, operator.stride[i])) for i in range(2)]
     steps, source = [], reads(operator)[0]

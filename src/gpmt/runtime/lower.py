@@ -22,8 +22,10 @@ from gpmt.runtime.graph import (
     Operator,
     Pool,
     Reshape,
+    Slice,
+    Upsample,
 )
-from gpmt.runtime.kernels import pool
+from gpmt.runtime.kernels import pool, upsample
 from gpmt.runtime.kernels.depthwise import Depthwise, pack_weights
 from gpmt.runtime.kernels.pointwise import Add, Affine, Copy, Gate, Multiply
 from gpmt.runtime.layout import OVERRUN
@@ -71,6 +73,14 @@ class _Lowering(Forms):
                 self._multiply(operator)
             case Concat():
                 self._concat(operator)
+            case Slice():
+                self._slice(operator)
+            case Upsample():
+                places = self._io(self.images(operator.input), operator.output, "images")
+                self.native(
+                    "upsample", places, {},
+                    lambda p: upsample.Upsample(self.lanes, p["input"], p["output"], operator.factor),
+                )  # fmt: skip
             case Reshape():
                 self._reshape(operator)
             case Fallback():
@@ -239,15 +249,22 @@ class _Lowering(Forms):
         output = self.buffer(op.output, "images")
         first = 0
         for part, source in zip(op.parts, sources, strict=True):
-            self.grids.join(source, output)
-            places = {"left": source, "output": output}
-
-            def candidates(p: Layouts) -> list[Candidate]:
-                spec = Copy(self.lanes, p["left"], p["left"], p["output"])
-                return [Candidate(spec, 0.0, lambda: {"numbers": spec.numbers()})]
-
-            self.step("concat", places, {}, candidates, first_channel=first)
+            self._copy("concat", source, output, first_channel=first)
             first += self.graph.values[part].shape[1]
+
+    def _slice(self, op: Slice) -> None:
+        source = self.images(op.input)
+        self._copy("slice", source, self.buffer(op.output, "images"), from_channel=op.first)
+
+    def _copy(self, label: str, source: str, output: str, **channels: int) -> None:
+        """Add a step that copies channels."""
+        self.grids.join(source, output)
+
+        def candidates(p: Layouts) -> list[Candidate]:
+            spec = Copy(self.lanes, p["left"], p["left"], p["output"])
+            return [Candidate(spec, 0.0, lambda: {"numbers": spec.numbers()})]
+
+        self.step(label, {"left": source, "output": output}, {}, candidates, **channels)
 
     def _reshape(self, op: Reshape) -> None:
         before, after = self.graph.values[op.input].shape, self.graph.values[op.output].shape

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from gpmt.runtime.graph import (
+    FACTORS,
     WIDEST_POOL,
     Add,
     Affine,
@@ -21,6 +22,8 @@ from gpmt.runtime.graph import (
     Pair,
     Pool,
     Reshape,
+    Slice,
+    Upsample,
     Value,
     reads,
     writes,
@@ -99,6 +102,12 @@ def _expected(operator: Operator, shapes: list[Shape], found: Shape, memory: int
             same = {(shape[0], *shape[2:]) for shape in shapes}
             _need(len(same) == 1, "its parts do not fit together")
             return source[0], sum(shape[1] for shape in shapes), *source[2:]
+        case Slice(first=first):
+            _need(len(found) == 4 and first + found[1] <= source[1], "its input has fewer channels")
+            return source[0], found[1], *source[2:]
+        case Upsample(factor=(down, across)):
+            _need(down in FACTORS and across in FACTORS, "there is no kernel for its factor")
+            return *source[:2], down * source[2], across * source[3]
     raise ShapeError("it is of no known kind")
 
 

@@ -26,6 +26,7 @@ class Native:
         name: the weights' name in the network.
         dense_macs, kept_macs: multiply-adds of the dense layer, and those with weights that are not zero.
         first_channel: channel of the output where it begins to write.
+        from_channel: channel of the input where it begins to read.
     """
 
     label: str
@@ -36,6 +37,7 @@ class Native:
     dense_macs: int = 0
     kept_macs: int = 0
     first_channel: int = 0
+    from_channel: int = 0
 
 
 @dataclass(frozen=True, eq=False)

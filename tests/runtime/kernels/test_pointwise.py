@@ -114,6 +114,22 @@ def test_copy_to_a_range_of_channels(
     output.check(values, slice(before, before + channels), tolerance=0)
 
 
+@few
+@given(*common, st.integers(0, 2), st.integers(0, 2))
+def test_copy_of_a_range_of_channels(
+    lanes, side, activation, images, channels, height, width, pads, before, behind
+):
+    layout = Planes(images, before + channels + behind, height, width, width + pads, 17)
+    output, *_ = layouts(images, channels, height, width, pads)
+    values, result = numbers(2, images, layout.channels, height, width), Buffer(output, at=side)
+    spec = Copy(lanes, layout, layout, output)
+    source = Buffer(layout, values, side)
+    args = {"left": source.channel(before), "output": result}
+    unused = dict.fromkeys(("right", "scale", "shift", "mask"), 0)
+    run(spec, {**args, **unused, "numbers": copied(spec.numbers(), side)}, reversed(range(spec.items)))
+    result.check(values[:, before : before + channels], tolerance=0)
+
+
 def test_large_planes_are_cut():
     layout = Planes(1, 2, 250, 250, 251, 0)
     spec = Add(8, layout, layout, layout)

@@ -112,6 +112,11 @@ class _Pointwise:
         return PointwiseCode(self.lanes, self.KIND, self.activation)
 
     @property
+    def channels(self) -> int:
+        """Channels to go through."""
+        return self.left.channels
+
+    @property
     def vectors(self) -> int:
         """Vectors of a plane."""
         return -(-self.left.cover // self.lanes)
@@ -124,11 +129,11 @@ class _Pointwise:
     @property
     def channels_each(self) -> int:
         """Channels of an item."""
-        return max(1, min(self.left.channels, _WORK // self.vectors))
+        return max(1, min(self.channels, _WORK // self.vectors))
 
     @property
     def _parts(self) -> tuple[int, int]:
-        return -(-self.left.channels // self.channels_each), -(-self.vectors // self.vectors_each)
+        return -(-self.channels // self.channels_each), -(-self.vectors // self.vectors_each)
 
     @property
     def items(self) -> int:
@@ -139,7 +144,7 @@ class _Pointwise:
     def numbers(self) -> NDArray[np.int64]:
         """Return the sizes that the kernel reads."""
         channels, vectors = self._parts
-        sizes = self.left.channels, self.channels_each, channels, self.vectors, self.vectors_each, vectors
+        sizes = self.channels, self.channels_each, channels, self.vectors, self.vectors_each, vectors
         images = self.left.image, self._right_image, self.output.image
         planes = self.left.plane, self.right.plane, self.output.plane
         return np.array([*sizes, *(4 * step for step in (*images, *planes))], np.int64)
@@ -191,9 +196,14 @@ class Gate(_Pointwise):
 
 @dataclass(frozen=True)
 class Copy(_Pointwise):
-    """All channels of left to as many channels of the output, whose address says where they begin."""
+    """All channels of left, or as many as the output has; addresses say where they begin."""
 
     KIND = "copy"
+
+    @property
+    def channels(self) -> int:
+        """Channels to go through."""
+        return min(self.left.channels, self.output.channels)
 
 
 def _least(e: Emitter, one: ir.Value, other: ir.Value) -> ir.Value:

@@ -1,0 +1,64 @@
+"""Images made larger: every pixel several times, down and across."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from llvmlite import ir
+
+from gpmt.runtime.graph import Pair
+from gpmt.runtime.kernels.emit import F32, Emitter
+from gpmt.runtime.kernels.shuffle import shuffle
+from gpmt.runtime.kernels.walk import Cut, Piece, Walk, along
+from gpmt.runtime.layout import Planes
+
+
+@dataclass(frozen=True)
+class Upsample(Walk):
+    """Pixel (y, x) of the output is pixel (y // down, x // across) of the input.
+
+    Attributes:
+        lanes: numbers in a vector, a multiple of `across`.
+        input, output: layouts.
+        factor: (down, across).
+    """
+
+    ARGS: ClassVar[tuple[str, ...]] = ("input", "output")
+
+    lanes: int
+    input: Planes
+    output: Planes
+    factor: Pair
+
+    @property
+    def _cut(self) -> Cut:
+        source = self.input
+        return Cut.of(source.images, source.channels, source.height, self.factor[0] * self.output.width)
+
+    def emit(self) -> str:
+        """Return the kernel's LLVM IR."""
+        e = Emitter(self.lanes)
+        source, output, (down, across) = self.input, self.output, self.factor
+        image, start, stop, first, last = self._cut.of_item(e)
+        images = (
+            e.add(e.arg(0), e.mul(image, 4 * source.image)),
+            e.add(e.arg(1), e.mul(image, 4 * output.image)),
+        )
+        part = ir.VectorType(F32, self.lanes // across)
+        with e.loop(start, stop) as channel, e.loop(first, last) as y:
+            row = e.add(e.add(images[0], e.mul(channel, 4 * source.plane)), e.mul(y, 4 * source.pitch))
+            target = e.add(
+                e.add(images[1], e.mul(channel, 4 * output.plane)), e.mul(y, 4 * down * output.pitch)
+            )
+
+            def repeat(piece: Piece, row: ir.Value = row, target: ir.Value = target) -> None:
+                value = e.splat(0.0)
+                if piece.pixels:
+                    pixels = e.load(e.add(row, e.mul(piece.x, 4 // across)), part)
+                    value = shuffle(e, pixels, pixels, [i // across for i in range(self.lanes)])
+                for i in range(down):
+                    piece.store(e, value, e.add(target, 4 * i * output.pitch))
+
+            along(e, output.width, output.pitch, repeat)
+        return e.text()
