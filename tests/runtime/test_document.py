@@ -47,7 +47,7 @@ WRONG = {
     "parts": (lambda d: put(d, "code", ""), "other parts than arguments"),
     "arguments": (lambda d: d["arguments"].append("third"), "has 3 arguments, but 2 inputs"),
     "twice": (lambda d: put(d["positional"], 1, "inputs_0"), "for the names of arguments"),
-    "results": (lambda d: put(d, "result", {"tuple": ["tensor"]}), "has 1 results, but 3 outputs"),
+    "results": (lambda d: put(d, "result", {"tuple": ["tensor"]}), "has 1 results, but 4 outputs"),
     "form": (lambda d: put(d, "result", {"namedtuple": []}), "for the form of its result"),
     "dtype": (
         lambda d: put(d["graph"]["values"][0], 1, "quint8"),
@@ -101,6 +101,12 @@ WRONG = {
         "which is unknown or there already",
     ),
     "unmade": (lambda d: d["graph"]["values"].append(["new", "float32", [1]]), "nothing makes: 'new'"),
+    "channels": (lambda d: put(find(d, "Slice"), "first", 5), "its input has fewer channels"),
+    "factor": (lambda d: put(find(d, "Upsample"), "factor", [3, 2]), "there is no kernel for its factor"),
+    "gate": (
+        lambda d: put(find(d, "Multiply"), "right", find(d, "Concat")["parts"][0]),
+        "its factor does not fit its input",
+    ),
     "no parts": (lambda d: put(find(d, "Concat"), "parts", []), "has no parts"),
     "outputs": (lambda d: put(d["graph"]["outputs"], 0, "nowhere"), "returns 'nowhere', which nothing makes"),
     "constant": (lambda d: put(d["graph"]["constants"], "table", "head.bias"), "of another shape or type"),
