@@ -75,3 +75,9 @@ def test_a_batch_that_is_fixed_is_said_to_be():
         gpmt.GpmtError, match=r"has the shape \[2, 3, 6, 6\], but the program was compiled for"
     ):
         fast(noise(2, 3, 6, 6))
+
+
+def test_finding_it_out_takes_no_memory():
+    """The second example, of 4,000,061 samples here, would not fit."""
+    network, images = nn.Conv2d(3, 4, 1), torch.zeros(1).expand(1_000_000, 3, 300, 300)
+    assert batch_of(graph_of(network, images)) == 1_000_000

@@ -52,15 +52,16 @@ def _natively(builder: Builder, call: Call, target: OpOverload) -> None:
     """Add the operators that do what a call does; raises `Leave`, and adds nothing, where there are none."""
     name, arguments = short_name(target), bind(target, call.args, call.kwargs)
     results = [result for result in call.outputs() if result is not None]
-    if any(result.numel() == 0 for result in results):
+    splits = name in aten_images.SPLITS
+    if not results or not (splits or name in _HANDLERS):
+        raise Leave("there is no kernel for it")
+    if not all(result.numel() for result in (results if splits else results[:1])):
         raise Leave("its result is empty")
-    if name in aten_images.SPLITS:
+    if splits:
         aten_images.split(builder, arguments, results)
-    elif name in _HANDLERS and results:
+    else:
         builder.unread(results[1:])
         _HANDLERS[name](builder, arguments, results[0])
-    else:
-        raise Leave("there is no kernel for it")
 
 
 def _functional(call: Call, written_to: Tensor) -> OpOverload | None:

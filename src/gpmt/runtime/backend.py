@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.capture import capture
 from gpmt.runtime.fuse import fuse
-from gpmt.runtime.graph import Fallback, Reshape
+from gpmt.runtime.graph import Fallback, Reshape, Slice
 from gpmt.runtime.locks import Lock
 from gpmt.runtime.program import build
 from gpmt.runtime.record import Aliased, Recording, record, storage
@@ -128,7 +128,7 @@ class _Part:
             _check_effects(closed, inputs)
             captured = capture(closed, inputs)
             graph = fuse(captured.graph)
-            if all(isinstance(operator, Fallback | Reshape) for operator in graph.operators):
+            if all(isinstance(operator, Fallback | Reshape | Slice) for operator in graph.operators):
                 return self._module.forward  # there is nothing to gain
             program = build(captured, graph, **self._options)
         except Aliased:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.formats.exporters.capture import Example, quiet, split_example
@@ -61,12 +63,14 @@ def _longer(example: Example, samples: int) -> Example:
     def longer(tensor: Tensor) -> Tensor:
         steps = torch.empty_like(tensor, device="meta").stride()
         sizes = samples, *tensor.shape[1:]
-        return torch.empty_strided(sizes, (tensor[0].numel(), *steps[1:]), dtype=tensor.dtype, device="cpu")
+        steps = math.prod(sizes[1:]), *steps[1:]
+        with FakeTensorMode():  # it would be large
+            return torch.empty_strided(sizes, steps, dtype=tensor.dtype, device="cpu")
 
     positional, named = split_example(example, RuntimeProgramError)
-    return {name: longer(tensor) for name, tensor in named.items()} or [
-        longer(tensor) for tensor in positional
-    ]
+    if named:
+        return {name: longer(tensor) for name, tensor in named.items()}
+    return [longer(tensor) for tensor in positional]
 
 
 def _alike(one: Graph, other: Graph) -> bool:
