@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -203,7 +202,7 @@ def _attributes_kept(module: nn.Module) -> Iterator[None]:
 def _note(container: Any, before: dict[int, tuple[Any, Any]]) -> None:
     """Remember what is in a container, and in containers there."""
     if id(container) not in before and isinstance(container, dict | list | set | deque):
-        before[id(container)] = container, copy(container)
+        before[id(container)] = container, dict(container) if isinstance(container, dict) else list(container)
         for value in container.values() if isinstance(container, dict) else container:
             _note(value, before)
 
