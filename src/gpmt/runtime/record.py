@@ -96,7 +96,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return args[0].item()
         if torch.Tag.inplace_view in func.tags and func is not torch.ops.aten.detach_.default:
             raise Aliased
-        result = func(*args, **kwargs)
+        result = _normalised(func, args, kwargs)
+        if result is None:
+            result = func(*args, **kwargs)
         aliases = any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns)
         if (aliases and func is not _FRESH) or func in _ALIASING:
             self._note_views(func, args, result)
@@ -114,6 +116,19 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if func is not torch.ops.aten.contiguous.default or tensor.is_contiguous():
                 views = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
                 self.kept |= {storage(view) for view in views if view.dtype == tensor.dtype}
+
+
+def _normalised(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """Return what batch-norm in evaluation mode makes: PyTorch takes milliseconds to find out its shape."""
+    if func is not torch.ops.aten.batch_norm.default:
+        return None
+    bound = bind(func, args, kwargs)
+    source = bound["input"]
+    numbers = [bound[name] for name in ("weight", "bias", "running_mean", "running_var")]
+    fit = all(t is None or t.numel() == source.shape[1] for t in numbers) if source.ndim > 1 else False
+    if bound["training"] or not fit or source.dtype != torch.float32:
+        return None
+    return torch.empty_like(source)
 
 
 def record(
@@ -199,11 +214,15 @@ def _attributes_kept(module: nn.Module) -> Iterator[None]:
             _restore(container, entries)
 
 
+_CONTAINERS = dict, list, set, deque
+
+
 def _note(container: Any, before: dict[int, tuple[Any, Any]]) -> None:
     """Remember what is in a container, and in containers there."""
-    if id(container) not in before and isinstance(container, dict | list | set | deque):
-        before[id(container)] = container, dict(container) if isinstance(container, dict) else list(container)
-        for value in container.values() if isinstance(container, dict) else container:
+    entries = dict(container) if isinstance(container, dict) else list(container)
+    before[id(container)] = container, entries
+    for value in entries.values() if isinstance(entries, dict) else entries:
+        if isinstance(value, _CONTAINERS) and id(value) not in before:
             _note(value, before)
 
 
