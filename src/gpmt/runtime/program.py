@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -56,9 +58,22 @@ def compile(model: nn.Module, example: Example, *, threads: int | None = None, t
     >>> torch.allclose(fast(images), network(images), atol=1e-5)
     True
     """
-    captured = capture(model, example)
-    graph = freed(fuse(captured.graph), model, example)
+    with _garbage_waits():
+        captured = capture(model, example)
+        graph = freed(fuse(captured.graph), model, example)
     return build(captured, graph, threads=threads, tune=tune)
+
+
+@contextmanager
+def _garbage_waits() -> Iterator[None]:
+    """Do not look for garbage: among all of PyTorch's objects that takes a quarter of a second each time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def build(captured: Captured, graph: Graph, *, threads: int | None = None, tune: bool = True) -> Program:
