@@ -19,7 +19,7 @@ from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.capture import capture
 from gpmt.runtime.fuse import fuse
 from gpmt.runtime.graph import Fallback, Reshape, Slice
-from gpmt.runtime.locks import Lock
+from gpmt.runtime.locks import new_lock
 from gpmt.runtime.program import build
 from gpmt.runtime.record import Aliased, Recording, record, storage
 
@@ -72,7 +72,7 @@ class _Part:
         self._runs: dict[tuple[object, ...], _Run] = {}
         self._changes = 0
         self._warned: set[str] = set()
-        self._lock = Lock()
+        self._lock = new_lock()
 
     def __call__(self, *args: Any) -> Any:
         reason = self._unfit(args)

@@ -1,67 +1,45 @@
-"""Locks that are free in the child of a fork, whatever the other threads of the parent were doing."""
+"""Locks that are free in the child of a fork, whatever the other threads of the parent were doing.
+
+They are Python's own, to be held in a `with` statement directly: an exception that a signal raises, such as
+KeyboardInterrupt, then never leaves one taken, as it can where Python code takes it.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
 import weakref
+from typing import Any
 
 from gpmt.errors import RuntimeProgramError
 
 
-class Lock:
-    """What one thread at a time holds, as often as it likes, in a `with` statement."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        _locks.add(self)
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
-
-    def _renew(self) -> None:
-        self._lock = threading.RLock()
+def new_lock() -> Any:
+    """Return a lock that one thread at a time holds, as often as it likes: a `threading.RLock`."""
+    lock = threading.RLock()
+    _locks.add(lock)
+    return lock
 
 
-class Turn(Lock):
-    """A lock for what cannot be begun again before it has ended, as a signal's handler might.
+def begin(lock: Any) -> None:
+    """Check that this thread does not hold a lock, for what cannot be begun again before it has ended.
 
     Raises:
-        RuntimeProgramError: on entering, where this thread holds it already.
+        RuntimeProgramError: it does, as a signal's handler might.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._taken = False
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        if self._taken:
-            super().__exit__()
-            raise RuntimeProgramError(
-                "the program was called in the middle of a call of itself by the same thread, as by a signal's "
-                "handler; compile another program for that"
-            )
-        self._taken = True
-
-    def __exit__(self, *error: object) -> None:
-        self._taken = False
-        super().__exit__()
-
-    def _renew(self) -> None:
-        super()._renew()
-        self._taken = False
+    if lock._is_owned():
+        raise RuntimeProgramError(
+            "the program was called in the middle of a call of itself by the same thread, as by a signal's handler; "
+            "compile another program for that"
+        )
 
 
-_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
     for lock in list(_locks):
-        lock._renew()
+        lock._at_fork_reinit()
 
 
 if hasattr(os, "register_at_fork"):

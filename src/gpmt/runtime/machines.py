@@ -16,7 +16,7 @@ from gpmt.runtime.batches import batch_of, rebatched
 from gpmt.runtime.convolution import Candidate
 from gpmt.runtime.engine import Engine, Weights
 from gpmt.runtime.graph import Graph
-from gpmt.runtime.locks import Lock
+from gpmt.runtime.locks import new_lock
 from gpmt.runtime.lower import lower
 from gpmt.runtime.memory import enough
 from gpmt.runtime.replicas import Replicas
@@ -43,7 +43,7 @@ class Machines:
         self.batch = batch_of(graph)
         self._graph = graph if self.batch is None else rebatched(graph, 1)
         self._tune = tune
-        self._lock = Lock()
+        self._lock = new_lock()
         self._engine: Engine | None = None
         self._replicas: Replicas | None = None
         self._is_native: bool | None = None

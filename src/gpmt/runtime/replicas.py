@@ -14,7 +14,7 @@ from torch import Tensor
 from gpmt.runtime.engine import Engine
 from gpmt.runtime.kernels.each import PATCH, Each
 from gpmt.runtime.kernels.spec import load
-from gpmt.runtime.locks import Turn
+from gpmt.runtime.locks import begin, new_lock
 from gpmt.runtime.team import StepTable, Team
 
 
@@ -40,7 +40,7 @@ class Replicas:
         self._args = np.array([counter, 0, replicas, team.alone_address], np.int64)
         kernel = Each(len(engines))
         self._table = StepTable([(load(kernel), int(self._args.ctypes.data), kernel.items)])
-        self._lock = Turn()
+        self._lock = new_lock()
 
     def run(self, values: Mapping[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
         """Return the network's outputs for a batch, in memory that nothing else uses.
@@ -51,6 +51,7 @@ class Replicas:
         """
         given = dict(values)
         images = len(next(iter(given.values())))
+        begin(self._lock)
         with self._lock:
             shapes = self._engines[0].outputs
             made = {
