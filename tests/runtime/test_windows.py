@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpmt.runtime.graph import Conv
-from gpmt.runtime.layout import Grids
+from gpmt.runtime.layout import LINE, OVERRUN, Grids
 from gpmt.runtime.windows import Windows
 
 PAIR = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -16,11 +16,11 @@ PAIR = st.tuples(st.integers(1, 4), st.integers(1, 4))
 def convolutions(draw):
     """Draw an operator and the images that it reads."""
     kernel, stride = draw(PAIR), draw(PAIR)
-    dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    dilation = draw(st.tuples(st.integers(1, 3), st.sampled_from([1, 2, 3, 60])))
     padding = draw(st.tuples(*[st.integers(0, 6)] * 4))
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     height = draw(st.integers(max(1, reach[0] - padding[0] - padding[2]), 14))
-    width = draw(st.integers(max(1, reach[1] - padding[1] - padding[3]), 14))
+    width = draw(st.integers(max(1, reach[1] - padding[1] - padding[3]), 14 + reach[1]))
     groups = draw(st.sampled_from([1, 1, 2, 3]))
     channels, filters = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
@@ -74,6 +74,9 @@ def test_taps_read_what_a_convolution_reads(drawn):
     assert (np.diff(channel) >= 0).all()
     assert source.pitch == output.pitch
     assert not (offsets % 4).any()
+    # Kernels also go through the pads behind the last row.
+    end = source.front + (len(images) - 1) * source.image + -(-output.cover // LINE) * LINE
+    assert end + (offsets.max() + (0 if shift is None else shift.max())) // 4 <= source.size - OVERRUN + LINE
     ys, xs = np.arange(right.shape[2])[:, None], np.arange(right.shape[3])
     pixels = source.front + ys * output.pitch + xs
     for n in range(len(images)):
@@ -102,4 +105,4 @@ def test_a_strided_pointwise_convolution_reads_one_phase():
     windows = Windows.of(op, (1, 3, 8, 7), (1, 2, 4, 4))
     assert windows.phases == ((0, 0),)
     assert windows.phase_size == (4, 4)
-    assert windows.needs() == {"above": 0, "left": 0, "below": 0, "right": 0}
+    assert windows.needs() == {"above": 0, "left": 0, "below": 0, "right": 0, "past": 0}

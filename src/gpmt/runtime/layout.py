@@ -105,12 +105,16 @@ class Grids:
         """Give two buffers the same pitch."""
         self._leader[self._find(one)] = self._find(other)
 
-    def need(self, name: str, *, above: int, left: int, below: int, right: int) -> None:
-        """Ask for zeros around the pixels of a buffer: so many rows and columns are read beyond its borders."""
+    def need(self, name: str, *, above: int, left: int, below: int, right: int, past: int = 0) -> None:
+        """Ask for zeros around the pixels of a buffer: so many rows and columns are read beyond its borders.
+
+        Args:
+            past: numbers that are read, but not used, beyond the end of the last row that is needed, pads included.
+        """
         grid = self._grids[name]
         grid.columns = max(grid.columns, left, right)
         grid.above = max(grid.above[0], above), max(grid.above[1], left)
-        grid.below = max(grid.below[0], below), max(grid.below[1], right)
+        grid.below = max(grid.below[0], below), max(grid.below[1], right, past)
 
     def solve(self) -> dict[str, Planes]:
         """Return the layout of every buffer."""

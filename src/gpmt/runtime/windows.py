@@ -57,7 +57,10 @@ class Windows:
         return -(-self.source[0] // self.stride[0]), -(-self.source[1] // self.stride[1])
 
     def needs(self, phases: bool = True) -> dict[str, int]:
-        """Return how far windows reach beyond the pixels: of the phases, or of the input itself."""
+        """Return how far windows reach beyond the pixels: of the phases, or of the input itself.
+
+        "past" is how far they reach beyond the pads behind the last pixel of a row: kernels go through these too.
+        """
         (sy, sx), (height, width) = self.stride, self.phase_size
         if phases:
             ys, xs = [y // sy for y in self.rows], [x // sx for x in self.columns]
@@ -72,6 +75,7 @@ class Windows:
             "left": max(0, -min(xs)),
             "below": max(0, below),
             "right": max(0, right),
+            "past": max(0, max(xs)),
         }
 
     def taps(self, weight: Floats) -> tuple[Floats, Callable[[Planes], tuple[Ints, Ints, Ints | None]]]:
