@@ -13,6 +13,8 @@ from tests.runtime.saved_programs import INPUTS, opened
 from gpmt.errors import CheckpointError, RuntimeProgramError
 from gpmt.formats.sparse.reader import SparseFile
 from gpmt.formats.sparse.writer import save_sparse
+from gpmt.runtime.graph import Pool, Value
+from gpmt.runtime.shapes import ShapeError, check_shapes
 from gpmt.runtime.store import KEY
 
 
@@ -71,6 +73,8 @@ WRONG = {
     "stride": (lambda d: put(find(d, "Conv"), "stride", [0, 1]), "has 0 for a stride"),
     "groups": (lambda d: put(find(d, "Conv", groups=8), "groups", 4), "its weights do not fit its input"),
     "window": (lambda d: put(find(d, "Conv"), "dilation", [50, 50]), "its window is larger than its input"),
+    "far": (lambda d: put(find(d, "Pool"), "stride", [1, 1 << 20]), "has the shape"),
+    "wide": (lambda d: put(find(d, "Pool"), "kernel", [1, 65]), "its window is larger than its input"),
     "nothing": (
         lambda d: put(find(d, "Pool", kind="mean"), "padding", [1, 1, 3, 1]),
         "it takes the mean of no pixel",
@@ -209,3 +213,17 @@ def test_a_changed_document_opens_or_is_refused(tmp_path, saved_program, data):
     # What opens may still fail in PyTorch, but with a sentence.
     with suppress(CheckpointError, RuntimeProgramError):
         opened(path)(*INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("pool", "output", "message"),
+    [
+        (Pool("x", "y", "max", (1, 2), (1, 9000)), (1, 1, 2, 2), "its windows are too far apart"),
+        (Pool("x", "y", "mean", (1, 65), (1, 65)), (1, 1, 2, 246), "its windows have more than 64 columns"),
+        (Pool("x", "y", "max", (1, 1), (1, 1), (0, 400, 0, 0)), (1, 1, 2, 16400), "more than 16384 columns"),
+    ],
+)
+def test_pools_that_a_stack_has_no_room_for_are_refused(pool, output, message):
+    values = {"x": Value("x", (1, 1, 2, 16_000)), "y": Value("y", output)}
+    with pytest.raises(ShapeError, match=message):
+        check_shapes(pool, values, 1 << 30)

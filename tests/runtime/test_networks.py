@@ -154,6 +154,27 @@ def test_bert(sparsity):
 
 
 @pytest.mark.parametrize(
+    ("network", "shape", "kind"),
+    [
+        (nn.Conv2d(1, 2, (1, 1500)), (1, 1, 1, 2000), "native"),
+        (nn.Conv2d(1, 2, (1, 300), stride=(1, 2)), (1, 1, 2, 4000), "native"),
+        (nn.Conv2d(3, 2, (1, 2), dilation=(1, 900)), (1, 3, 2, 1000), "native"),
+        (nn.Conv2d(2, 2, (1, 501), padding=(0, 250), groups=2), (1, 2, 2, 600), "native"),
+        (nn.Conv2d(2, 3, 3, stride=(1, 40_000), padding=1), (1, 2, 3, 60_000), "native"),
+        (nn.MaxPool2d(1, (1, 300_000)), (1, 2, 4, 4), "native"),
+        (nn.AvgPool2d((2, 3), (1, 300_000)), (1, 2, 4, 4), "native"),
+        (nn.AvgPool2d((2, 500)), (1, 2, 4, 500), "on PyTorch"),
+        (nn.MaxPool2d((1, 2), (1, 9_000)), (1, 2, 2, 16_000), "on PyTorch"),
+        (nn.MaxPool2d((1, 2)), (1, 2, 2, 20_000), "on PyTorch"),
+    ],
+)
+def test_far_reaching_windows(network, shape, kind):
+    program = gpmt.compile(network.eval(), noise(*shape), threads=2, tune=False)
+    assert bool(program.fallbacks) == (kind == "on PyTorch")
+    check(network, program, noise(*shape, seed=1))
+
+
+@pytest.mark.parametrize(
     "part",
     [
         nn.Conv2d(4, 6, 3, padding=1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from gpmt.runtime.build import Arguments, Builder, Handler, Leave
 from gpmt.runtime.calls import Ref, Step
 from gpmt.runtime.graph import (
     FACTORS,
-    WIDEST_POOL,
     Affine,
     Concat,
     Conv,
@@ -23,6 +23,7 @@ from gpmt.runtime.graph import (
     Pool,
     Slice,
     Upsample,
+    unpoolable,
 )
 
 Padding = tuple[int, int, int, int]
@@ -97,17 +98,18 @@ def _batch_norm(b: Builder, a: Arguments, result: Tensor) -> None:
     b.add(Affine(name, b.new(result, "batch_norm"), scale.astype(np.float32), shift.astype(np.float32)))
 
 
-def _pooled(b: Builder, tensor: Tensor) -> str:
-    """Return the name of an image that is pooled."""
-    if tensor.ndim == 4 and tensor.shape[3] > WIDEST_POOL:
-        raise Leave(f"its input has more than {WIDEST_POOL} columns")
-    return b.image(tensor)
+def _pool(b: Builder, result: Tensor, base: str, pool: Pool) -> None:
+    """Add a pooling operator, whose output is the result, to be named like `base`."""
+    width = b.graph.values[pool.input].shape[3]
+    if why := unpoolable(width, result.shape[3], pool.kernel[1], pool.stride[1], pool.padding[1]):
+        raise Leave(why)
+    b.add(replace(pool, output=b.new(result, base)))
 
 
 def _max_pool(b: Builder, a: Arguments, result: Tensor) -> None:
     if pair(a["dilation"]) != (1, 1):
         raise Leave("its windows are dilated")
-    source = _pooled(b, a["self"])
+    source = b.image(a["self"])
     kernel, stride = pair(a["kernel_size"]), pair(a["stride"] or a["kernel_size"])
     vertical, horizontal = pair(a["padding"])
     padding = (vertical, horizontal, vertical, horizontal)
@@ -117,12 +119,15 @@ def _max_pool(b: Builder, a: Arguments, result: Tensor) -> None:
         padding = _plus(padding, around)
         shape = b.graph.values[source].shape
     padding, _ = _covering(shape, result.shape, kernel, stride, padding)
-    b.add(Pool(source, b.new(result, "max_pool2d"), "max", kernel, stride, padding))
+    _pool(b, result, "max_pool2d", Pool(source, "", "max", kernel, stride, padding))
 
 
 def _mean_pool(b: Builder, a: Arguments, result: Tensor) -> None:
-    source = _pooled(b, a["self"])
+    source = b.image(a["self"])
     kernel, stride = pair(a["kernel_size"]), pair(a["stride"] or a["kernel_size"])
+    if kernel == tuple(a["self"].shape[2:]) and a["divisor_override"] is None and not any(pair(a["padding"])):
+        b.add(GlobalMean(source, b.new(result, "mean")))
+        return
     if a["divisor_override"] not in (None, kernel[0] * kernel[1]):
         raise Leave("its divisor is given")
     vertical, horizontal = pair(a["padding"])
@@ -140,7 +145,7 @@ def _mean_pool(b: Builder, a: Arguments, result: Tensor) -> None:
         source, around, _ = b.padded[source]
         shape = b.graph.values[source].shape
     padding, _ = _covering(shape, result.shape, kernel, stride, _plus(padding, around))
-    b.add(Pool(source, b.new(result, "avg_pool2d"), "mean", kernel, stride, padding, count))
+    _pool(b, result, "avg_pool2d", Pool(source, "", "mean", kernel, stride, padding, count))
 
 
 def _covering(
@@ -153,23 +158,23 @@ def _covering(
 
 
 def _adaptive_mean(b: Builder, a: Arguments, result: Tensor) -> None:
-    source, shape = _pooled(b, a["self"]), a["self"].shape
+    source, shape = b.image(a["self"]), a["self"].shape
     if result.shape == shape:
         b.same(result, source)
     elif tuple(result.shape[2:]) == (1, 1):
         b.add(GlobalMean(source, b.new(result, "mean")))
     else:
         kernel = _even(shape, result.shape)
-        b.add(Pool(source, b.new(result, "adaptive_avg_pool2d"), "mean", kernel, kernel))
+        _pool(b, result, "adaptive_avg_pool2d", Pool(source, "", "mean", kernel, kernel))
 
 
 def _adaptive_max(b: Builder, a: Arguments, result: Tensor) -> None:
-    source, shape = _pooled(b, a["self"]), a["self"].shape
+    source, shape = b.image(a["self"]), a["self"].shape
     if result.shape == shape:
         b.same(result, source)
     else:
         kernel = _even(shape, result.shape)
-        b.add(Pool(source, b.new(result, "adaptive_max_pool2d"), "max", kernel, kernel))
+        _pool(b, result, "adaptive_max_pool2d", Pool(source, "", "max", kernel, kernel))
 
 
 def _even(shape: Sequence[int], result: Sequence[int]) -> Pair:
@@ -220,12 +225,11 @@ def _slice(b: Builder, a: Arguments, result: Tensor) -> None:
     if step == 1:
         identity(b, a, result)
         return
-    name = _pooled(b, source)
     if dim < 2 or a["start"] or (a["end"] is not None and a["end"] < source.shape[dim]):
         raise Leave("there is no kernel for it")
     # Every n-th row or column: windows of one pixel.
     stride = (step, 1) if dim == 2 else (1, step)
-    b.add(Pool(name, b.new(result, "slice"), "max", (1, 1), stride))
+    _pool(b, result, "slice", Pool(b.image(source), "", "max", (1, 1), stride))
 
 
 def _concat(b: Builder, a: Arguments, result: Tensor) -> None:

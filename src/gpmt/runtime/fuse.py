@@ -33,6 +33,7 @@ from gpmt.runtime.graph import (
     Reshape,
     Value,
     reads,
+    unpoolable,
     writes,
 )
 from gpmt.runtime.group import group, thins
@@ -189,10 +190,15 @@ class _Fuser:
     def _thinning(self, pool: Pool) -> bool:
         """Let what makes an image make only the rows and columns that are kept."""
         before = self._single(pool.input)
-        if isinstance(before, Pool) or (isinstance(before, Conv) and before.residual is None):
-            self._replace(before, replace(before, output=pool.output, stride=_product(before, pool)))
-            return True
-        return False
+        if not isinstance(before, Pool | Conv) or (isinstance(before, Conv) and before.residual is not None):
+            return False
+        stride = _product(before, pool)
+        if isinstance(before, Pool):
+            width, outputs = self.values[before.input].shape[3], self.values[pool.output].shape[3]
+            if unpoolable(width, outputs, before.kernel[1], stride[1], before.padding[1]):
+                return False
+        self._replace(before, replace(before, output=pool.output, stride=stride))
+        return True
 
     def _thinned(self, conv: Conv) -> bool:
         """Let a 1×1 convolution step over what was to be left out before it."""

@@ -87,13 +87,29 @@ class Linear:
     name: str = ""
 
 
-WIDEST_POOL = 1 << 14
-"""Columns of the widest image that is pooled natively: a row of intermediate results is on a thread's stack."""
+def unpoolable(width: int, outputs: int, kernel: int, stride: int, before: int) -> str:
+    """Say why rows of so many columns are not pooled natively to so many outputs; nothing where they are.
+
+    A row of intermediate results is on a thread's stack, as far as 16 windows at a time reach.
+
+    Args:
+        kernel, stride: across.
+        before: columns of padding on the left.
+    """
+    if before + width > _WIDEST_POOL:
+        return f"its input has more than {_WIDEST_POOL} columns"
+    if outputs > 1 and (outputs + 15) * stride + kernel > 2 * _WIDEST_POOL:
+        return "its windows are too far apart"
+    return f"its windows have more than {_WIDEST_WINDOW} columns" if kernel > _WIDEST_WINDOW else ""
+
+
+_WIDEST_POOL = 1 << 14
+_WIDEST_WINDOW = 64  # columns; kernels have an instruction for each
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The largest or the mean number of every window of an image, which has at most `WIDEST_POOL` columns.
+    """The largest or the mean number of every window of an image, unless that is `unpoolable`.
 
     Attributes:
         padding: (top, left, bottom, right); what is outside counts as -inf for "max".

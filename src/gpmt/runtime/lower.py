@@ -33,6 +33,8 @@ from gpmt.runtime.steps import Layouts, Lowered
 from gpmt.runtime.target import Target
 from gpmt.runtime.windows import Windows
 
+_MOST_TAPS = 256  # of a depthwise convolution's own kernel, which has instructions for each
+
 
 def lower(graph: Graph, target: Target, threads: int) -> Lowered:
     """Return the steps of a fused graph."""
@@ -142,7 +144,8 @@ class _Lowering(Forms):
                 return
         windows = Windows.of(op, shape_in, shape_out)
         # Vectors of pixels that lie far apart would end beyond what may be read.
-        if op.depthwise and op.stride[1] * self.lanes <= OVERRUN // 2:
+        close = op.stride[1] * self.lanes <= OVERRUN // 2
+        if op.depthwise and close and op.weight[0].size <= _MOST_TAPS:
             self._depthwise(op, windows, label, more)
             return
         source = self.images(op.input) if op.stride == (1, 1) else self.phases(op.input, windows)
@@ -223,10 +226,12 @@ class _Lowering(Forms):
         source = self.images(op.input)
         output = self.buffer(op.output, "images")
         places = {"input": source, "output": output}
+        # Of one window across, how far it is to the next does not matter, but kernels would reach as far.
+        stride = op.stride if self.graph.values[op.output].shape[3] > 1 else (op.stride[0], 1)
         if op.kind == "max":
             self.native(
                 "max pool", places, {},
-                lambda p: pool.MaxPool(self.lanes, p["input"], p["output"], op.kernel, op.stride, op.padding),
+                lambda p: pool.MaxPool(self.lanes, p["input"], p["output"], op.kernel, stride, op.padding),
             )  # fmt: skip
             return
 
@@ -236,7 +241,7 @@ class _Lowering(Forms):
                 planes["input"],
                 planes["output"],
                 op.kernel,
-                op.stride,
+                stride,
                 op.padding,
                 op.count_padding,
             )

@@ -9,7 +9,6 @@ import torch
 
 from gpmt.runtime.graph import (
     FACTORS,
-    WIDEST_POOL,
     Add,
     Affine,
     Concat,
@@ -26,6 +25,7 @@ from gpmt.runtime.graph import (
     Upsample,
     Value,
     reads,
+    unpoolable,
     writes,
 )
 
@@ -78,8 +78,9 @@ def _expected(operator: Operator, shapes: list[Shape], found: Shape, memory: int
         case Conv():
             return _convolution(operator, shapes, found, memory)
         case Pool(kernel=kernel, stride=stride, padding=padding):
-            _need(source[3] <= WIDEST_POOL, f"its input has more than {WIDEST_POOL} columns")
             size = _windows(source, kernel, stride, padding, memory)
+            problem = unpoolable(source[3], size[1], kernel[1], stride[1], padding[1])
+            _need(not problem, problem)
             if operator.kind == "mean" and not operator.count_padding:
                 inside = (
                     padding[i] < kernel[i] and (size[i] - 1) * stride[i] - padding[i] < source[2 + i]

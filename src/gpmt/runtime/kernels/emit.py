@@ -134,22 +134,11 @@ class Emitter:
 
     def fma(self, left: ir.Value, right: ir.Value, plus: ir.Value) -> ir.Value:
         """Return left · right + plus, rounded once where the processor can."""
-        return self.builder.call(self._intrinsic("fmuladd", left.type, 3), [left, right, plus])
-
-    def _intrinsic(self, name: str, kind: ir.Type, operands: int) -> ir.Function:
-        return self._function(f"llvm.{name}.{self._short(kind)}", kind, [kind] * operands)
-
-    def _function(self, name: str, result: ir.Type, operands: list[ir.Type]) -> ir.Function:
-        if name in self.module.globals:
-            return self.module.globals[name]
-        return ir.Function(self.module, ir.FunctionType(result, operands), name)
-
-    @staticmethod
-    def _short(kind: ir.Type) -> str:
-        """Return a type's name in the names of intrinsics."""
-        if isinstance(kind, ir.VectorType):
-            return f"v{kind.count}{Emitter._short(kind.element)}"
-        return "i32" if kind == I32 else "f32"
+        kind = left.type
+        name = f"llvm.fmuladd.{f'v{kind.count}' if isinstance(kind, ir.VectorType) else ''}f32"
+        if name not in self.module.globals:
+            ir.Function(self.module, ir.FunctionType(kind, [kind] * 3), name)
+        return self.builder.call(self.module.globals[name], [left, right, plus])
 
     def keep(self, value: ir.Value, mask: ir.Value) -> ir.Value:
         """Return a vector with 0.0 where the mask (all bits or none) is 0."""

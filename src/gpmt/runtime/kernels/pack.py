@@ -88,7 +88,9 @@ class _Rows:
         (_, sx), lanes = self.stride, self.lanes
         address = e.add(row, e.mul(piece.x, 4 * sx))
         known = isinstance(piece.x, ir.Constant)
-        left = max(0, self.width - sx * piece.x.constant) if known else sx * lanes
+        left = sx * lanes if piece.pixels else 0
+        if known:
+            left = max(0, self.width - sx * piece.x.constant)
 
         def load(start: int) -> ir.Value:
             count = max(0, min(lanes, left - start))

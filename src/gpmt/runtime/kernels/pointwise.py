@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gpmt.runtime.graph import IDENTITY, Activation
 from gpmt.runtime.kernels.emit import F32, I64, Emitter
+from gpmt.runtime.kernels.walk import least
 from gpmt.runtime.layout import Planes
 
 _UNROLLED = 4
@@ -44,9 +45,9 @@ class PointwiseCode:
         place, part = builder.udiv(e.item, vector_parts), builder.urem(e.item, vector_parts)
         image, group = builder.udiv(place, channel_parts), builder.urem(place, channel_parts)
         begin, first = builder.mul(part, vectors_each), builder.mul(group, channels_each)
-        end = _least(e, e.add(begin, vectors_each), vectors)
+        end = least(e, e.add(begin, vectors_each), vectors)
         step = 4 * self.lanes
-        with e.loop(first, _least(e, e.add(first, channels_each), channels)) as channel:
+        with e.loop(first, least(e, e.add(first, channels_each), channels)) as channel:
             left, right, output = (
                 e.add(e.arg(i), e.add(builder.mul(image, images[i]), builder.mul(channel, planes[i])))
                 for i in range(3)
@@ -204,7 +205,3 @@ class Copy(_Pointwise):
     def channels(self) -> int:
         """Channels to go through."""
         return min(self.left.channels, self.output.channels)
-
-
-def _least(e: Emitter, one: ir.Value, other: ir.Value) -> ir.Value:
-    return e.builder.select(e.builder.icmp_signed("<", one, other), one, other)

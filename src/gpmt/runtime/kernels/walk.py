@@ -162,5 +162,13 @@ def along(
         with e.loop(0, looped * lanes, unroll * lanes) as x:
             for i in range(unroll):
                 body(Piece(e.add(x, i * lanes), lanes, lanes))
-    for x0 in range(looped * lanes, pitch, lanes):
-        body(Piece(constant(x0), max(0, min(lanes, width - x0)), min(lanes, pitch - x0)))
+    # Many vectors of pads, of which there may be thousands, are taken in a loop too.
+    end = -(-width // lanes) * lanes
+    pads = (pitch - end) // lanes * lanes if pitch - end > 8 * lanes else 0
+    for x0 in range(looped * lanes, end, lanes):
+        body(Piece(constant(x0), min(lanes, width - x0), min(lanes, pitch - x0)))
+    if pads:
+        with e.loop(end, end + pads, lanes) as x:
+            body(Piece(x, 0, lanes))
+    for x0 in range(end + pads, pitch, lanes):
+        body(Piece(constant(x0), 0, min(lanes, pitch - x0)))
