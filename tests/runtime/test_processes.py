@@ -1,6 +1,7 @@
 """Programs among threads and processes: several callers, fork, memory that stays as it is, or is not there."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -133,6 +134,44 @@ for child in children:
 stop.set()
 caller.join()
 assert not children, f"{{len(children)}} children hang"
+""")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers that signal")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_exceptions_of_signals_do_no_harm(threads):
+    """A timeout, or Ctrl-C, may come between any two instructions of a call."""
+    script(f"""
+import random, signal
+random.seed(0)
+tiny, one = nn.Conv2d(1, 1, 1).eval(), torch.ones(1, 1, 2, 2)
+program = gpmt.compile(tiny, one, threads={threads}, tune=False)
+
+class Timeout(Exception):
+    pass
+
+def handler(*_):
+    if armed:
+        raise Timeout
+
+signal.signal(signal.SIGALRM, handler)
+for _ in range(1500):
+    armed = True
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(2e-5, 4e-4), 0.1)
+        while True:
+            program(one)
+    except Timeout:
+        pass
+    armed = False
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    torch.set_grad_enabled(False)
+    assert right(program, tiny, one)
+results = []
+caller = threading.Thread(target=lambda: results.append(right(program, tiny, one)))
+caller.start()
+caller.join(30)
+assert results == [True]
 """)
 
 
