@@ -40,6 +40,33 @@ def scramble(network, seed=0):
     return network.eval()
 
 
+def small(**more):
+    """Return a network that is native throughout."""
+    torch.manual_seed(0)
+    return scramble(
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1, **more),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 6, 3, stride=2),
+            nn.SiLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(6, 4),
+        )
+    )
+
+
+def mixed():
+    """Return a network with steps on PyTorch in between."""
+    torch.manual_seed(0)
+    return scramble(
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.GELU(), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 3, stride=2)
+        )
+    )
+
+
 def noise(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 

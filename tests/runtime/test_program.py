@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from tests.runtime.networks import Lambda, noise, scramble
+from tests.runtime.networks import Lambda, mixed, noise, small
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.two_tensor import TwoTensor
@@ -14,33 +14,6 @@ import gpmt
 from gpmt.errors import RuntimeProgramError
 
 SHAPE = (2, 3, 8, 9)
-
-
-def small(**more):
-    """Return a network that is native throughout."""
-    torch.manual_seed(0)
-    return scramble(
-        nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1, **more),
-            nn.BatchNorm2d(8),
-            nn.ReLU(),
-            nn.Conv2d(8, 6, 3, stride=2),
-            nn.SiLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(6, 4),
-        )
-    )
-
-
-def mixed():
-    """Return a network with steps on PyTorch in between."""
-    torch.manual_seed(0)
-    return scramble(
-        nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), nn.GELU(), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 3, stride=2)
-        )
-    )
 
 
 def compiled(network, *inputs, threads=1):
@@ -390,26 +363,3 @@ def test_the_network_stays_as_it_was():
     assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
     network(noise(*SHAPE))
     assert len(called) == count + 1
-
-
-def test_a_report():
-    program = compiled(mixed(), threads=2)
-    lines = repr(program).splitlines()
-    assert lines[0].startswith("Program: ")
-    assert "2 threads" in lines[0]
-    assert len(lines) == 2
-    assert "on PyTorch: gelu (there is no kernel for it)" in lines[1]
-    assert program.fallbacks == [("gelu", "there is no kernel for it")]
-
-
-def test_times_of_layers():
-    network = small()
-    gpmt.prune_(network, sparsity=0.5)
-    times = compiled(network).layers(noise(*SHAPE))
-    layers = {time.name: time for time in times if time.name}
-    assert list(layers) == ["0.weight", "3.weight", "7.weight"]
-    assert all(time.seconds > 0 and time.kernel for time in times)
-    assert layers["0.weight"].dense_macs == 8 * 9 * 8 * 27
-    for name, layer in layers.items():
-        weight = network.get_parameter(name)
-        assert layer.kept_macs == layer.dense_macs * int(weight.count_nonzero()) // weight.numel()

@@ -17,7 +17,7 @@ from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.convolution import Candidate
 from gpmt.runtime.kernels.spec import load
 from gpmt.runtime.layout import Planes
-from gpmt.runtime.locks import begin, new_lock
+from gpmt.runtime.locks import new_lock, refuse_reentry
 from gpmt.runtime.memory import Arena, total
 from gpmt.runtime.steps import Lowered, Native, OnTorch, Step
 from gpmt.runtime.team import StepTable, Team
@@ -127,7 +127,7 @@ class Engine:
         values = {**self._constants, **values}
         given = set(values)
         wanted = set(outputs)
-        begin(self.lock)
+        refuse_reentry(self.lock)
         with self.lock, _as_compiled():
             for index, part in enumerate(self._parts):
                 if isinstance(part, OnTorch):
@@ -214,7 +214,7 @@ class Engine:
         """Return the median seconds of every native step, each run again and again after a whole run."""
         values = {**self._constants, **values}
         times = []
-        begin(self.lock)
+        refuse_reentry(self.lock)
         with self.lock, _as_compiled():
             for part in self._parts:
                 if isinstance(part, OnTorch):

@@ -39,7 +39,7 @@ from gpmt.runtime.graph import (
 from gpmt.runtime.group import group, thins
 from gpmt.runtime.record import bind
 
-_LARGE = 1 << 16
+_LARGE = 1 << 16  # what is added beyond this may be there to round
 
 
 def fuse(graph: Graph) -> Graph:
@@ -142,9 +142,7 @@ class _Fuser:
             self._same(affine.output, affine.input)
             return True
         before = self._single(affine.input)
-        if not isinstance(before, Affine | Conv | Linear | Add | Multiply):
-            return False
-        if not _is_small(affine.shift):
+        if not isinstance(before, Affine | Conv | Linear | Add | Multiply) or not _is_small(affine.shift):
             return False
         if plain and (both := _one_after_another(before.activation, affine.activation)):
             self._replace(before, replace(before, output=affine.output, activation=both))

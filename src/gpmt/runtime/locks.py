@@ -21,8 +21,8 @@ def new_lock() -> Any:
     return lock
 
 
-def begin(lock: Any) -> None:
-    """Check that this thread does not hold a lock, for what cannot be begun again before it has ended.
+def refuse_reentry(lock: Any) -> None:
+    """Check that this thread does not hold a lock, for what is not reentrant.
 
     Raises:
         RuntimeProgramError: it does, as a signal's handler might.

@@ -61,10 +61,8 @@ class Recording:
 
 
 _FRESH = torch.ops.aten.lift_fresh.default  # a tensor that forward made of numbers, by torch.tensor
-_ALIASING = (
-    torch.ops.aten.type_as.default,
-    torch.ops.aten.broadcast_tensors.default,
-)  # though they do not say so
+# May return their arguments, although their schemas do not say so.
+_ALIASING = torch.ops.aten.type_as.default, torch.ops.aten.broadcast_tensors.default
 _NUMBERS = torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default
 
 

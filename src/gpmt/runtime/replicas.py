@@ -14,7 +14,7 @@ from torch import Tensor
 from gpmt.runtime.engine import Engine
 from gpmt.runtime.kernels.each import PATCH, Each
 from gpmt.runtime.kernels.spec import load
-from gpmt.runtime.locks import begin, new_lock
+from gpmt.runtime.locks import new_lock, refuse_reentry
 from gpmt.runtime.team import StepTable, Team
 
 
@@ -51,7 +51,7 @@ class Replicas:
         """
         given = dict(values)
         images = len(next(iter(given.values())))
-        begin(self._lock)
+        refuse_reentry(self._lock)
         with self._lock:
             shapes = self._engines[0].outputs
             made = {

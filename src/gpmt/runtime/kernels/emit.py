@@ -160,7 +160,7 @@ class Emitter:
             value = builder.select(builder.fcmp_ordered(">", value, bound), bound, value)
         return value
 
-    def decay(self, value: ir.Value) -> ir.Value:
+    def exp_negated(self, value: ir.Value) -> ir.Value:
         """Return e^-x to about two units in the last place; infinity below -88.4, e^-87 above 87.
 
         With n the whole number nearest to -x / ln 2, and s = x + n ln 2, it is 2^n e^-s where |s| <= ln 2 / 2; for
@@ -194,7 +194,7 @@ class Emitter:
         if activation.kind in ("silu", "sigmoid"):
             one = self.number(kind, 1.0)
             numerator = value if activation.kind == "silu" else one
-            return builder.fdiv(numerator, builder.fadd(one, self.decay(value)))
+            return builder.fdiv(numerator, builder.fadd(one, self.exp_negated(value)))
         if activation.kind == "hardswish":
             gate = self.clamp(builder.fadd(value, self.number(kind, 3.0)), 0.0, 6.0)
             return builder.fmul(builder.fmul(value, gate), self.number(kind, 1 / 6))
