@@ -61,7 +61,7 @@ import gpmt
 import networks
 import table
 import turns
-from gpmt.runtime.target import cpu_name
+from gpmt.system import cpu_name
 from networks import NETWORKS, Pruning
 from table import Case, Contestant, show, summarise
 

@@ -31,7 +31,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 import gpmt
-from gpmt.runtime.target import cpu_name
+from gpmt.system import cpu_name
 
 SPARSITY = 0.9
 

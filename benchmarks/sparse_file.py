@@ -50,7 +50,7 @@ from torch import Tensor
 
 import gpmt
 from gpmt.formats.checkpoint import load_checkpoint
-from gpmt.runtime.target import cpu_name
+from gpmt.system import cpu_name
 
 Weights = dict[str, Tensor]
 SPARSITIES = (0.8, 0.9, 0.95, 0.98)

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 
 import gpmt
-from gpmt.runtime.target import cpu_name
+from gpmt.system import cpu_name
 from gpmt.training import models
 
 SPARSITY = 0.9

@@ -6,7 +6,7 @@ from gpmt import demo
 from gpmt.demo import Comparison, Level, Outcome, compare
 from gpmt.errors import BudgetError
 from gpmt.training.models.mobilenet_small import MobileNetSmall
-from gpmt.training.progress import Reporter
+from gpmt.training.run.progress import Reporter
 from tests.threads import one_thread
 
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0, "batch_size": 256}

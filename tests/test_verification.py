@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import gpmt
-from gpmt.core.masks import Masks
 from gpmt.errors import BudgetError, CheckpointError, MaskError, ScopeError
+from gpmt.masks import Masks
 from gpmt.verification import Verification, verify
 
 

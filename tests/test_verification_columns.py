@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import gpmt
-from gpmt.core.masks import Masks
 from gpmt.errors import BudgetError, ScopeError
+from gpmt.masks import Masks
 from gpmt.verification import Verification, verify
 
 

@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpmt.core.masks import Masks
     from gpmt.core.schedule import ACDC, Gradual, OneShot
     from gpmt.core.scope import find_scope
     from gpmt.errors import GpmtError
     from gpmt.formats.load import load
     from gpmt.formats.sparse.reader import SparseFile, load_sparse
     from gpmt.formats.sparse.writer import SparseSize, save_sparse
+    from gpmt.masks import Masks
     from gpmt.prune import Plan, plan, prune_
     from gpmt.pruner import Pruner
     from gpmt.runtime.program import Program, compile
@@ -22,7 +22,7 @@ _HOME = {
     "ACDC": "gpmt.core.schedule",
     "GpmtError": "gpmt.errors",
     "Gradual": "gpmt.core.schedule",
-    "Masks": "gpmt.core.masks",
+    "Masks": "gpmt.masks",
     "OneShot": "gpmt.core.schedule",
     "Plan": "gpmt.prune",
     "Program": "gpmt.runtime.program",

@@ -17,15 +17,15 @@ from gpmt.core.budget import Ratio
 from gpmt.core.schedule import OneShot
 from gpmt.prune import plan
 from gpmt.pruner import Pruner
-from gpmt.training import datasets
-from gpmt.training.data import Source
-from gpmt.training.loop import evaluate, seed_everything, train_epoch
+from gpmt.training.data import datasets
+from gpmt.training.data.source import Source
 from gpmt.training.models import construct
-from gpmt.training.objective import Objective
-from gpmt.training.optimizer import make_optimizer
-from gpmt.training.progress import Reporter
-from gpmt.training.recipe import Training
-from gpmt.training.recipe_file import load_recipe
+from gpmt.training.recipes.files import load_recipe
+from gpmt.training.recipes.schema import Training
+from gpmt.training.run.loop import evaluate, seed_everything, train_epoch
+from gpmt.training.run.objective import Objective
+from gpmt.training.run.optimizer import make_optimizer
+from gpmt.training.run.progress import Reporter
 from gpmt.verification import verify
 
 RECIPE = load_recipe("digits")

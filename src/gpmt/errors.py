@@ -1,5 +1,7 @@
 """The errors that a user can meet; the text of each is one sentence with the name, the value and the remedy."""
 
+import re
+
 
 class GpmtError(ValueError):
     """A request that cannot be met as it stands; the command line prints it and exits with code 2."""
@@ -35,3 +37,15 @@ class DataError(GpmtError):
 
 class RuntimeProgramError(GpmtError):
     """A network, an input or a machine that the CPU runtime cannot work with."""
+
+
+def reason(error: BaseException) -> str:
+    """Return the first sentence of what an error of another library says, or its type where it says nothing.
+
+    Terminal colours are left out.
+
+    >>> reason(ValueError("the shapes differ. Try another.\\nDetails follow")), reason(KeyError())
+    ('the shapes differ', 'KeyError')
+    """
+    text = re.sub(r"\x1b\[\d*m", "", str(error)).strip()
+    return re.split(r"\n|\. ", text)[0].rstrip(".:") or type(error).__name__

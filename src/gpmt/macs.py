@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import find_scope, unwrap
-from gpmt.errors import GpmtError
+from gpmt.core.scope import find_scope
+from gpmt.errors import GpmtError, reason
+from gpmt.model_tools import keeping_modes, unwrap
 
 
 def count_macs(
@@ -51,23 +52,18 @@ def count_macs(
                 counts[name] = (counts[name] or 0) + macs
 
     args, kwargs = _arguments(example, next(iter(found.tensors.values())))
-    modes = {module: module.training for module in model.modules()}
-    handles = [module.register_forward_hook(hook, with_kwargs=True) for module in modes]
+    handles = [module.register_forward_hook(hook, with_kwargs=True) for module in model.modules()]
     try:
-        model.eval()
-        with torch.no_grad():
-            model(*args, **kwargs)
+        with keeping_modes(model), torch.no_grad():
+            model.eval()(*args, **kwargs)
     except Exception as error:  # the network is anyone's code
         shape = ", ".join("x".join(map(str, tensor.shape[1:])) for tensor in (*args, *kwargs.values()))
-        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
         raise GpmtError(
-            f"the network does not run on an input of shape {shape} ({reason}); give the shape it was made for"
+            f"the network does not run on an input of shape {shape} ({reason(error)}); give the shape it was made for"
         ) from error
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes.items():
-            module.training = training
     return counts
 
 

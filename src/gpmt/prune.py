@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpmt.core import kernels
-from gpmt.core.allocate import Allocation, allocate
+from gpmt.allocations.allocate import Allocation, allocate
+from gpmt.core import key_loops
 from gpmt.core.budget import Ratio, parse_min_kept, parse_sparsity
 from gpmt.core.keys import KeyFormat, KeySource, key_value
-from gpmt.core.masks import Masks
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
 from gpmt.core.select import Selection, map_shares, thread_count
 from gpmt.core.shards import whole
 from gpmt.core.structure import Granularity, column_scores, counted, spread
 from gpmt.errors import BudgetError, WeightsError
+from gpmt.masks import Masks
 
 Target = nn.Module | Mapping[str, Tensor]
 
@@ -217,7 +217,7 @@ class _Ranking:
         bits = np.zeros((source.numel + 7) // 8, np.uint8)
         start, ties, above = 0, cut.ties, 0
         for keys in source.chunks():
-            larger, tied = kernels.pack_kept(
+            larger, tied = key_loops.pack_kept(
                 keys, bits=self._form.bits, threshold=cut.key, ties=ties, packed=bits, start=start
             )
             start += len(keys)

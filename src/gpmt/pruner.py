@@ -12,15 +12,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from gpmt.core.allocate import Allocation
+from gpmt.allocations.allocate import Allocation
 from gpmt.core.budget import Ratio
-from gpmt.core.masks import Masks
 from gpmt.core.patterns import Patterns, listed
 from gpmt.core.schedule import Schedule
-from gpmt.core.scope import find_scope, unwrap
+from gpmt.core.scope import find_scope
 from gpmt.core.shards import cut, local, process_groups, reshard
 from gpmt.core.structure import Granularity
 from gpmt.errors import BudgetError, MaskError
+from gpmt.masks import Masks
+from gpmt.model_tools import unwrap
 from gpmt.prune import Plan, plan
 
 VERSION = 1

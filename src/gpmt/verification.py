@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.core.budget import Ratio, parse_min_kept, parse_sparsity, pruned_count
-from gpmt.core.masks import Masks
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
 from gpmt.core.structure import Granularity, check_matrices, counted, live_columns
 from gpmt.errors import BudgetError
 from gpmt.formats.load import load
+from gpmt.masks import Masks
 
 COLLAPSED = 0.1
 """A tensor with fewer live outputs than this share of them is called collapsed."""

@@ -13,7 +13,7 @@ from tests.cli.commands import error, gpmt, weights
 from torch.nn.utils import prune
 
 import gpmt as package
-from gpmt.core.masks import Masks
+from gpmt.masks import Masks
 from gpmt.training.models import construct
 
 

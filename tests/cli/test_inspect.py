@@ -3,8 +3,8 @@ import json
 import torch
 from tests.cli.commands import N, gpmt
 
-from gpmt.core.masks import Masks
 from gpmt.formats.checkpoint import save_checkpoint
+from gpmt.masks import Masks
 
 
 def test_inspect(dense: str) -> None:

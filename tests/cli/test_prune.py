@@ -6,8 +6,8 @@ import pytest
 import torch
 from tests.cli.commands import PRUNED, N, error, gpmt, weights
 
-from gpmt.core.masks import Masks
 from gpmt.formats.checkpoint import load_checkpoint
+from gpmt.masks import Masks
 
 
 @pytest.mark.parametrize("out", ["out.pt", "out.pth", "out.th", "out.tar", "out.safetensors"])

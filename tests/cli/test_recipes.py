@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.cli.commands import gpmt
 
-from gpmt.training.recipe_file import load_recipe, shipped
+from gpmt.training.recipes.files import load_recipe, shipped
 
 GUIDE = Path(__file__).parents[2] / "docs" / "recipes.md"
 
@@ -72,7 +72,11 @@ def test_json_lists_all_with_what_they_expect() -> None:
 
 
 def test_a_name_shows_the_document_as_it_was_written() -> None:
-    text = files("gpmt.recipes").joinpath("cifar10-resnet32-95.yaml").read_text(encoding="utf-8")
+    text = (
+        files("gpmt.training.recipes.shipped")
+        .joinpath("cifar10-resnet32-95.yaml")
+        .read_text(encoding="utf-8")
+    )
     assert gpmt("recipes", "cifar10-resnet32-95").stdout == text
     assert text.startswith("# gpmt run cifar10-resnet32-95 ")
 

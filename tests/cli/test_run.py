@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.cli.commands import gpmt
 
-from gpmt.training import phase
+from gpmt.training.run import phase
 
 RECIPE = ["run", "digits", "dense.epochs=1", "dense.warmup_epochs=0", "finetune.epochs=1"]
 

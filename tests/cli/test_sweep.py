@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.cli.commands import gpmt
 
-from gpmt.training.sweep import run
+from gpmt.training.sweep import runner
 
 SHORT = ["sweep", "digits", "dense.epochs=1", "dense.warmup_epochs=0", "finetune.epochs=1"]
 
@@ -44,15 +44,15 @@ def test_a_run_that_fails_is_named_and_the_others_are_reported():
 
 def test_json_is_all_that_stdout_has(monkeypatch: pytest.MonkeyPatch):
     results: dict[str, Any] = {"failed": [], "runs": [{"verified": False}], "summary": []}
-    monkeypatch.setattr(run, "sweep", lambda *_, **__: results)
+    monkeypatch.setattr(runner, "sweep", lambda *_, **__: results)
     assert json.loads(gpmt(*SHORT, "seed=0,1", "--json", code=1).stdout) == results
 
 
 def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch):
     def interrupted(*_: Any, **__: Any) -> None:
-        raise run.Interrupted("after 3 of 4 runs")
+        raise runner.Interrupted("after 3 of 4 runs")
 
-    monkeypatch.setattr(run, "sweep", interrupted)
+    monkeypatch.setattr(runner, "sweep", interrupted)
     result = gpmt("sweep", "digits", "seed=0,1", "sparsity=0.8,0.9", "-j", "2", "-o", "here", code=130)
     assert result.stderr == (
         "interrupted after 3 of 4 runs; go on with: gpmt sweep digits seed=0,1 sparsity=0.8,0.9 --jobs 2 "

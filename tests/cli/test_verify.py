@@ -3,7 +3,7 @@ import json
 import torch
 from tests.cli.commands import PRUNED, N, error, gpmt
 
-from gpmt.core.masks import Masks
+from gpmt.masks import Masks
 
 
 def test_verify_exit_codes(dense: str) -> None:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpmt.core import kernels, select
+from gpmt.core import key_loops, select
 from gpmt.core.keys import KEY32, KEY64, MagnitudeKeys, flat_pieces, key_format, key_value
 from gpmt.errors import WeightsError
 from tests.core.oracle import keep
@@ -39,7 +39,7 @@ def masks_of(sources, form, selection):
         packed = np.zeros((source.numel + 7) // 8, np.uint8)
         start, ties = 0, cut.ties
         for keys in source.chunks():
-            _, tied = kernels.pack_kept(
+            _, tied = key_loops.pack_kept(
                 keys, bits=form.bits, threshold=cut.key, ties=ties, packed=packed, start=start
             )
             ties -= tied
@@ -197,23 +197,23 @@ def test_the_kernels_for_the_cpu_and_for_other_devices_agree(form, data):
     for run_both in (
         lambda k: _top(k, form),
         lambda k: [_digit(k, form, shift) for shift in form.shifts[1:]],
-        lambda k: kernels.count_above(k, bits=form.bits, threshold=threshold),
+        lambda k: key_loops.count_above(k, bits=form.bits, threshold=threshold),
         lambda k: [_pack(k, form, threshold, ties, start) for ties in (0, 1, 3, 99) for start in (0, 3, 8)],
     ):
         assert run_both(keys) == run_both(OffCpu(keys))
 
 
 def _top(keys, form):
-    histogram = np.zeros(kernels.TOP_BINS, np.int64)
-    kernels.count_top_digit(keys, bits=form.bits, histogram=histogram)
+    histogram = np.zeros(key_loops.TOP_BINS, np.int64)
+    key_loops.count_top_digit(keys, bits=form.bits, histogram=histogram)
     return histogram.tolist()
 
 
 def _digit(keys, form, shift):
     masked = [int(key) & ((1 << form.bits) - 1) for key in keys.tolist()]
     prefixes = np.unique([key >> (shift + 16) for key in masked[:3]])
-    histograms = np.zeros((len(prefixes), kernels.BINS), np.int64)
-    kernels.count_digit(keys, bits=form.bits, shift=shift, prefixes=prefixes, histograms=histograms)
+    histograms = np.zeros((len(prefixes), key_loops.BINS), np.int64)
+    key_loops.count_digit(keys, bits=form.bits, shift=shift, prefixes=prefixes, histograms=histograms)
     for row, prefix in zip(histograms, prefixes, strict=True):
         assert row.sum() == sum(key >> (shift + 16) == prefix for key in masked)
     return [np.flatnonzero(row).tolist() for row in histograms]
@@ -221,7 +221,7 @@ def _digit(keys, form, shift):
 
 def _pack(keys, form, threshold, ties, start):
     packed = np.zeros((start + len(keys) + 7) // 8, np.uint8)
-    counts = kernels.pack_kept(
+    counts = key_loops.pack_kept(
         keys, bits=form.bits, threshold=threshold, ties=ties, packed=packed, start=start
     )
     return counts, packed.tolist()
@@ -231,7 +231,7 @@ def _pack(keys, form, threshold, ties, start):
 def test_zeroing_by_packed_bits_gives_positive_zeros_and_keeps_the_rest(dtype, size, random):
     mask = np.array([random.random() < 0.5 for _ in range(size)], bool)
     weights = torch.full((size,), -3.0, dtype=dtype)
-    kernels.zero_pruned(weights, np.packbits(mask, bitorder="little"))
+    key_loops.zero_pruned(weights, np.packbits(mask, bitorder="little"))
     expected = [-3.0 if keep_it else 0.0 for keep_it in mask]
     assert weights.tolist() == expected
     assert not torch.signbit(weights)[~torch.from_numpy(mask)].any()

@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gpmt.core.masks import Masks
 from gpmt.core.scope import find_scope
 from gpmt.core.shards import cut, is_shared, local, process_groups, reshard, whole
+from gpmt.masks import Masks
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this PyTorch is built without distributed")
 

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn.utils import prune
 
 import gpmt
-from gpmt.core.masks import Masks
 from gpmt.errors import CheckpointError, GpmtError, MaskError
 from gpmt.formats.checkpoint import save_checkpoint
+from gpmt.masks import Masks
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 import gpmt
 from gpmt.cli import app
-from gpmt.core.masks import Masks
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.checkpoint import load_checkpoint
+from gpmt.masks import Masks
 
 
 def pruned_network() -> nn.Module:

@@ -16,8 +16,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from gpmt.core.masks import Masks
 from gpmt.core.schedule import Gradual, OneShot
+from gpmt.masks import Masks
 from gpmt.prune import plan
 
 SCRIPT = Path(__file__).with_name("fsdp_rank.py")

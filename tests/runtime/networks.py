@@ -5,9 +5,9 @@ from tests.runtime.reference import run
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from gpmt.runtime.capture import capture
-from gpmt.runtime.fuse import fuse
-from gpmt.runtime.graph import Fallback
+from gpmt.runtime.frontend.capture import capture
+from gpmt.runtime.ir.graph import Fallback
+from gpmt.runtime.passes.fuse import fuse
 
 
 class Lambda(nn.Module):

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from gpmt.runtime.graph import (
+from gpmt.runtime.ir.graph import (
     Activation,
     Add,
     Affine,

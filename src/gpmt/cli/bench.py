@@ -13,6 +13,7 @@ import typer
 
 from gpmt.cli.options import AsJson, InputShape, ModelName, examples, print_json, working
 from gpmt.errors import CheckpointError, GpmtError
+from gpmt.system import cpu_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,7 +87,7 @@ def bench(
     import torch
 
     from gpmt.cli.engines import given_to, measure
-    from gpmt.runtime.team import default_threads
+    from gpmt.runtime.threads.thread_pool import default_threads
 
     asked = _engines(engines)
     if threads is not None:
@@ -198,8 +199,8 @@ def _others(
 
 def _measure_layers(result: _Result, inputs: Inputs, *, show: bool) -> None:
     from gpmt.cli.engines import given_to
-    from gpmt.runtime.kernels.peak import measure as measure_peak
-    from gpmt.runtime.team import Team
+    from gpmt.runtime.execution.peak import measure as measure_peak
+    from gpmt.runtime.threads.thread_pool import Team
 
     program = result.program
     found: list[LayerTime] = given_to(program.layers, inputs)
@@ -212,11 +213,11 @@ def _measure_layers(result: _Result, inputs: Inputs, *, show: bool) -> None:
 
 
 def _document(result: _Result, inputs: Inputs) -> dict[str, Any]:
-    from gpmt.runtime import target
+    from gpmt.runtime.codegen import target
 
     tensors = inputs if isinstance(inputs, Mapping) else {str(i): t for i, t in enumerate(inputs)}
     document: dict[str, Any] = {
-        "processor": target.cpu_name(),
+        "processor": cpu_name(),
         "vectors": target.host().kind,
         "threads": result.threads,
         "batch": result.batch,
@@ -243,7 +244,7 @@ def _document(result: _Result, inputs: Inputs) -> dict[str, Any]:
 
 def _print(path: Path, result: _Result, inputs: Inputs) -> None:
     from gpmt.report.tables import console, shape_text
-    from gpmt.runtime import target
+    from gpmt.runtime.codegen import target
 
     screen = console()
     tensors = list(inputs.values()) if isinstance(inputs, Mapping) else list(inputs)
@@ -251,7 +252,7 @@ def _print(path: Path, result: _Result, inputs: Inputs) -> None:
     threads = f"{result.threads} thread{'s' if result.threads > 1 else ''}"
     screen.print(f"{path}: {shapes}, float32", soft_wrap=True)
     screen.print(
-        f"{target.cpu_name()} ({target.host().kind}), {threads}; compiled in {result.compile_seconds:.1f} s",
+        f"{cpu_name()} ({target.host().kind}), {threads}; compiled in {result.compile_seconds:.1f} s",
         soft_wrap=True,
     )
     screen.print(_engine_table(result))

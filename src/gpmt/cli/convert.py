@@ -47,7 +47,7 @@ def convert(
     other programs.
     """
     from gpmt.formats.checkpoint import SPARSE_SUFFIX, check_suffix, save_checkpoint, write_sparse
-    from gpmt.formats.sparse.layout import Values as Kinds
+    from gpmt.formats.sparse.header import Values as Kinds
 
     check_suffix(out)
     check_free(source, out, masks_file, force=force)

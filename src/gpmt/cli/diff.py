@@ -42,8 +42,8 @@ def diff(
 
 
 def _tensors(path: Path) -> Mapping[str, Tensor]:
-    from gpmt.core.masks import Masks
     from gpmt.formats.load import holds_masks, load
+    from gpmt.masks import Masks
 
     return Masks.load(path) if holds_masks(path) else load(path).state_dict
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gpmt.formats.checkpoint import Checkpoint
     from gpmt.training.evaluation import Evaluation
-    from gpmt.training.recipe import Recipe
+    from gpmt.training.recipes.schema import Recipe
 
 EXAMPLES = examples(
     "gpmt eval gp90.pth.tar --recipe imagenet-resnet50-gp90 data.root=imagenet",
@@ -95,7 +95,7 @@ def _resolve(
     root: Path | None,
 ) -> Recipe:
     """Return the recipe that has the checkpoint as its dense network."""
-    from gpmt.training.recipe_file import load_recipe, make_recipe
+    from gpmt.training.recipes.files import load_recipe, make_recipe
 
     settings = {
         "model": model,

@@ -14,7 +14,7 @@ from gpmt.errors import CheckpointError
 if TYPE_CHECKING:
     from gpmt.cli.network import Network
     from gpmt.formats.checkpoint import Checkpoint
-    from gpmt.formats.exporters.check import Report
+    from gpmt.formats.exporters.roundtrip import Report
 
 EXAMPLES = examples(
     "gpmt export sparse pruned.pt -o model.sparse.safetensors --values fp16",
@@ -114,7 +114,7 @@ def _write(
     """Write OUT, and return what there is to say of it."""
     if form == "sparse":
         from gpmt.formats.checkpoint import write_sparse
-        from gpmt.formats.sparse.layout import Values as Kinds
+        from gpmt.formats.sparse.header import Values as Kinds
 
         size = write_sparse(out, checkpoint, cast("Kinds", values))
         return {"bytes": size.bytes, "dense_bytes": size.dense_bytes, "error": size.error}
@@ -145,7 +145,7 @@ def _write_network(
     if form == "runtime":
         return _write_runtime(network, out, tolerance)
     from gpmt.formats.exporters.onnx import export_onnx
-    from gpmt.formats.exporters.program import export_program
+    from gpmt.formats.exporters.torch_export import export_program
 
     module, example = network.module, network.example
     report: Report

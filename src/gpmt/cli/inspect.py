@@ -99,7 +99,7 @@ def _facts(checkpoint: Checkpoint, found: FoundScope, rows: tuple[TensorCount, .
 
 
 def _inspect_masks(path: Path, as_json: bool) -> None:
-    from gpmt.core.masks import Masks
+    from gpmt.masks import Masks
     from gpmt.report.tables import console, mask_table
 
     masks = Masks.load(path)

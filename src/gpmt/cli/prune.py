@@ -23,8 +23,8 @@ from gpmt.cli.options import (
 from gpmt.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from gpmt.allocations.allocate import Allocation
     from gpmt.core import structure
-    from gpmt.core.allocate import Allocation
 
 EXAMPLES = examples(
     "gpmt prune resnet50.pth -o pruned.pth --sparsity 0.9 --min-kept 0.05%",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ from gpmt.core.budget import parse_sparsity
 from gpmt.errors import GpmtError, RecipeError
 
 if TYPE_CHECKING:
-    from gpmt.training.recipe import Recipe
+    from gpmt.training.recipes.schema import Recipe
 
 EXAMPLES = examples(
     "gpmt recipes",
@@ -40,7 +39,7 @@ def recipes(
 ) -> None:
     """List the recipes that come with the package, by network and data, or show one of them."""
     try:
-        from gpmt.training.recipe_file import load_recipe, shipped
+        from gpmt.training.recipes.files import load_recipe, shipped, shipped_text
     except ImportError as error:
         raise GpmtError(f"gpmt recipes needs {error.name}, which is missing; install gpmt[train]") from None
 
@@ -59,8 +58,8 @@ def recipes(
     if as_json:
         print_json({**_facts(name, recipe), "settings": recipe.model_dump(mode="json")})
     else:
-        file = files("gpmt.recipes").joinpath(f"{name}.yaml") if name in shipped() else Path(name)
-        print(recipe.to_yaml() if resolved else file.read_text(encoding="utf-8"), end="")
+        text = shipped_text(name) if name in shipped() else Path(name).read_text(encoding="utf-8")
+        print(recipe.to_yaml() if resolved else text, end="")
 
 
 def _order(name: str, recipe: Recipe) -> tuple[Any, ...]:

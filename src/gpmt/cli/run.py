@@ -53,9 +53,9 @@ def run(
     try:
         from accelerate import PartialState
 
-        from gpmt.training.recipe_file import load_recipe, short_name
-        from gpmt.training.run import Interrupted, Stopped
-        from gpmt.training.run import run as carry_out
+        from gpmt.training.recipes.files import load_recipe, short_name
+        from gpmt.training.run.run import Interrupted, Stopped
+        from gpmt.training.run.run import run as carry_out
     except ImportError as error:
         raise GpmtError(f"gpmt run needs {error.name}, which is missing; install gpmt[train]") from None
 

@@ -58,10 +58,10 @@ def sweep(
     Exit code 0: all done and verified; 1: a result is not as promised; 2: the request is not valid, or a run
     failed; 130: interrupted.
     """
-    from gpmt.training.recipe_file import short_name
+    from gpmt.training.recipes.files import short_name
     from gpmt.training.sweep.grid import make_grid
-    from gpmt.training.sweep.run import Interrupted
-    from gpmt.training.sweep.run import sweep as carry_out
+    from gpmt.training.sweep.runner import Interrupted
+    from gpmt.training.sweep.runner import sweep as carry_out
 
     out = Path("sweeps") / short_name(recipe) if out is None else out
     options = [part for variant in variants or [] for part in ("--variant", variant)]

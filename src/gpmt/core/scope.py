@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from gpmt.core.patterns import EMBEDDINGS, Pattern, Patterns, Reach, listed, matcher, names_type, shown
 from gpmt.core.shards import is_shared, local
 from gpmt.errors import ScopeError
+from gpmt.model_tools import unwrap
+from gpmt.suggestions import close_names
 
 _ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
 _RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
@@ -49,18 +49,6 @@ class Scope:
     def numel(self) -> int:
         """Number of prunable weights; tied tensors count once."""
         return sum(tensor.numel() for tensor in self.tensors.values())
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The plain model inside `DistributedDataParallel`, `DataParallel` and `torch.compile` wrappers."""
-    while True:
-        compiled_from = getattr(model, "_orig_mod", None)
-        if isinstance(compiled_from, nn.Module):
-            model = compiled_from
-        elif isinstance(model, (DataParallel, DistributedDataParallel)):
-            model = model.module
-        else:
-            return model
 
 
 def find_scope(
@@ -317,7 +305,7 @@ def _close_names(candidates: list[_Candidate], pattern: Pattern) -> str:
         ]
         known = names + modules
     known = list(dict.fromkeys(known))
-    if close := difflib.get_close_matches(wanted, known, n=3):
+    if close := close_names(wanted, known):
         return "close names are " + ", ".join(close)
     return "names here are " + ", ".join(known[:3]) + (", ..." if len(known) > 3 else "")
 

@@ -24,8 +24,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from gpmt.core import kernels
-from gpmt.core.kernels import BINS, TOP_BINS, Counts
+from gpmt.core import key_loops
+from gpmt.core.key_loops import BINS, TOP_BINS, Counts
 from gpmt.core.keys import KeyFormat, KeySource
 from gpmt.errors import WeightsError
 
@@ -107,7 +107,7 @@ class _Thresholds:
 
     def refine(self, index: int | np.intp, histogram: Counts) -> int:
         """Fix the next digit of one threshold, and return it: the bin that holds its rank, from the top."""
-        digit, above = kernels.find_rank(histogram, self.rank[index])
+        digit, above = key_loops.find_rank(histogram, self.rank[index])
         self.rank[index] -= above
         self.prefix[index] = self.prefix[index] * len(histogram) + digit
         return digit
@@ -161,7 +161,7 @@ class _Search:
         for index in share:
             histogram[:] = 0
             for keys in self.sources[index].chunks():
-                kernels.count_top_digit(keys, bits=self.form.bits, histogram=histogram)
+                key_loops.count_top_digit(keys, bits=self.form.bits, histogram=histogram)
             if bad := int(histogram[self.form.infinity >> shift :].sum()):
                 self.bad[index] = bad
             if self.own.active[index]:
@@ -185,7 +185,7 @@ class _Search:
             histograms = buffer[: len(prefixes)]
             histograms[:] = 0
             for keys in self.sources[index].chunks():
-                kernels.count_digit(
+                key_loops.count_digit(
                     keys, bits=self.form.bits, shift=shift, prefixes=prefixes, histograms=histograms
                 )
             if self.own.active[index]:
@@ -224,7 +224,7 @@ class _Search:
                 for keys in self.sources[index].chunks() if open_ else ():
                     for query in open_:
                         threshold = int(self.shared.prefix[query])
-                        counts[query, index] += kernels.count_above(
+                        counts[query, index] += key_loops.count_above(
                             keys, bits=self.form.bits, threshold=threshold
                         )
 

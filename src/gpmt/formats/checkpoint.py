@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from gpmt.atomic import atomic_path, check_output
-from gpmt.core.masks import Masks
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError
-from gpmt.formats.numbers import NUMPY_GLOBALS
-from gpmt.formats.sparse.layout import Values
+from gpmt.formats.numpy_scalars import NUMPY_GLOBALS
+from gpmt.formats.sparse.header import Values
 from gpmt.formats.sparse.reader import SparseFile, is_sparse
 from gpmt.formats.sparse.writer import SparseSize, save_sparse
+from gpmt.masks import Masks
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th", ".tar")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")

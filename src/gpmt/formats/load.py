@@ -10,15 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gpmt.core.masks import FORMAT, Masks
-from gpmt.core.scope import identity, unwrap
+from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.checkpoint import Checkpoint, file_format, find_weights, load_checkpoint, read_torch
 from gpmt.formats.exporters import csr
 from gpmt.formats.importers import (
     compressed_tensors,
     fasterai,
-    folder,
+    hub_folder,
     nncf,
     nni,
     onnx,
@@ -26,6 +25,8 @@ from gpmt.formats.importers import (
     sparseml,
     torch_prune,
 )
+from gpmt.masks import FORMAT, Masks
+from gpmt.model_tools import unwrap
 
 # The first that recognises a file reads it: those whose marks nobody else makes come first.
 WEIGHTS_WITH_MASKS = (compressed_tensors, nncf, torch_prune, sparseml, fasterai)
@@ -65,7 +66,7 @@ def load(
     """
     path = Path(path)
     if path.is_dir() or path.name.endswith(".index.json"):
-        checkpoint = folder.read(path)
+        checkpoint = hub_folder.read(path)
     else:
         head = _head(path)
         if published.recognises(head):

@@ -14,11 +14,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import has_length
 
 from gpmt.atomic import atomic_path
-from gpmt.core.masks import Masks
 from gpmt.core.schedule import Schedule
 from gpmt.core.shards import cut, local
 from gpmt.errors import CheckpointError
 from gpmt.integrations.start import start
+from gpmt.masks import Masks
 from gpmt.pruner import Pruner
 
 STATE_NAME = "pruner.pt"

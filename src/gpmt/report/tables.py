@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gpmt.core.compare import Difference
-from gpmt.core.masks import Masks
 from gpmt.macs import sparse_macs
+from gpmt.masks import Masks
 from gpmt.prune import Plan
 from gpmt.verification import TensorCount, Verification
 

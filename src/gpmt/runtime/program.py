@@ -16,15 +16,15 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from gpmt.errors import RuntimeProgramError
-from gpmt.formats.exporters.capture import Example
-from gpmt.runtime import target
-from gpmt.runtime.batches import freed
-from gpmt.runtime.capture import Captured, capture
-from gpmt.runtime.fuse import fuse
-from gpmt.runtime.graph import Graph, own
-from gpmt.runtime.machines import Machines
-from gpmt.runtime.steps import Native, OnTorch, Step
-from gpmt.runtime.team import Team, default_threads
+from gpmt.model_tools import Example
+from gpmt.runtime.codegen import target
+from gpmt.runtime.dynamic_batch import freed
+from gpmt.runtime.execution.executors import Machines
+from gpmt.runtime.frontend.capture import Captured, capture
+from gpmt.runtime.ir.graph import Graph, own
+from gpmt.runtime.lowering.steps import Native, OnTorch, Step
+from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.threads.thread_pool import Team, default_threads
 
 if TYPE_CHECKING:
     from gpmt.formats.sparse.writer import SparseSize

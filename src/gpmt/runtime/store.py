@@ -16,9 +16,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from gpmt.errors import CheckpointError, RuntimeProgramError
 from gpmt.formats.sparse.reader import SparseFile
 from gpmt.formats.sparse.writer import SparseSize, save_sparse
-from gpmt.runtime.capture import Captured
-from gpmt.runtime.document import DocumentError, read, write
-from gpmt.runtime.graph import Graph
+from gpmt.runtime.frontend.capture import Captured
+from gpmt.runtime.ir.graph import Graph
+from gpmt.runtime.ir.serialization import DocumentError, read, write
 from gpmt.runtime.program import Program, build
 
 KEY = "gpmt-program"

@@ -10,12 +10,12 @@ import torch
 from gpmt.core.budget import parse_sparsity
 from gpmt.formats.checkpoint import Checkpoint
 from gpmt.macs import count_macs, sparse_macs
-from gpmt.training.devices import make_accelerator
-from gpmt.training.loop import evaluate
-from gpmt.training.metrics import Score
-from gpmt.training.progress import Reporter
-from gpmt.training.recipe import Compute, Recipe
-from gpmt.training.setup import load_source, new_network
+from gpmt.training.recipes.schema import Compute, Recipe
+from gpmt.training.run.devices import make_accelerator
+from gpmt.training.run.loop import evaluate
+from gpmt.training.run.metrics import Score
+from gpmt.training.run.progress import Reporter
+from gpmt.training.run.setup import load_source, new_network
 from gpmt.training.weights import load_weights
 from gpmt.verification import Verification, verify
 

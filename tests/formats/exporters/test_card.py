@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from torch import Tensor
 
-from gpmt.core.masks import Masks
 from gpmt.errors import CheckpointError, ScopeError
 from gpmt.formats.checkpoint import load_checkpoint, save_checkpoint
 from gpmt.formats.exporters.card import model_card
+from gpmt.masks import Masks
 
 yaml = pytest.importorskip("yaml", reason="gpmt[train] is not installed")
 

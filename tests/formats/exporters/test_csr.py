@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.formats.checkpoints import assert_same
 from torch import Tensor
 
-from gpmt.core.masks import Masks
 from gpmt.errors import CheckpointError, MaskError, ScopeError
 from gpmt.formats.exporters.csr import export_csr, from_csr, index_dtype, to_csc, to_csr
+from gpmt.masks import Masks
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gpmt.errors import CheckpointError, ScopeError
 from gpmt.formats.exporters.hub import export_hub
-from gpmt.formats.importers.folder import read
+from gpmt.formats.importers.hub_folder import read
 
 
 def names(folder: Path) -> list[str]:

@@ -9,9 +9,9 @@ import torch
 from tests.formats.fixtures.tiny_network import Tiny, images
 from torch import Tensor, nn
 
-from gpmt.core.masks import Masks
 from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import Checkpoint, find_weights, load_checkpoint, read_torch, save_checkpoint
+from gpmt.masks import Masks
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

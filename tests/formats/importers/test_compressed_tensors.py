@@ -14,7 +14,7 @@ from torch import Tensor
 import gpmt
 from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from gpmt.formats.importers import compressed_tensors, folder
+from gpmt.formats.importers import compressed_tensors, hub_folder
 from gpmt.formats.importers.compressed_tensors import convert, recognises
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "compressed_tensors"
@@ -23,7 +23,7 @@ SPARSE = ["bitmask", "24_bitmask", "bitmask_0.8"]
 
 @pytest.mark.parametrize("name", SPARSE)
 def test_the_librarys_folders(name: str) -> None:
-    stored = folder.read(FIXTURES / name)
+    stored = hub_folder.read(FIXTURES / name)
     assert recognises(stored)
     checkpoint = convert(stored)
     expected = load_file(FIXTURES / name / "expected.safetensors")
@@ -60,7 +60,7 @@ def test_one_file_tells_by_its_names(name: str, tmp_path: Path) -> None:
 
 
 def test_the_plain_name_stands_where_its_first_part_stood() -> None:
-    stored = folder.read(FIXTURES / "bitmask").state_dict
+    stored = hub_folder.read(FIXTURES / "bitmask").state_dict
     first = list(
         dict.fromkeys(key.removesuffix(".row_offsets") for key in stored if key.endswith("row_offsets"))
     )
@@ -69,7 +69,7 @@ def test_the_plain_name_stands_where_its_first_part_stood() -> None:
 
 
 def test_quantised_folders_are_refused() -> None:
-    stored = folder.read(FIXTURES / "quantised")
+    stored = hub_folder.read(FIXTURES / "quantised")
     assert recognises(stored)
     message = (
         r"quantised is quantised by compressed-tensors \(pack-quantized\), which is not supported; decompress it "

@@ -184,7 +184,7 @@ def write_seeds(folder):
     import torch
 
     import gpmt
-    from gpmt.core.masks import Masks
+    from gpmt.masks import Masks
 
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,10 +13,10 @@ import zlib
 import numpy as np
 import torch
 
-from gpmt.core import rice
-from gpmt.core.masks import Masks
 from gpmt.errors import CheckpointError, MaskError
+from gpmt.formats.masks import rice
 from gpmt.formats.sparse import reader
+from gpmt.masks import Masks
 
 MAX_WEIGHTS = 1 << 20
 

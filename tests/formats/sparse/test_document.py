@@ -9,7 +9,7 @@ import torch
 from tests.formats.sparse.networks import sparse
 
 import gpmt
-from gpmt.core import rice
+from gpmt.formats.masks import rice
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
 

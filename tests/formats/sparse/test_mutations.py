@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.formats.sparse.networks import sparse
 
 import gpmt
-from gpmt.core.masks import Masks
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.sparse import reader
+from gpmt.masks import Masks
 
 from . import oracle
 

@@ -14,8 +14,8 @@ from tests.formats.sparse.networks import sparse, state
 from torch import nn
 
 import gpmt
-from gpmt.core.masks import Masks
 from gpmt.errors import CheckpointError, GpmtError, MaskError, WeightsError
+from gpmt.masks import Masks
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.int64,

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from gpmt.runtime.graph import IDENTITY, RELU, RELU6, Activation, Conv
-from gpmt.runtime.layout import Grids, Planes
-from gpmt.runtime.windows import Windows
+from gpmt.runtime.ir.graph import IDENTITY, RELU, RELU6, Activation, Conv
+from gpmt.runtime.layout.planes import Grids, Planes
+from gpmt.runtime.layout.taps import Windows
 
 ACTIVATIONS = [IDENTITY, RELU, RELU6, Activation("silu"), Activation("hardswish"), Activation("sigmoid")]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gpmt.runtime.kernels import spec as kernel
-from gpmt.runtime.layout import LINE, Planes
+from gpmt.runtime.codegen import kernel as kernel
+from gpmt.runtime.layout.planes import LINE, Planes
 
 PATTERN = np.float32(-12345.678)  # what numbers are before a kernel writes them
 _libc = ctypes.CDLL(None, use_errno=True)

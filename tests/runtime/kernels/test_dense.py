@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from tests.runtime.kernels.convolutions import cases
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
+from gpmt.runtime.codegen.tiles import Tiles
 from gpmt.runtime.kernels.dense import DenseConv, pack
-from gpmt.runtime.kernels.tiles import Tiles
 
 SHAPES = st.sampled_from([(3, 4), (2, 6), (1, 8), (4, 3)])  # vectors of a tile, filters of a bunch
 

@@ -8,9 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
-from gpmt.runtime.graph import IDENTITY, RELU6, Activation
+from gpmt.runtime.ir.graph import IDENTITY, RELU6, Activation
 from gpmt.runtime.kernels.depthwise import Depthwise, pack_weights
-from gpmt.runtime.layout import Planes
+from gpmt.runtime.layout.planes import Planes
 
 FUNCTIONS = {
     IDENTITY: lambda x: x,

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, close, copied, run
 
-from gpmt.runtime.graph import IDENTITY, RELU
+from gpmt.runtime.ir.graph import IDENTITY, RELU
 from gpmt.runtime.kernels.gemv import Gemv
-from gpmt.runtime.layout import Planes
+from gpmt.runtime.layout.planes import Planes
 
 
 @settings(max_examples=12, deadline=None)

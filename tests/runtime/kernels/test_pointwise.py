@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
-from gpmt.runtime.graph import IDENTITY, RELU, Activation
+from gpmt.runtime.ir.graph import IDENTITY, RELU, Activation
 from gpmt.runtime.kernels.pointwise import Add, Affine, Copy, Gate, Multiply
-from gpmt.runtime.layout import Planes
+from gpmt.runtime.layout.planes import Planes
 
 FUNCTIONS = {
     IDENTITY: lambda x: x,

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from tests.runtime.kernels.convolutions import cases
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
-from gpmt.runtime import target
-from gpmt.runtime.graph import RELU
+from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen.tiles import Tiles
+from gpmt.runtime.ir.graph import RELU
 from gpmt.runtime.kernels.sparse import SparseCode, SparseConv, arrange
-from gpmt.runtime.kernels.tiles import Tiles
 
 
 def convolve(case, lanes, tile, blocks, groups, at="end", order=None):

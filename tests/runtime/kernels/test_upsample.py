@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, run
 
-from gpmt.runtime.graph import FACTORS
+from gpmt.runtime.ir.graph import FACTORS
 from gpmt.runtime.kernels.upsample import Upsample
-from gpmt.runtime.layout import Planes
+from gpmt.runtime.layout.planes import Planes
 
 
 @pytest.mark.parametrize("across", FACTORS)

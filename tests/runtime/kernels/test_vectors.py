@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, copied, guarded, run
 
 from gpmt.runtime.kernels.vectors import ExportVectors, Flatten, ImportVectors
-from gpmt.runtime.layout import Planes
+from gpmt.runtime.layout.planes import Planes
 
 sides = st.sampled_from(["start", "end"])
 lanes = st.sampled_from([4, 8, 16])

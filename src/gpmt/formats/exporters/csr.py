@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from gpmt.atomic import atomic_path
-from gpmt.core.masks import Masks
 from gpmt.core.scope import find_scope
 from gpmt.errors import CheckpointError, MaskError
+from gpmt.masks import Masks
 
 SHAPE = ".shape"
 """What is added to a tensor's name for the entry with its shape."""

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpmt.core.scope import unwrap
 from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import save_checkpoint
 from gpmt.formats.exporters.card import Library, model_card
-from gpmt.formats.importers import folder as folders
+from gpmt.formats.importers import hub_folder as folders
+from gpmt.model_tools import unwrap
 
 WEIGHTS, INDEX, CONFIG, CARD = "model.safetensors", "model.safetensors.index.json", "config.json", "README.md"
 

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.atomic import atomic_path, check_output
-from gpmt.errors import CheckpointError
-from gpmt.formats.exporters.capture import Capture, Example, captured, quiet, reason
-from gpmt.formats.exporters.check import TOLERANCE, Report, check_outputs, check_weights, tensors
+from gpmt.errors import CheckpointError, reason
+from gpmt.formats.exporters.exported_network import Capture, captured
+from gpmt.formats.exporters.roundtrip import TOLERANCE, Report, check_outputs, check_weights, tensors
+from gpmt.model_tools import Example, quiet
 
 OLDEST_OPSET = 18
 """The oldest that torch.onnx writes by itself."""

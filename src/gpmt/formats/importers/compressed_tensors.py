@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpmt.core.masks import Masks
 from gpmt.core.scope import find_scope
 from gpmt.errors import CheckpointError, ScopeError
 from gpmt.formats.checkpoint import Checkpoint
-from gpmt.formats.importers.folder import COMPRESSION
+from gpmt.formats.importers.hub_folder import COMPRESSION
+from gpmt.masks import Masks
 
 NAME = "compressed-tensors"
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpmt.core.masks import Masks
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import Checkpoint
+from gpmt.masks import Masks
 
 _AGAIN = "save the file again with the tool that wrote it"
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

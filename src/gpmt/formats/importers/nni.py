@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpmt.core.masks import Masks
 from gpmt.errors import MaskError
 from gpmt.formats.importers.members import shown
+from gpmt.masks import Masks
 
 NAME = "NNI masks"
 

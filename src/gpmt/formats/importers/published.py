@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpmt.core.masks import Masks
 from gpmt.core.scope import find_scope
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.importers.inert import Call, Global, InertError, Persistent, read_pickle
+from gpmt.masks import Masks
 
 NAME = "published masks"
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpmt.core.masks import Masks
-from gpmt.core.memory import memory_limit
 from gpmt.errors import CheckpointError
-from gpmt.formats.sparse.layout import DTYPES, FORMAT, Entry, Layout, LayoutError, parse
+from gpmt.formats.sparse.header import DTYPES, FORMAT, Entry, Layout, LayoutError, parse
 from gpmt.formats.sparse.stored import Stored, run
+from gpmt.masks import Masks
+from gpmt.system import memory_limit
 
 MAX_THREADS = 8
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpmt.core import rice
-from gpmt.core.rice import Bits
 from gpmt.errors import CheckpointError, MaskError
-from gpmt.formats.sparse.layout import Entry
+from gpmt.formats.masks import rice
+from gpmt.formats.masks.rice import Bits
+from gpmt.formats.sparse.header import Entry
 from gpmt.formats.sparse.values import Rounding, integers
 
 Job = Callable[[], None]

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpmt.core import rice
-from gpmt.core.rice import Bits
 from gpmt.errors import WeightsError
-from gpmt.formats.sparse.layout import DTYPES
+from gpmt.formats.masks import rice
+from gpmt.formats.masks.rice import Bits
+from gpmt.formats.sparse.header import DTYPES
 
 LEVELS = 127
 _CHUNK = 16 * rice.BLOCK

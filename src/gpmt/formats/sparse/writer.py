@@ -15,14 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gpmt.arithmetic import ceil_div
 from gpmt.atomic import atomic_path
-from gpmt.core import rice
-from gpmt.core.masks import Masks
-from gpmt.core.rice import Bits
-from gpmt.core.scope import identity, unwrap
+from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError, GpmtError, MaskError
-from gpmt.formats.sparse.layout import CODES, DTYPES, Coding, Entry, Layout, Values, check_dtype
+from gpmt.formats.masks import rice
+from gpmt.formats.masks.rice import Bits
+from gpmt.formats.sparse.header import CODES, DTYPES, Coding, Entry, Layout, Values, check_dtype
 from gpmt.formats.sparse.values import Rounding, find_scales, integers
+from gpmt.masks import Masks
+from gpmt.model_tools import unwrap
 
 _STORED = {"fp16": "F16", "bf16": "BF16", "int8": "I8"}
 _CHUNK = 16 * rice.BLOCK
@@ -203,7 +205,7 @@ def _plan(name: str, tensor: Tensor, given: Bits | None, values: Values) -> Entr
     if not masked and kept * DTYPES[stored].itemsize + scales + mask_bytes + _HEADER >= dense.nbytes:
         return dense
     # The longest that these numbers can become in the header: of no mask do the gaps take more bits than weights.
-    longest = dense.numel // 8 + 9 * -(-dense.numel // rice.BLOCK)
+    longest = dense.numel // 8 + 9 * ceil_div(dense.numel, rice.BLOCK)
     error = 1.2345678901234567e-300 if stored != dtype else 0.0
     return Entry(dtype, shape, 0, Coding(kept, rice.MAX_PARAMETER, True, longest, stored, error, masked))
 

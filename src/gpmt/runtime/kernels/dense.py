@@ -20,9 +20,10 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from gpmt.runtime.graph import IDENTITY, Activation
-from gpmt.runtime.kernels.emit import F32, I32, I64, Emitter
-from gpmt.runtime.kernels.tiles import Tiles
+from gpmt.arithmetic import ceil_div
+from gpmt.runtime.codegen.emitter import F32, I32, I64, Emitter
+from gpmt.runtime.codegen.tiles import Tiles
+from gpmt.runtime.ir.graph import IDENTITY, Activation
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class DenseConv:
     @property
     def bunches(self) -> int:
         """Bunches of filters; the last may be filled up with filters of zeros, which are not written."""
-        return -(-self.filters // self.bunch)
+        return ceil_div(self.filters, self.bunch)
 
     @property
     def items(self) -> int:
@@ -186,7 +187,7 @@ def pack(
 ) -> tuple[NDArray[np.float32], ...]:
     """Return weights [filters, taps] as [bunches, taps, bunch], the bias as [bunches, bunch]; zeros at the end."""
     filters, taps = weight.shape
-    bunches = -(-filters // bunch)
+    bunches = ceil_div(filters, bunch)
     padded = np.zeros((bunches * bunch, taps), np.float32)
     padded[:filters] = weight
     packed = np.ascontiguousarray(padded.reshape(bunches, bunch, taps).transpose(0, 2, 1))

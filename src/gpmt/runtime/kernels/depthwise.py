@@ -15,11 +15,12 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from gpmt.runtime.graph import IDENTITY, Activation, Pair
-from gpmt.runtime.kernels.emit import F32, Emitter
-from gpmt.runtime.kernels.shuffle import alternate, gather, straighten
-from gpmt.runtime.kernels.walk import Cut, Index, Piece, Walk, along, stepped
-from gpmt.runtime.layout import Planes
+from gpmt.arithmetic import ceil_div
+from gpmt.runtime.codegen.emitter import F32, Emitter
+from gpmt.runtime.codegen.loops import Cut, Index, Piece, Walk, along, stepped
+from gpmt.runtime.codegen.shuffles import alternate, gather, straighten
+from gpmt.runtime.ir.graph import IDENTITY, Activation, Pair
+from gpmt.runtime.layout.planes import Planes
 
 _SUMS = 8  # vectors that are summed at once: enough to hide the latency of a multiply-add
 
@@ -53,8 +54,8 @@ class Depthwise(Walk):
         """Whether the plane is taken as one line."""
         pitch = self.output.pitch
         same = self.input.pitch == pitch and (self.residual is None or self.residual.pitch == pitch)
-        vectors = -(-self.output.width // self.lanes) * self.output.height
-        return self.stride == (1, 1) and same and 2 * vectors > 3 * -(-self.output.cover // self.lanes)
+        vectors = ceil_div(self.output.width, self.lanes) * self.output.height
+        return self.stride == (1, 1) and same and 2 * vectors > 3 * ceil_div(self.output.cover, self.lanes)
 
     @property
     def _together(self) -> int:
@@ -123,7 +124,7 @@ class _Channel:
                 value = e.activate(value, spec.activation)
                 e.store(e.keep(value, e.load(mask, e.mask, 4 * lanes * t)), target, 4 * lanes * t)
 
-        vectors = -(-spec.output.cover // lanes)
+        vectors = ceil_div(spec.output.cover, lanes)
         stepped(e, 0, vectors, vectors, _SUMS, tile)
 
     def rows(self, y: Index, count: int) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from gpmt.runtime.graph import IDENTITY, Activation
-from gpmt.runtime.kernels.emit import F32, I32, Emitter
-from gpmt.runtime.kernels.walk import Index, stepped
-from gpmt.runtime.layout import Planes
+from gpmt.arithmetic import ceil_div
+from gpmt.runtime.codegen.emitter import F32, I32, Emitter
+from gpmt.runtime.codegen.loops import Index, stepped
+from gpmt.runtime.ir.graph import IDENTITY, Activation
+from gpmt.runtime.layout.planes import Planes
 
 _FEATURES = 4  # features in a step of the loop
 
@@ -46,7 +47,7 @@ class Gemv:
     @property
     def items(self) -> int:
         """Pieces of work."""
-        return -(-self.output.channels // self.block)
+        return ceil_div(self.output.channels, self.block)
 
     def pack_weights(
         self, weight: NDArray[np.float32], bias: NDArray[np.float32]

@@ -11,11 +11,12 @@ from typing import ClassVar
 
 from llvmlite import ir
 
-from gpmt.runtime.graph import Pair
-from gpmt.runtime.kernels.emit import F32, Emitter, constant
-from gpmt.runtime.kernels.shuffle import alternate, gather, load_first, straighten, transpose
-from gpmt.runtime.kernels.walk import Cut, Index, Piece, Walk, along, least, most, stepped
-from gpmt.runtime.layout import Planes
+from gpmt.arithmetic import ceil_div, round_up
+from gpmt.runtime.codegen.emitter import F32, Emitter, constant
+from gpmt.runtime.codegen.loops import Cut, Index, Piece, Walk, along, least, most, stepped
+from gpmt.runtime.codegen.shuffles import alternate, gather, load_first, straighten, transpose
+from gpmt.runtime.ir.graph import Pair
+from gpmt.runtime.layout.planes import Planes
 
 _ALL: tuple[Pair, ...] = ((0, 0),)
 _Address = Callable[[Index], Index]
@@ -44,7 +45,7 @@ class _Rows:
     @property
     def rows(self) -> int:
         """Rows of the output."""
-        return -(-self.height // self.stride[0])
+        return ceil_div(self.height, self.stride[0])
 
     def cut(self, by: int = 1) -> Cut:
         work = self.width * self.stride[0] + self.pitch * len(self.phases)
@@ -70,7 +71,7 @@ class _Rows:
         self, e: Emitter, y: Index, inside: int, source: _Address, output: Callable[[Index, int], Index]
     ) -> None:
         sy, sx = self.stride
-        wide = -(-self.width // sx)
+        wide = ceil_div(self.width, sx)
         targets = [output(y, i) for i in range(len(self.phases))]
         for ry in sorted({row for row, _ in self.phases}):
             mine = [(rx, targets[i]) for i, (row, rx) in enumerate(self.phases) if row == ry]
@@ -102,7 +103,7 @@ class _Rows:
 
         halves = [load(0), load(lanes)] if sx == 2 and piece.pixels else []
         for rx, target in phases:
-            pixels = max(0, min(lanes, -(-(left - rx) // sx)))
+            pixels = max(0, min(lanes, ceil_div(left - rx, sx)))
             if not pixels:
                 value = e.splat(0.0)
             elif sx == 1:
@@ -129,7 +130,7 @@ class _Rows:
                 target = output(y, i)
                 along(e, 0, self.pitch, lambda piece, target=target: _zeros(e, piece, [(0, target)]))  # type: ignore[misc]
                 start = e.add(e.mul(y, sy), ry)
-                columns = max(0, -(-(self.width - rx) // sx))
+                columns = max(0, ceil_div(self.width - rx, sx))
                 inside = e.builder.icmp_signed("<", start, constant(self.height))
                 row = source(start)
                 with e.loop(0, e.builder.select(inside, constant(columns), constant(0))) as x:
@@ -306,7 +307,7 @@ class ImportImages(Walk):
 
             stepped(e, 0, self.width, self.width, self.lanes, columns)
             # Pads that the last vector does not reach.
-            begin = -(-self.width // self.lanes) * self.lanes
+            begin = round_up(self.width, self.lanes)
             row = e.add(output, e.mul(y, 4 * self.output.pitch))
             with e.loop(start, stop) as channel:
                 plane = e.add(row, e.mul(channel, 4 * self.output.plane))

@@ -16,10 +16,11 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from gpmt.runtime.graph import IDENTITY, Activation
-from gpmt.runtime.kernels.emit import F32, I64, Emitter
-from gpmt.runtime.kernels.walk import least
-from gpmt.runtime.layout import Planes
+from gpmt.arithmetic import ceil_div
+from gpmt.runtime.codegen.emitter import F32, I64, Emitter
+from gpmt.runtime.codegen.loops import least
+from gpmt.runtime.ir.graph import IDENTITY, Activation
+from gpmt.runtime.layout.planes import Planes
 
 _UNROLLED = 4
 _WORK = 2048  # vectors of an item: some microseconds
@@ -120,7 +121,7 @@ class _Pointwise:
     @property
     def vectors(self) -> int:
         """Vectors of a plane."""
-        return -(-self.left.cover // self.lanes)
+        return ceil_div(self.left.cover, self.lanes)
 
     @property
     def vectors_each(self) -> int:
@@ -134,7 +135,7 @@ class _Pointwise:
 
     @property
     def _parts(self) -> tuple[int, int]:
-        return -(-self.channels // self.channels_each), -(-self.vectors // self.vectors_each)
+        return ceil_div(self.channels, self.channels_each), ceil_div(self.vectors, self.vectors_each)
 
     @property
     def items(self) -> int:

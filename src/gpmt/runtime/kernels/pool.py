@@ -16,11 +16,12 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from gpmt.runtime.graph import Pair
-from gpmt.runtime.kernels.emit import F32, I1, I32, I64, Emitter, constant
-from gpmt.runtime.kernels.shuffle import alternate, gather, straighten
-from gpmt.runtime.kernels.walk import Cut, Index, Piece, Walk, along, least, most, stepped
-from gpmt.runtime.layout import Planes
+from gpmt.arithmetic import ceil_div, round_up
+from gpmt.runtime.codegen.emitter import F32, I1, I32, I64, Emitter, constant
+from gpmt.runtime.codegen.loops import Cut, Index, Piece, Walk, along, least, most, stepped
+from gpmt.runtime.codegen.shuffles import alternate, gather, straighten
+from gpmt.runtime.ir.graph import Pair
+from gpmt.runtime.layout.planes import Planes
 
 _ROOM = 4096  # numbers of intermediate results: they stay in the first-level cache
 _UNROLLED = 8  # rows of a window, at most, that are written one by one
@@ -187,7 +188,7 @@ class _Windows(Walk):
 
 
 def _up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
+    return round_up(number, multiple)
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,7 @@ class GlobalMean(Walk):
 
         def vectors(place: Index, count: int) -> None:
             address = e.add(plane, e.mul(place, 4))
-            for i in range(-(-count // self.lanes)):
+            for i in range(ceil_div(count, self.lanes)):
                 value = e.load(address, e.vector, 4 * i * self.lanes)
                 e.builder.store(e.builder.fadd(e.builder.load(sums[i]), value), sums[i])
 

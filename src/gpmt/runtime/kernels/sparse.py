@@ -20,9 +20,9 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from gpmt.runtime.graph import IDENTITY, Activation
-from gpmt.runtime.kernels.emit import F32, I32, I64, Emitter
-from gpmt.runtime.kernels.tiles import Tiles
+from gpmt.runtime.codegen.emitter import F32, I32, I64, Emitter
+from gpmt.runtime.codegen.tiles import Tiles
+from gpmt.runtime.ir.graph import IDENTITY, Activation
 
 _ENTRY = 24  # bytes of the table for a group and block
 _ROW = 16  # bytes of a row

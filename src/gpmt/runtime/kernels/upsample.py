@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from llvmlite import ir
 
-from gpmt.runtime.graph import Pair
-from gpmt.runtime.kernels.emit import F32, Emitter
-from gpmt.runtime.kernels.shuffle import shuffle
-from gpmt.runtime.kernels.walk import Cut, Piece, Walk, along
-from gpmt.runtime.layout import Planes
+from gpmt.runtime.codegen.emitter import F32, Emitter
+from gpmt.runtime.codegen.loops import Cut, Piece, Walk, along
+from gpmt.runtime.codegen.shuffles import shuffle
+from gpmt.runtime.ir.graph import Pair
+from gpmt.runtime.layout.planes import Planes
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,16 @@ from typing import ClassVar
 
 from llvmlite import ir
 
-from gpmt.runtime.kernels.emit import Emitter, constant
-from gpmt.runtime.kernels.shuffle import load_first, store_first, transpose
-from gpmt.runtime.kernels.walk import Cut, Index, Walk, least, stepped
-from gpmt.runtime.layout import LINE, Planes
+from gpmt.arithmetic import ceil_div
+from gpmt.runtime.codegen.emitter import Emitter, constant
+from gpmt.runtime.codegen.loops import Cut, Index, Walk, least, stepped
+from gpmt.runtime.codegen.shuffles import load_first, store_first, transpose
+from gpmt.runtime.layout.planes import LINE, Planes
 
 
 def _cut(samples: int, features: int) -> Cut:
     """Return the items: features are channels here, lines of samples are rows."""
-    return Cut.of(1, features, -(-samples // LINE), LINE, by=LINE)
+    return Cut.of(1, features, ceil_div(samples, LINE), LINE, by=LINE)
 
 
 def _lines(e: Emitter, line: Index, samples: int, body: Callable[[Index, int], None]) -> None:
@@ -98,7 +99,7 @@ class Flatten(Walk):
     @property
     def _cut(self) -> Cut:
         source = self.input
-        return Cut.of(-(-source.images // LINE), source.channels, source.height, LINE * source.width)
+        return Cut.of(ceil_div(source.images, LINE), source.channels, source.height, LINE * source.width)
 
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""

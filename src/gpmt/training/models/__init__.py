@@ -6,7 +6,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from gpmt.errors import RecipeError
+from gpmt.errors import RecipeError, reason
+from gpmt.suggestions import did_you_mean
 from gpmt.training.models import libraries, own, transformers_folder
 from gpmt.training.models.call import check_fit, example, logits, shown
 from gpmt.training.models.cifar_mobilenet import CifarMobileNetV2
@@ -16,7 +17,6 @@ from gpmt.training.models.fastgrnn import FastGRNN
 from gpmt.training.models.lenet import LeNet5Caffe
 from gpmt.training.models.mobilenet_small import MobileNetSmall
 from gpmt.training.models.wide_resnet import WideResNet, check_size
-from gpmt.training.names import did_you_mean
 
 __all__ = [
     "FACTORIES",
@@ -152,5 +152,4 @@ def _wide_resnet_size(name: str) -> tuple[int, int] | None:
 
 
 def _misfit(name: str, error: Exception) -> RecipeError:
-    reason = (str(error).strip() or type(error).__name__).split("\n")[0]
-    return RecipeError(f"model is {name}, which does not fit the data: {reason}")
+    return RecipeError(f"model is {name}, which does not fit the data: {reason(error)}")

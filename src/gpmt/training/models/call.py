@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpmt.errors import RecipeError
+from gpmt.errors import RecipeError, reason
+from gpmt.model_tools import keeping_modes
 
 
 def logits(model: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
@@ -45,17 +46,12 @@ def check_fit(model: nn.Module, one: Tensor | Mapping[str, Tensor], num_classes:
         if isinstance(one, Mapping)
         else torch.cat([one] * 2)
     )
-    modes = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad():
+        with keeping_modes(model), torch.no_grad():
             outputs = logits(model.eval(), both)
     except Exception as error:  # the network is anyone's code
-        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
         shape = ", ".join(shown(t.shape[1:]) for t in (both.values() if isinstance(both, dict) else [both]))
-        raise ValueError(f"it does not run on an input of shape {shape} ({reason})") from error
-    finally:
-        for module, training in modes.items():
-            module.training = training
+        raise ValueError(f"it does not run on an input of shape {shape} ({reason(error)})") from error
     if not isinstance(outputs, Tensor):
         raise ValueError(f"it returns a {type(outputs).__name__}, but must return a tensor of logits")
     if outputs.shape != (2, num_classes):

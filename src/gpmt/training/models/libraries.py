@@ -6,7 +6,7 @@ from types import ModuleType
 from torch import nn
 
 from gpmt.errors import RecipeError
-from gpmt.training.names import did_you_mean
+from gpmt.suggestions import did_you_mean
 
 
 def library(name: str) -> ModuleType:

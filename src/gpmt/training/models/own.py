@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from gpmt.errors import RecipeError
-from gpmt.training.names import did_you_mean
+from gpmt.errors import RecipeError, reason
+from gpmt.suggestions import did_you_mean
 
 
 def find_factory(name: str) -> Callable[..., Any]:
@@ -75,5 +75,5 @@ def _made_in(value: object, package: str) -> bool:
 
 
 def _shown(error: Exception) -> str:
-    text = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    name = type(error).__name__
+    return f"{name}: {reason(error)}" if str(error).strip() else name

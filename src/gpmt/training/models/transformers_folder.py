@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from gpmt.errors import RecipeError
+from gpmt.errors import RecipeError, reason
 from gpmt.training.models.libraries import library
 
 TASKS = ("AutoModelForImageClassification", "AutoModelForSequenceClassification")
@@ -79,9 +79,8 @@ def _config(name: str) -> Any:
     except (ValueError, OSError, KeyError) as error:
         if isinstance(error, RecipeError):
             raise
-        reason = str(error).strip().split("\n")[0]
         raise RecipeError(
-            f"model is hf:{name}, whose config.json cannot be used ({reason}); "
+            f"model is hf:{name}, whose config.json cannot be used ({reason(error)}); "
             "give the folder of a network that transformers itself has"
         ) from error
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from gpmt.system import core_count
+
 PATIENCE_SECONDS = 30
 """How long a child that is asked to end may take before it is killed."""
 
@@ -78,14 +80,9 @@ def environment(slot: int, jobs: int) -> dict[str, str]:
     """
     variables = dict(os.environ)
     if jobs > 1:
-        variables.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // jobs)))
+        variables.setdefault("OMP_NUM_THREADS", str(max(1, core_count() // jobs)))
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
         if len(gpus) > 1:
             variables["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
     return variables
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # the cores this process may use, where that is known
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -9,8 +9,8 @@ from itertools import product
 from urllib.parse import quote
 
 from gpmt.errors import RecipeError
-from gpmt.training.recipe import Recipe
-from gpmt.training.recipe_file import full_key, load_recipe
+from gpmt.training.recipes.files import full_key, load_recipe
+from gpmt.training.recipes.schema import Recipe
 
 
 @dataclass(frozen=True)

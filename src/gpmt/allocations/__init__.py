@@ -1,0 +1,1 @@
+"""How the kept weights are shared among the tensors: one allocation a file."""

@@ -1,0 +1,82 @@
+"""The authors' own scheme, kept for comparison: sparsities per tensor, multiplied and clipped until they fit.
+
+It reproduces the masks of the authors' scripts on the same weights, with N in place of their N + 1 (their pool
+of magnitudes starts with one uninitialised value), and with an error where the scripts would loop for ever. Known
+differences from the exact solution: the total is off by up to one weight a tensor (and by ties), a tensor of
+exactly the minimum's size can be pruned, and scaling takes most from tensors that are already sparse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from gpmt.core import key_loops
+from gpmt.core import select as exact
+from gpmt.core.keys import KeyFormat, KeySource
+from gpmt.core.select import Cut, Selection
+from gpmt.errors import BudgetError
+
+MAX_ROUNDS = 10_000
+
+
+def select(sources: Sequence[KeySource], form: KeyFormat, sparsity: Fraction, min_kept: int) -> Selection:
+    """Cut every tensor as the authors' scripts do; raise `BudgetError` where these would never end."""
+    sizes = [source.numel for source in sources]
+    target = float(sparsity)
+    smallest = max(int(target * sum(sizes)), 1)  # the rank of the threshold, from the smallest magnitude
+    rank = sum(sizes) - smallest + 1
+    first = exact.select(sources, form, totals=[rank], floors=[0] * len(sizes))[0]
+    cuts = [_keep_ties(source, form, first.key) for source in sources]
+    if not min_kept:
+        return Selection(tuple(cuts), first.key)
+    sparsities = [1 - cut.kept / size for cut, size in zip(cuts, sizes, strict=True)]
+    sparsities = refine(sparsities, sizes, target=target, min_kept=min_kept)
+    ranks = [size - min(max(int(s * size), 1), size) + 1 for s, size in zip(sparsities, sizes, strict=True)]
+    own = exact.select(sources, form, totals=[sum(ranks)], floors=ranks)[0]
+    cuts = [_keep_ties(source, form, cut.key) for source, cut in zip(sources, own.cuts, strict=True)]
+    return Selection(tuple(cuts), None)
+
+
+def refine(sparsities: Sequence[float], sizes: Sequence[int], *, target: float, min_kept: int) -> list[float]:
+    """Scale per-tensor sparsities until their total is `target`, clipping each to leave `min_kept` weights.
+
+    Raises `BudgetError` where the scripts would go on for ever: a round changes nothing, and the total is still
+    below the target, be it by a rounding error.
+
+    >>> refine([0.8, 0.95], [1000, 9000], target=0.9, min_kept=100)
+    [0.7700534759358291, 0.9144385026737969]
+    """
+    refined = [0.0 if size < min_kept else s for s, size in zip(sparsities, sizes, strict=True)]
+    total = _total(refined, sizes)
+    for _ in range(MAX_ROUNDS):
+        if not total:
+            break
+        before, refined = refined, [s * target / total for s in refined]
+        for index, size in enumerate(sizes):
+            if size > min_kept and (1 - refined[index]) * size < min_kept:
+                refined[index] = 1 - min_kept / size
+        total = _total(refined, sizes)
+        if total >= target:
+            return refined
+        if refined == before:
+            break
+    raise BudgetError(
+        f'allocation "reference" cannot reach sparsity {target:g} with min_kept {min_kept:,}: the authors\' scaling '
+        f'stays at {total!r} for ever (clipped tensors, or rounding); use allocation "exact", which has no such case'
+    )
+
+
+def _total(sparsities: Sequence[float], sizes: Sequence[int]) -> float:
+    return sum(s * size for s, size in zip(sparsities, sizes, strict=True)) / sum(sizes)
+
+
+def _keep_ties(source: KeySource, form: KeyFormat, key: int | None) -> Cut:
+    """Cut at |w| >= threshold, so that all ties stay."""
+    key = key or 0
+    above = equal = 0
+    for keys in source.chunks():
+        larger, same = key_loops.count_above(keys, bits=form.bits, threshold=key)
+        above += larger
+        equal += same
+    return Cut(key, equal, above + equal, binds=False)

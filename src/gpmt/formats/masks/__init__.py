@@ -1,0 +1,1 @@
+"""Masks as files: Rice-coded gaps between kept weights."""

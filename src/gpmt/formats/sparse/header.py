@@ -1,0 +1,267 @@
+"""What the header of a sparse file says of its tensors, checked before anything is believed."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from gpmt.errors import CheckpointError
+from gpmt.formats.masks import rice
+
+FORMAT = "gpmt-sparse"
+VERSION = 1
+
+Values = Literal["exact", "fp16", "bf16", "int8"]
+
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+    "C64": torch.complex64,
+}
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_MAX_BYTES = 1 << 62
+_MAX_DIMENSIONS = 64  # as many as PyTorch has
+
+
+class LayoutError(ValueError):
+    """A header that is not valid; the reader adds the name of the file."""
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How the kept values and the mask of one tensor are stored.
+
+    Attributes:
+        kept: number of kept weights, zeros among them where a mask keeps them.
+        parameter, complement: of the Rice code, see `gpmt.formats.masks.rice.RiceCode`.
+        mask_bytes: length of the Rice code; the entry itself is padded with zeros to a multiple of eight.
+        values: type of the stored values: that of the tensor, "F16", "BF16", or "I8" for 8 bits with scales.
+        error: largest |stored − original| of the tensor; 0.0 where nothing was rounded.
+        masked: whether the mask was given as such, rather than read off the zeros.
+    """
+
+    kept: int
+    parameter: int
+    complement: bool
+    mask_bytes: int
+    values: str
+    error: float = 0.0
+    masked: bool = False
+
+    def to_json(self, entry: Entry) -> dict[str, Any]:
+        """Return the entry of one tensor in the layout; what is usual is left out."""
+        found = {
+            "shape": list(entry.shape),
+            "rice": self.parameter,
+            "bytes": self.mask_bytes,
+            "crc32": f"{entry.crc32:08x}",
+        }
+        unusual = {
+            "complement": self.complement,
+            "dtype": entry.dtype if entry.dtype != self.values else None,
+            "error": self.error,
+            "masked": self.masked,
+        }
+        return found | {key: value for key, value in unusual.items() if value}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor: its type (as safetensors names it), shape, checksum of its stored bytes, and coding if sparse."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    crc32: int
+    coding: Coding | None = None
+
+    @property
+    def numel(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the dense tensor."""
+        return self.numel * DTYPES[self.dtype].itemsize
+
+    def parts(self, name: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return what the container holds for this tensor: entry name -> (type, shape), in the file's order."""
+        if self.coding is None:
+            return {name: (self.dtype, self.shape)}
+        parts: dict[str, tuple[str, tuple[int, ...]]] = {}
+        if self.coding.values == "I8" != self.dtype:
+            parts[f"{name}:scales"] = ("F32", (2, self.shape[0]))
+        parts[f"{name}:values"] = (self.coding.values, (self.coding.kept,))
+        head = sum(math.prod(shape) * DTYPES[dtype].itemsize for dtype, shape in parts.values())
+        parts[f"{name}:mask"] = ("U8", (self.coding.mask_bytes + -(head + self.coding.mask_bytes) % 8,))
+        return parts
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All of a file's header: tensors by name in the network's order, further names of tied ones, and notes.
+
+    Attributes:
+        entries: name -> entry.
+        tied: further name -> the name in `entries` whose tensor it shares.
+        metadata: strings of the user's.
+        record: what a run of gpmt noted of its network, or None.
+    """
+
+    entries: Mapping[str, Entry]
+    tied: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    record: Mapping[str, Any] | None = None
+
+    def dump(self) -> dict[str, str]:
+        """Return the container's metadata."""
+        tensors = {
+            name: entry.coding.to_json(entry) if entry.coding else f"{entry.crc32:08x}"
+            for name, entry in self.entries.items()
+        }
+        notes = {"tied": self.tied, "metadata": self.metadata, "record": self.record}
+        document = {"tensors": tensors} | {key: value for key, value in notes.items() if value}
+        text = json.dumps(document, separators=(",", ":"))
+        return {
+            "format": FORMAT,
+            "version": str(VERSION),
+            "layout": text,
+            "crc32": f"{zlib.crc32(text.encode()):08x}",
+        }
+
+
+def parse(metadata: Mapping[str, str], parts: Mapping[str, tuple[str, tuple[int, ...]]]) -> Layout:
+    """Read the layout in a container's metadata, and check it against the container's own entries.
+
+    Nothing is allocated on the word of the header: every type, shape and length must be that of an entry, whose
+    bytes the container has. Raises `LayoutError`, saying what is wrong, where it is not valid.
+    """
+    version, text = metadata.get("version"), metadata.get("layout", "")
+    if version != str(VERSION):
+        raise LayoutError(f"has version {version}, but this gpmt reads version {VERSION}; use a newer gpmt")
+    if f"{zlib.crc32(text.encode()):08x}" != metadata.get("crc32"):
+        raise LayoutError("has a damaged header (its checksum does not match); copy or download it again")
+    try:
+        document = json.loads(text)
+        entries = {name: _entry(name, value, parts) for name, value in document["tensors"].items()}
+        layout = Layout(
+            entries,
+            _strings(document.get("tied", {})),
+            _strings(document.get("metadata", {})),
+            document.get("record"),
+        )
+        if layout.record is not None and not isinstance(layout.record, dict):
+            raise LayoutError("has a record that is no mapping; write it again")
+    except LayoutError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise LayoutError(f"has a header that is not valid ({error!r}); write it again") from None
+    claimed = [part for name, entry in entries.items() for part in entry.parts(name)]
+    if len(claimed) != len(set(claimed)) or set(claimed) != set(parts):
+        odd = min(set(claimed) ^ set(parts), default="one")
+        raise LayoutError(f"has a header that does not match its entries ({odd}); write it again")
+    for name, target in layout.tied.items():
+        if target not in entries or name in entries:
+            raise LayoutError(f"ties {name} to {target}, which it does not hold; write it again")
+    return layout
+
+
+def _entry(name: str, value: Any, parts: Mapping[str, tuple[str, tuple[int, ...]]]) -> Entry:
+    if isinstance(value, str):
+        if name not in parts:
+            raise LayoutError(f"lacks the tensor {name}; copy or download it again")
+        dtype, shape = parts[name]
+        if dtype not in DTYPES:
+            raise LayoutError(f"holds {name} as {dtype}, which this gpmt does not know; use a newer gpmt")
+        return Entry(dtype, shape, int(value, 16))
+    stored, kept = parts.get(f"{name}:values", ("", ()))
+    if len(kept) != 1 or f"{name}:mask" not in parts:
+        raise LayoutError(f"lacks the values or the mask of {name}; copy or download it again")
+    coding = Coding(
+        kept=kept[0],
+        parameter=_count(value["rice"]),
+        complement=_flag(value.get("complement", False)),
+        mask_bytes=_count(value["bytes"]),
+        values=stored,
+        error=float(value.get("error", 0.0)),
+        masked=_flag(value.get("masked", False)),
+    )
+    shape = _shape(value["shape"])
+    entry = Entry(value.get("dtype", stored), shape, int(value["crc32"], 16), coding)
+    if entry.dtype not in DTYPES or stored not in DTYPES:
+        raise LayoutError(f"holds {name} as {stored} for {entry.dtype}, which this gpmt does not know")
+    rounded = coding.values != entry.dtype
+    if rounded and (entry.dtype not in _FLOATS or coding.values not in ("F16", "BF16", "I8")):
+        raise LayoutError(f"claims to hold {name} of type {entry.dtype} as {coding.values}; write it again")
+    if rounded and coding.values == "I8" and len(entry.shape) < 2:
+        raise LayoutError(f"claims scales for {name}, which has no channels; write it again")
+    if coding.kept > entry.numel or coding.mask_bytes < rice.index_bytes(entry.numel):
+        raise LayoutError(
+            f"claims {coding.kept:,} of {entry.numel:,} weights for {name}, with a mask of {coding.mask_bytes:,} "
+            "bytes; write it again"
+        )
+    if not math.isfinite(coding.error) or coding.error < 0:
+        raise LayoutError(f"claims an error of {coding.error} for {name}; write it again")
+    for part, expected in entry.parts(name).items():
+        if parts.get(part) != expected:
+            found = "{} {}".format(*parts[part]) if part in parts else "nothing"
+            raise LayoutError(
+                f"holds {found} as {part} where its header needs {expected[0]} {list(expected[1])}; write it again"
+            )
+    return entry
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _MAX_BYTES:
+        raise LayoutError(f"has a header with {str(value)[:40]!r} for a count; write it again")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise LayoutError(f"has a header with {str(value)[:40]!r} for true or false; write it again")
+    return value
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > _MAX_DIMENSIONS:
+        raise LayoutError("has a header with a shape that is no list of a few numbers; write it again")
+    shape = tuple(map(_count, value))
+    if math.prod(max(size, 1) for size in shape) * 8 > _MAX_BYTES:
+        raise LayoutError(f"has a header with the shape {list(shape)}; write it again")
+    return shape
+
+
+def _strings(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise LayoutError("has a header with values that are no strings; write it again")
+    return value
+
+
+def check_dtype(name: str, dtype: torch.dtype) -> str:
+    """Return the safetensors name of a type. Raises `CheckpointError` for one that the format does not have."""
+    if dtype not in CODES:
+        raise CheckpointError(
+            f"{name} is {dtype}, which a sparse file cannot hold; convert it first, e.g. to torch.float32"
+        )
+    return CODES[dtype]

@@ -1,0 +1,91 @@
+"""What many parts do with a network: find it inside its wrappers, evaluate it, and give it an example."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from gpmt.errors import GpmtError
+
+Example = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+"""Inputs of one call: a tensor, several in the order of `forward`, or a mapping by the names of its arguments."""
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The plain model inside `DistributedDataParallel`, `DataParallel` and `torch.compile` wrappers."""
+    while True:
+        compiled_from = getattr(model, "_orig_mod", None)
+        if isinstance(compiled_from, nn.Module):
+            model = compiled_from
+        elif isinstance(model, (DataParallel, DistributedDataParallel)):
+            model = model.module
+        else:
+            return model
+
+
+@contextmanager
+def keeping_modes(module: nn.Module) -> Iterator[None]:
+    """Leave every part in training or evaluation mode as it was, whatever happens inside.
+
+    >>> layer = nn.Dropout()
+    >>> with keeping_modes(layer):
+    ...     _ = layer.eval()
+    >>> layer.training
+    True
+    """
+    modes = {part: part.training for part in module.modules()}
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Switch to evaluation and back, and let text generators of transformers return no cache."""
+    configs: dict[int, Any] = {
+        id(part.config): part.config for part in module.modules() if hasattr(part, "config")
+    }
+    configs = {key: config for key, config in configs.items() if getattr(config, "use_cache", None) is True}
+    with keeping_modes(module):
+        try:
+            for config in configs.values():
+                config.use_cache = False
+            module.eval()
+            yield
+        finally:
+            for config in configs.values():
+                config.use_cache = True
+
+
+@contextmanager
+def quiet(*loggers: str) -> Iterator[None]:
+    """Keep back what these loggers say, at any level; what goes wrong is found by checking the result."""
+    before = {name: logging.getLogger(name).level for name in loggers}
+    try:
+        for name in loggers:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def split_example(example: object, error: type[GpmtError]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the positional and the named arguments of an example; raise `error` if it is of another type."""
+    if isinstance(example, Tensor):
+        return (example,), {}
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    if isinstance(example, list | tuple):
+        return tuple(example), {}
+    raise error(
+        f"the example is of type {type(example).__name__}, but must be a tensor, a tuple of tensors, or a dict "
+        "of tensors by the names of the network's arguments"
+    )

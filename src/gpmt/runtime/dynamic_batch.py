@@ -1,0 +1,94 @@
+"""A graph for another number of samples: what makes one program serve batches of every size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from gpmt.errors import RuntimeProgramError
+from gpmt.model_tools import Example, quiet, split_example
+from gpmt.runtime.frontend.capture import capture
+from gpmt.runtime.ir.graph import Fallback, Graph, Operator
+from gpmt.runtime.passes.fuse import fuse
+
+_FACTOR, _MORE = 4, 61  # how a second example is larger: what a network does for few samples only shows
+
+
+def freed(graph: Graph, model: nn.Module, example: Example) -> Graph:
+    """Return the fused graph of a network, marked as free if it is right for any batch.
+
+    It is if all operators are native, which treat samples one by one, and if the network, captured again for many
+    more samples, gives the same graph with as many more in every value. One recording could not tell a batch of one
+    from a dimension that the network made itself, nor a slice of eight samples from all of them.
+    """
+    batch = _batch(graph)
+    if batch is None:
+        return graph
+    more = _FACTOR * batch + _MORE
+    try:
+        with quiet("torch._subclasses.fake_tensor"):
+            other = fuse(capture(model, _longer(example, more), thorough=False).graph)
+    except RuntimeProgramError:
+        return graph
+    return replace(graph, free=_alike(rebatched(graph, more), other))
+
+
+def batch_of(graph: Graph) -> int | None:
+    """Return how many samples a free graph works on; None for others."""
+    return _batch(graph) if graph.free else None
+
+
+def rebatched(graph: Graph, batch: int) -> Graph:
+    """Return a graph for `batch` samples instead."""
+    values = {name: replace(value, shape=(batch, *value.shape[1:])) for name, value in graph.values.items()}
+    return replace(graph, values=values)
+
+
+def _batch(graph: Graph) -> int | None:
+    """Return the first dimension of all values, if they share it and nothing is left to PyTorch."""
+    if graph.constants or not graph.inputs or any(isinstance(op, Fallback) for op in graph.operators):
+        return None
+    sizes = {value.shape[0] if value.shape else 0 for value in graph.values.values()}
+    return sizes.pop() if len(sizes) == 1 and 0 not in sizes else None
+
+
+def _longer(example: Example, samples: int) -> Example:
+    """Return an example of so many samples, without numbers in it; each lies in memory as those of the other one."""
+
+    def longer(tensor: Tensor) -> Tensor:
+        steps = torch.empty_like(tensor, device="meta").stride()
+        sizes = samples, *tensor.shape[1:]
+        steps = math.prod(sizes[1:]), *steps[1:]
+        with FakeTensorMode():  # it would be large
+            return torch.empty_strided(sizes, steps, dtype=tensor.dtype, device="cpu")
+
+    positional, named = split_example(example, RuntimeProgramError)
+    if named:
+        return {name: longer(tensor) for name, tensor in named.items()}
+    return [longer(tensor) for tensor in positional]
+
+
+def _alike(one: Graph, other: Graph) -> bool:
+    """Whether two graphs say the same, numbers included: `x / len(x)` is in them as a number."""
+    return (
+        one.values == other.values
+        and (one.inputs, one.outputs) == (other.inputs, other.outputs)
+        and len(one.operators) == len(other.operators)
+        and all(_same(*pair) for pair in zip(one.operators, other.operators, strict=True))
+    )
+
+
+def _same(one: Operator, other: Operator) -> bool:
+    fields, others = vars(one), vars(other)
+    return type(one) is type(other) and all(_equal(value, others[name]) for name, value in fields.items())
+
+
+def _equal(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(one.view(np.int32), other.view(np.int32))  # NaN too
+    return one == other

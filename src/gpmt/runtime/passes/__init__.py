@@ -1,0 +1,1 @@
+"""Passes over a graph: fewer operators with the same result."""

@@ -1,0 +1,91 @@
+"""Memory for activations and weights: in huge pages where the system has them, so that addresses are found fast."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpmt.arithmetic import round_up
+from gpmt.errors import RuntimeProgramError
+
+_ALIGN = 64
+_HUGE = 2 << 20
+
+
+class Arena:
+    """One stretch of memory, zero at first, that pieces are taken from.
+
+    Raises:
+        RuntimeProgramError: there is not enough memory.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        length = round_up(max(size, 1), mmap.PAGESIZE) + _HUGE
+        try:
+            self._map = _anonymous(length)
+        except (OSError, ValueError, OverflowError) as error:
+            raise RuntimeProgramError(
+                f"the runtime needs {size / 2**20:,.0f} MiB of memory, which the system does not give ({error}); "
+                "compile for a smaller batch"
+            ) from error
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):  # a kernel without them
+                self._map.madvise(mmap.MADV_HUGEPAGE)
+        self._bytes = np.frombuffer(self._map, np.uint8)
+        start = int(self._bytes.ctypes.data)
+        self._next = round_up(start, _HUGE)
+        self._end = start + length
+        self._start = start
+
+    def take(self, size: int) -> int:
+        """Return the address of a piece of `size` bytes, at the beginning of a cache line."""
+        address = self._next
+        self._next += round_up(size, _ALIGN)
+        assert self._next <= self._end, "the arena was made too small"
+        return address
+
+    def put(self, array: NDArray[np.generic]) -> int:
+        """Return the address of a copy of an array."""
+        address = self.take(array.nbytes)
+        self.bytes(address, array.nbytes)[:] = array.reshape(-1).view(np.uint8)
+        return address
+
+    def bytes(self, address: int, size: int) -> NDArray[np.uint8]:
+        """Return the memory of a piece."""
+        return self._bytes[address - self._start : address - self._start + size]
+
+    def floats(self, address: int, count: int) -> NDArray[np.float32]:
+        """Return a piece as float32 numbers."""
+        return self.bytes(address, 4 * count).view(np.float32)
+
+
+def _anonymous(length: int) -> mmap.mmap:
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
+        return mmap.mmap(-1, length)
+    # Of the process alone, so that a child after fork gets a copy.
+    return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def total(sizes: Iterable[int]) -> int:
+    """Return the bytes of an arena for pieces of these sizes."""
+    return sum(round_up(size, _ALIGN) for size in sizes)
+
+
+@contextmanager
+def enough() -> Iterator[None]:
+    """Say it as for an arena where there is not enough memory for something else.
+
+    Raises:
+        RuntimeProgramError: instead of a MemoryError.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise RuntimeProgramError(
+            f"the runtime needs more memory, which the system does not give ({error}); compile for a smaller batch"
+        ) from error

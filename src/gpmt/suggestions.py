@@ -1,0 +1,27 @@
+"""What a misspelt name may have meant."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def close_names(name: str, known: Iterable[str], *, count: int = 3) -> list[str]:
+    """Return the known names nearest to `name`, the nearest first; none where all are far from it.
+
+    >>> close_names("resnet21", ["lenet5-caffe", "resnet20"])
+    ['resnet20']
+    """
+    return difflib.get_close_matches(name, list(known), n=count)
+
+
+def did_you_mean(name: str, known: Iterable[str], *, count: int = 3) -> str:
+    """Return ``did you mean A or B?`` for the known names nearest to `name`, else all the known names.
+
+    >>> did_you_mean("resnet21", ["resnet20", "lenet5-caffe"])
+    'did you mean resnet20?'
+    >>> did_you_mean("vgg", ["resnet20", "lenet5-caffe"])
+    'known are lenet5-caffe, resnet20'
+    """
+    names = sorted(known)
+    if close := close_names(name, names, count=count):
+        return f"did you mean {' or '.join(close)}?"
+    return f"known are {', '.join(names)}"

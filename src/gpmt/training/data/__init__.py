@@ -1,0 +1,1 @@
+"""Data: what training asks of it, data sets by name, and how samples become inputs."""

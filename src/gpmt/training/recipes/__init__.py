@@ -1,0 +1,1 @@
+"""Recipes: the settings of one experiment, and the YAML files that hold them."""

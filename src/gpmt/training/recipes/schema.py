@@ -1,0 +1,272 @@
+"""A recipe: the settings of one experiment, checked as a whole before anything runs."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    model_validator,
+)
+
+from gpmt.allocations.allocate import Allocation
+from gpmt.core.budget import parse_min_kept, parse_sparsity
+from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
+from gpmt.suggestions import did_you_mean
+from gpmt.training import models
+from gpmt.training.data import datasets
+
+Patterns = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+]
+
+
+class Section(BaseModel):
+    """Settings that cannot change, with no room for unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
+
+
+class Expected(Section):
+    """What a run should come to and what it takes; shown by ``gpmt recipes``, and no part of the experiment.
+
+    `top1` is a published accuracy in percent, `source` where it was published. A recipe with ``device: gpu``
+    refuses to start without one, and names the recipe `on_cpu` instead.
+    """
+
+    top1: float | None = Field(None, ge=0, le=100)
+    source: str = ""
+    hardware: str = ""
+    time: str = ""
+    device: Literal["any", "gpu"] = "any"
+    on_cpu: str | None = None
+
+
+class Data(Section):
+    """The data set, where it lies, and how its pixels are augmented and normalised.
+
+    Paths are relative to the folder in which the command runs. `mean` and `std` default to those of the
+    training split, `size` and `resize` (pixels, for images read from files) to 224 and size / 0.875. With
+    `train_limit` or `test_limit` only so many images are used, always the same ones.
+    """
+
+    name: Annotated[str, AfterValidator(lambda name: _known_data(name))]
+    root: Path | None = None
+    train_limit: int | None = Field(None, ge=2)
+    test_limit: int | None = Field(None, ge=1)
+    crop_padding: int = Field(0, ge=0)
+    flip: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    size: int | None = Field(None, ge=1)
+    resize: int | None = Field(None, ge=1)
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    workers: int | None = Field(None, ge=0)
+    max_length: int | None = Field(None, ge=1)
+
+
+class Compute(Section):
+    """How the numbers are computed: devices, precision, and what is spread over processes.
+
+    `precision` is that of automatic mixed precision; by default what ``accelerate launch`` was told, else
+    float32. `sharding` decides what several processes share: with ``ddp`` each holds the whole network, with
+    ``fsdp2`` its part of every tensor.
+    """
+
+    device: Literal["auto", "cpu"] = "auto"
+    precision: Literal["float32", "bf16", "fp16"] | None = None
+    channels_last: bool = True
+    compile: bool = False
+    sharding: Literal["ddp", "fsdp2"] = "ddp"
+
+
+class Training(Section):
+    """One phase of training: the optimiser, its learning rate, and the loss, which is cross-entropy.
+
+    `batch_size` counts the images of a step, over all processes; it is computed in `accumulate` parts. The
+    learning rate is set once an epoch, as published, or with `lr_per_step` at every step. `momentum` is
+    Adam's first beta. Weight decay spares norms and biases unless `decay_norms`, as published, says
+    otherwise. `ema` is the decay of a running average of the weights, which is then what is evaluated.
+    """
+
+    epochs: int = Field(0, ge=0)
+    batch_size: int = Field(128, ge=2)
+    accumulate: int = Field(1, ge=1)
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = Field(0.05, gt=0)
+    lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
+    lr_per_step: bool = False
+    lr_step_epochs: int = Field(30, ge=1)
+    lr_gamma: float = Field(0.1, gt=0, le=1)
+    warmup_epochs: int = Field(0, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(5e-4, ge=0)
+    decay_norms: bool = True
+    clip_norm: float | None = Field(None, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    ema: float | None = Field(None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Training":
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError("nesterov is true, but is for sgd with momentum; give momentum, such as 0.9")
+        if self.epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs}, but must be below epochs, which is {self.epochs}"
+            )
+        if self.accumulate * 2 > self.batch_size:
+            raise ValueError(
+                f"accumulate is {self.accumulate}, but parts of at least 2 of the {self.batch_size} images of "
+                "a batch are needed; lower it"
+            )
+        return self
+
+    def learning_rate(self, epoch: int, step: int = 0, steps: int = 1) -> float:
+        """Return the rate of step `step` of the `steps` of epoch `epoch`, both from 0.
+
+        It rises linearly over the warm-up epochs; then it falls like half a cosine, or by `lr_gamma` every
+        `lr_step_epochs` epochs, or stays.
+
+        >>> settings = Training(epochs=4, lr=1.0, warmup_epochs=2)
+        >>> [settings.learning_rate(epoch) for epoch in range(4)]
+        [0.5, 1.0, 1.0, 0.5]
+        """
+        if not self.lr_per_step:
+            step, steps = 0, 1
+        done, warmup, total = (epoch * steps + step, self.warmup_epochs * steps, self.epochs * steps)
+        if done < warmup:
+            return self.lr * (done + 1) / warmup
+        if self.lr_schedule == "constant":
+            return self.lr
+        if self.lr_schedule == "step":
+            return self.lr * self.lr_gamma ** (epoch // self.lr_step_epochs)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (total - warmup)))
+
+
+class Dense(Training):
+    """Where the dense network comes from: a checkpoint, training from scratch, or both one after the other."""
+
+    checkpoint: Path | None = None
+
+
+class Finetune(Training):
+    """Training while and after pruning.
+
+    `distill` is the share of the loss that asks for the outputs of the dense network instead of the labels
+    (Hinton et al. 2015, arXiv 1503.02531), both softened by `temperature`.
+    """
+
+    distill: float = Field(0.0, ge=0, le=1)
+    temperature: float = Field(2.0, gt=0)
+
+
+class Prune(Section):
+    """What is pruned, how far, and when; the terms are those of `gpmt.plan`.
+
+    `start`, `end` and `interval` count epochs of fine-tuning, in fractions too, and are for ``one-shot``
+    (`start` alone) and ``gradual``, which by default ends after three quarters of the epochs. ``ac-dc`` scales
+    the published schedule to the epochs there are. `recalibrate` is the number of training images from which
+    the batch norms' statistics are measured anew right after one-shot pruning.
+    """
+
+    sparsity: Annotated[float | int | str, PlainValidator(lambda value: _parsed(value, parse_sparsity))]
+    min_kept: Annotated[
+        int | str, PlainValidator(lambda value: _parsed(value, lambda v: parse_min_kept(v, 0)))
+    ] = 0
+    allocation: Allocation = "exact"
+    granularity: Literal["weight", "column"] = "weight"
+    scope: Patterns | None = None
+    exclude: Patterns = ()
+    schedule: Literal["one-shot", "gradual", "ac-dc"] = "one-shot"
+    start: float = Field(0.0, ge=0)
+    end: float | None = Field(None, gt=0)
+    interval: float | None = Field(None, gt=0)
+    recalibrate: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Prune":
+        if self.schedule != "gradual":
+            for key in ("end", "interval"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key} is given, but schedule is {self.schedule}; it is for gradual")
+        if self.schedule == "ac-dc" and self.start:
+            raise ValueError("start is given, but ac-dc scales the published schedule; leave it out")
+        if self.recalibrate and (self.schedule != "one-shot" or self.start):
+            raise ValueError("recalibrate is for one-shot pruning before fine-tuning; leave it out")
+        return self
+
+    def make_schedule(self, *, epochs: int, steps_per_epoch: int) -> Schedule:
+        """Return the schedule in steps of the optimiser, for that many epochs of fine-tuning.
+
+        >>> Prune(sparsity=0.9, schedule="gradual").make_schedule(epochs=100, steps_per_epoch=10).last
+        750
+        """
+        total = epochs * steps_per_epoch
+        start = round(self.start * steps_per_epoch)
+        if self.schedule == "one-shot":
+            return OneShot(self.sparsity, at=start)
+        if self.schedule == "ac-dc":
+            return ACDC.over(self.sparsity, total, unit="step")
+        end = round((0.75 * epochs if self.end is None else self.end) * steps_per_epoch)
+        # Once an epoch, but in short trainings often enough to be gradual.
+        interval = min(1.0, epochs / 20) if self.interval is None else self.interval
+        return Gradual(
+            self.sparsity, start=start, end=end, interval=max(1, round(interval * steps_per_epoch))
+        )
+
+
+class Recipe(Section):
+    """One experiment: dense training or a checkpoint, pruning, and fine-tuning with the masks fixed."""
+
+    title: str
+    about: str = ""
+    expects: Expected = Field(default_factory=lambda: Expected.model_validate({}))
+    model: Annotated[str, AfterValidator(models.check_name)]
+    seed: int = Field(0, ge=0)
+    data: Data
+    compute: Compute = Field(default_factory=lambda: Compute.model_validate({}))
+    dense: Dense = Field(default_factory=lambda: Dense.model_validate({}))
+    prune: Prune
+    finetune: Finetune
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        dense, prune, epochs = self.dense, self.prune, self.finetune.epochs
+        has_weights = dense.checkpoint is not None or dense.epochs or self.model.startswith("hf:")
+        if not has_weights and prune.schedule == "one-shot" and not prune.start:
+            raise ValueError(
+                "dense.checkpoint is missing and dense.epochs is 0; give one of them, or both, or another "
+                "prune.schedule, which prunes while it trains"
+            )
+        if not has_weights and self.finetune.distill:
+            raise ValueError("finetune.distill needs a dense network; give dense.checkpoint or dense.epochs")
+        last = prune.end if prune.schedule == "gradual" else prune.start
+        if (last and last > epochs) or (prune.schedule != "one-shot" and not epochs):
+            raise ValueError(
+                f"prune.schedule is {prune.schedule} up to epoch {last or 'n'}, but finetune.epochs is {epochs}; "
+                "give enough epochs"
+            )
+        return self
+
+    def to_yaml(self) -> str:
+        """Return the recipe with every default written out; it reads back as the same recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def _known_data(name: str) -> str:
+    if name not in datasets.NAMES:
+        raise ValueError(f"name is {name}, which is not known; {did_you_mean(name, datasets.NAMES)}")
+    return name
+
+
+def _parsed(value: Any, parse: Any) -> Any:
+    """Return `value` as it was given once `parse` accepts it."""
+    parse(value)
+    return value

@@ -1,0 +1,125 @@
+"""One epoch of training, and one evaluation."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gpmt.arithmetic import ceil_div
+from gpmt.training.data.source import Batch, Inputs, Source
+from gpmt.training.models import logits
+from gpmt.training.recipes.schema import Training
+from gpmt.training.run.metrics import Meter, Score
+from gpmt.training.run.objective import Objective
+from gpmt.training.run.progress import Advance
+from gpmt.training.run.states import is_sharded
+
+EVALUATION_BATCH = 256
+
+
+def train_epoch(
+    model: nn.Module,
+    optimizer: Optimizer,
+    source: Source,
+    accelerator: Accelerator,
+    *,
+    settings: Training,
+    epoch: int,
+    objective: Objective,
+    seed: tuple[int, ...],
+    advance: Advance,
+    after_step: Callable[[], None] = lambda: None,
+    memory_format: torch.memory_format = torch.channels_last,
+) -> Score:
+    """Train on every image once and return the mean loss and accuracy seen on the way.
+
+    `epoch`, from 0, decides the learning rate. Everything random is drawn from `seed`, so that an epoch
+    started anew after an interruption repeats itself exactly. `after_step` is called after every step of the
+    optimiser.
+    """
+    seed_everything((*seed, accelerator.process_index))
+    meter = Meter(accelerator.device, num_classes=len(source.classes))
+    steps = source.train_steps(settings.batch_size)
+    model.train()
+    for step, (inputs, labels) in enumerate(source.train_batches(settings.batch_size, seed=seed)):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate(epoch, step, steps)
+        optimizer.zero_grad()
+        parts = list(_parts((_laid_out(inputs, memory_format), labels), settings.accumulate))
+        for index, (part, part_labels) in enumerate(parts):
+            last = index == len(parts) - 1
+            with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
+                outputs = logits(model, part)
+                loss = objective(outputs, part, part_labels)
+                accelerator.backward(loss * (len(part_labels) / len(labels)))
+            meter.add(outputs, part_labels, loss)
+        if settings.clip_norm is not None:
+            accelerator.clip_grad_norm_(model.parameters(), settings.clip_norm)
+        optimizer.step()
+        after_step()
+        advance(len(labels) * accelerator.num_processes, loss.detach())
+    return meter.score(accelerator)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    source: Source,
+    accelerator: Accelerator,
+    *,
+    advance: Callable[[int], None],
+    batch_size: int = EVALUATION_BATCH,
+    memory_format: torch.memory_format = torch.channels_last,
+) -> Score:
+    """Return loss (without label smoothing) and accuracy over the test split."""
+    meter = Meter(accelerator.device, num_classes=len(source.classes))
+    model.eval()
+    batches = 0
+    for inputs, labels in source.test_batches(batch_size):
+        with accelerator.autocast():
+            meter.add(logits(model, _laid_out(inputs, memory_format)), labels)
+        batches += 1
+        advance(len(labels) * accelerator.num_processes)
+    if is_sharded(model):
+        # Every process takes part in gathering the weights, also one that has fewer batches than another.
+        most = ceil_div(source.test_size, batch_size * accelerator.num_processes)
+        for _ in range(most - batches):
+            with accelerator.autocast():
+                logits(model, source.example())
+    return meter.score(accelerator)
+
+
+def seed_everything(seed: tuple[int, ...]) -> None:
+    """Seed the global generators of Python, NumPy and PyTorch (all devices)."""
+    words = np.random.SeedSequence(seed).generate_state(2)
+    random.seed(int(words[0]))
+    np.random.seed(int(words[0]))  # noqa: NPY002  # networks and layers of others may draw from it
+    torch.manual_seed(int(words[1]))
+
+
+def _parts(batch: Batch, count: int) -> Iterator[Batch]:
+    """Cut a batch into `count` parts of nearly equal size."""
+    inputs, labels = batch
+    if count == 1:
+        yield batch
+        return
+    for index in torch.arange(len(labels), device=labels.device).tensor_split(count):
+        if len(index):
+            taken = (
+                {key: value[index] for key, value in inputs.items()}
+                if isinstance(inputs, dict)
+                else inputs[index]
+            )
+            yield taken, labels[index]
+
+
+def _laid_out(inputs: Inputs, memory_format: torch.memory_format) -> Inputs:
+    """Return images in the memory format that the network's weights have."""
+    if isinstance(inputs, Tensor) and inputs.ndim == 4:
+        return inputs.contiguous(memory_format=memory_format)
+    return inputs

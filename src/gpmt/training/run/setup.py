@@ -1,0 +1,115 @@
+"""What all phases of an experiment work with: the network, the data, the devices, and the record."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed
+from accelerate import Accelerator
+from torch import nn
+
+from gpmt.model_tools import unwrap
+from gpmt.training.data import datasets
+from gpmt.training.data.source import Source
+from gpmt.training.models import build, usual_shape
+from gpmt.training.recipes.schema import Recipe
+from gpmt.training.run.devices import prepare
+from gpmt.training.run.loop import evaluate, seed_everything
+from gpmt.training.run.metrics import Score
+from gpmt.training.run.progress import Reporter
+from gpmt.training.run.run_folder import RunFolder
+from gpmt.training.run.time_budget import Allowance
+
+
+@dataclass
+class Setup:
+    """One network with its data on its devices.
+
+    Attributes:
+        model: the network as the processes train it together.
+        source: the data.
+        record: what was measured so far: per phase the history (entry 0 is the score before any training in
+            the phase) and the seconds; the plan; the best epoch; when and with which commands it was started.
+    """
+
+    recipe: Recipe
+    folder: RunFolder
+    accelerator: Accelerator
+    reporter: Reporter
+    allowance: Allowance
+    source: Source
+    model: nn.Module
+    record: dict[str, Any]
+
+    @property
+    def network(self) -> nn.Module:
+        """The network without what was wrapped around it."""
+        return unwrap(self.model)
+
+    @property
+    def pruning(self) -> dict[str, Any]:
+        """The terms of the recipe's pruning but for its sparsity, as `gpmt.plan` takes them."""
+        prune = self.recipe.prune
+        return {
+            "min_kept": prune.min_kept,
+            "scope": prune.scope,
+            "exclude": prune.exclude,
+            "allocation": prune.allocation,
+            "granularity": prune.granularity,
+            "seed": self.recipe.seed,
+        }
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How images and convolutions are laid out."""
+        return torch.channels_last if self.recipe.compute.channels_last else torch.contiguous_format
+
+    def another_network(self) -> nn.Module:
+        """Return a network of the same kind on the same device, with weights of its own."""
+        return new_network(self.recipe, self.source).to(self.accelerator.device)
+
+    def evaluate(self, network: nn.Module | None = None) -> Score:
+        """Return the score of `network` (this one if not given) on the test split."""
+        network = network or self.network
+        if self.accelerator.num_processes > 1:
+            # Running means differ between processes; those of the first are the ones saved.
+            for buffer in network.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+        with self.reporter.bar("evaluation", self.source.test_size) as advance:
+            return evaluate(
+                network, self.source, self.accelerator, advance=advance, memory_format=self.memory_format
+            )
+
+
+def read_source(recipe: Recipe, reporter: Reporter) -> Source:
+    """Return the recipe's data, not yet on a device."""
+    options = recipe.data.model_dump()
+    if recipe.data.name == "hf" and usual_shape(recipe.model):  # a text classifier
+        options["tokenizer"] = recipe.model.removeprefix("hf:")
+    return datasets.load(**options, track=reporter.track)
+
+
+def load_source(recipe: Recipe, accelerator: Accelerator, reporter: Reporter) -> Source:
+    """Return the recipe's data on the device of this process."""
+    return read_source(recipe, reporter).placed(
+        accelerator.device, rank=accelerator.process_index, processes=accelerator.num_processes
+    )
+
+
+def new_network(recipe: Recipe, source: Source) -> nn.Module:
+    """Return the recipe's network for these data, initialised from the recipe's seed."""
+    seed_everything((recipe.seed,))
+    network = build(
+        recipe.model,
+        num_classes=len(source.classes),
+        input_shape=source.input_shape,
+        inputs=source.example(),
+    )
+    if not recipe.compute.channels_last:
+        return network
+    return network.to(memory_format=torch.channels_last)
+
+
+def train_together(recipe: Recipe, network: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """Return the network as the processes train it."""
+    return prepare(network, accelerator, compiled=recipe.compute.compile)

@@ -1,0 +1,57 @@
+"""What would stop a run of the grid, found before any of them starts."""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from gpmt.errors import GpmtError
+from gpmt.prune import plan
+from gpmt.training.data.source import Source
+from gpmt.training.recipes.schema import Recipe
+from gpmt.training.run.devices import computes_on_cpu
+from gpmt.training.run.progress import Reporter
+from gpmt.training.run.setup import new_network, read_source
+from gpmt.training.sweep.grid import Point
+from gpmt.training.weights import load_weights
+
+TERMS = {"sparsity", "min_kept", "scope", "exclude", "allocation", "granularity"}
+"""The settings of pruning that `gpmt.plan` takes."""
+
+
+def check_points(points: Iterable[Point], reporter: Reporter) -> None:
+    """Raise what a run would raise before it trains, as the same subclass of GpmtError, naming the run.
+
+    Every data set is read and every network made once, on the CPU, and every pruning planned on it; points that
+    differ in their seed alone are taken for one.
+    """
+    sources: dict[str, Source] = {}
+    networks: dict[str, nn.Module] = {}
+    checked = set()
+    for point in points:
+        settings = point.recipe.model_dump_json(exclude={"seed"})
+        if settings in checked:
+            continue
+        checked.add(settings)
+        try:
+            _check(point.recipe, sources, networks, reporter)
+        except GpmtError as error:
+            raise type(error)(f"{point.title}: {error}") from error
+
+
+def _check(
+    recipe: Recipe, sources: dict[str, Source], networks: dict[str, nn.Module], reporter: Reporter
+) -> None:
+    computes_on_cpu(recipe)
+    data = recipe.model_dump_json(include={"model", "data"})
+    if data not in sources:
+        sources[data] = read_source(recipe, reporter)
+    source, checkpoint = sources[data], recipe.dense.checkpoint
+    key = f"{data} {checkpoint}"
+    if key not in networks:
+        networks[key] = new_network(recipe, source)
+        if checkpoint is not None:
+            load_weights(networks[key], checkpoint.expanduser(), name=recipe.model)
+    plan(networks[key], **recipe.prune.model_dump(include=TERMS))
+    recipe.prune.make_schedule(
+        epochs=recipe.finetune.epochs, steps_per_epoch=source.train_steps(recipe.finetune.batch_size)
+    )

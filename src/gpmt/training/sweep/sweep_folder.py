@@ -1,0 +1,155 @@
+"""The folder of a sweep: how it starts and goes on, and that one sweep at a time works in it."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from gpmt.atomic import atomic_path
+from gpmt.errors import CheckpointError, RecipeError
+from gpmt.training.recipes.files import load_recipe
+from gpmt.training.run.environment import versions
+from gpmt.training.run.run_folder import RunFolder
+from gpmt.training.sweep.grid import Grid, Point
+
+
+class SweepFolder:
+    """``sweep.json`` (grid, commands, versions), ``recipe.yaml`` (what the runs start from), a folder a run.
+
+    The runs read that copy of the recipe, so that all have the same one, even if the user's changes meanwhile.
+    Beside a run's folder is ``NAME.log`` while it is at work, and if it failed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sweep = path / "sweep.json"
+        self.recipe = path / "recipe.yaml"
+        self._lock = path / ".lock"
+
+    def run(self, point: Point) -> RunFolder:
+        """Return the folder of a run."""
+        return RunFolder(self.path / point.folder)
+
+    def log(self, point: Point) -> Path:
+        """Return the file that takes what a run says."""
+        return self.path / f"{point.folder}.log"
+
+    def check(self, grid: Grid, *, resume: bool, force: bool) -> Grid:
+        """Return `grid` with the folders that its runs have in a sweep to be resumed; nothing is changed.
+
+        Raises RecipeError where the sweep must not start, or the earlier one has runs that `grid` lacks.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RecipeError(f"{self.path} is a file, but a sweep needs a folder; choose another with --out")
+        if force or not self.path.exists():
+            return grid
+        if resume and self.sweep.exists():
+            return self._adopted(grid)
+        if resume and any(self.path.iterdir()):
+            raise RecipeError(f"{self.path} holds no sweep (sweep.json is missing); choose another --out")
+        if any(self.path.iterdir()):
+            raise RecipeError(
+                f"{self.path} is not empty; choose another folder with --out, go on with --resume, "
+                "or start the sweep in it anew with --force"
+            )
+        return grid
+
+    @contextmanager
+    def locked(self) -> Iterator[tuple[int, ...]]:
+        """Keep other sweeps out; yields the open files that keep the folder locked in a child that has them.
+
+        A run that outlives a killed sweep is so not joined by a second one on the same files.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.path} cannot be used for a sweep ({error.strerror}); choose another --out"
+            ) from error
+        if sys.platform == "win32":
+            yield ()
+            return
+        import fcntl
+
+        with self._lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RecipeError(
+                    f"{self.path} is in use by a sweep, or by a run that one left behind; wait for it or end it"
+                ) from None
+            yield (file.fileno(),)
+
+    def start(self, grid: Grid, *, force: bool, command: str) -> None:
+        """Note the grid; with `force` the runs of an earlier sweep are removed."""
+        if force:
+            self._clear(grid)
+        earlier = self._read() if self.sweep.exists() else {"commands": []}
+        document = {
+            "title": grid.base.title,
+            "axes": grid.axes,
+            "started": earlier.get("started", datetime.now().astimezone().isoformat(timespec="seconds")),
+            "commands": [*earlier["commands"], command],
+            "versions": versions(),
+            "runs": [
+                {
+                    "folder": point.folder,
+                    "variant": point.variant,
+                    "values": point.values,
+                    "overrides": point.overrides,
+                }
+                for point in grid.points
+            ],
+        }
+        with atomic_path(self.recipe) as temporary:
+            temporary.write_text(grid.base.to_yaml(), encoding="utf-8")
+        with atomic_path(self.sweep) as temporary:
+            temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+    def _adopted(self, grid: Grid) -> Grid:
+        """Return `grid` with the folders of the runs that are there already."""
+        identities = {point.identity for point in grid.points}
+        folders = {}
+        for run in self._read()["runs"]:
+            recipe = load_recipe(str(self.recipe), run["overrides"])
+            point = Point(run["variant"], run["values"], tuple(run["overrides"]), recipe, run["folder"])
+            if point.identity not in identities:
+                raise RecipeError(
+                    f"{self.path} was started with other settings: its run {point.title} is not one of this "
+                    "grid; give the earlier values too, or choose another --out"
+                )
+            folders[point.identity] = point.folder
+        points = tuple(replace(p, folder=folders.get(p.identity, p.folder)) for p in grid.points)
+        names = [point.folder for point in points]
+        if taken := {name for name in names if names.count(name) > 1}:
+            raise RecipeError(
+                f"{self.path} has another run in {min(taken)}, which this grid needs; choose another --out"
+            )
+        return replace(grid, points=points)
+
+    def _clear(self, grid: Grid) -> None:
+        """Remove the runs of an earlier sweep, and what is in the place of those of `grid`; nothing else."""
+        names = {point.folder for point in grid.points}
+        with suppress(CheckpointError):  # nothing to read, or damaged
+            names |= {run["folder"] for run in self._read()["runs"]}
+        for path in list(self.path.iterdir()):
+            if path.name in names:
+                rmtree(path)
+            elif path.name.removesuffix(".log") in names:
+                path.unlink()
+        self.sweep.unlink(missing_ok=True)
+
+    def _read(self) -> Mapping[str, Any]:
+        try:
+            document: Mapping[str, Any] = json.loads(self.sweep.read_text(encoding="utf-8"))
+            list(document["commands"]), [(run["folder"], run["overrides"]) for run in document["runs"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{self.sweep} is damaged ({error}); start the sweep anew with --force"
+            ) from error
+        return document

@@ -1,0 +1,41 @@
+"""The two ways to run a program: each is compiled once, by the first thread that needs it."""
+
+import threading
+import time
+
+import pytest
+from tests.runtime.networks import noise
+from torch import nn
+
+from gpmt.runtime.execution.executors import Machines
+from gpmt.runtime.frontend.capture import capture
+from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.threads.thread_pool import Team
+
+
+@pytest.mark.parametrize("way", ["engine", "replicas"])
+def test_threads_that_come_together_compile_once(way, monkeypatch):
+    choose, calls = Machines._choose, []
+
+    def slow(self, team):
+        calls.append(team)
+        time.sleep(0.05)  # for the others to come
+        return choose(self, team)
+
+    monkeypatch.setattr(Machines, "_choose", slow)
+    graph = fuse(capture(nn.Conv2d(3, 4, 3), noise(1, 3, 8, 8)).graph)
+    machines = Machines(graph, Team.shared(2), tune=False)
+    together, found = threading.Barrier(4), []
+
+    def use():
+        together.wait()
+        found.append(getattr(machines, way))
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert len(found) == 4
+    assert {*map(id, found)} == {id(getattr(machines, way))}

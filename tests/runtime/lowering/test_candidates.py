@@ -1,0 +1,118 @@
+"""Every way to compute a layer gives the same result, so measuring can only change the time."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.runtime.kernels.convolutions import cases
+from tests.runtime.kernels.guarded import Buffer, copied, run
+
+from gpmt.errors import RuntimeProgramError
+from gpmt.runtime.codegen import target
+from gpmt.runtime.ir.graph import IDENTITY, RELU
+from gpmt.runtime.kernels.dense import DenseConv
+from gpmt.runtime.kernels.gemv import Gemv
+from gpmt.runtime.kernels.sparse import SparseConv
+from gpmt.runtime.layout.planes import LINE, Planes
+from gpmt.runtime.lowering.candidates import Layer, candidates, mask
+
+
+def layer_of(case):
+    weight, offsets, channel, shift = case.taps()
+    return Layer(
+        weight,
+        case.op.bias,
+        offsets,
+        channel,
+        shift,
+        case.source,
+        case.output,
+        case.residual,
+        case.op.activation,
+    )
+
+
+def compute(candidate, layer, images, added=None):
+    """Return a buffer with the result of a candidate, between guard pages."""
+    result = Buffer(layer.output)
+    arrays = {name: copied(array) for name, array in candidate.arrays().items()}
+    planes = {"input": Buffer(layer.input, images), "output": result}
+    planes["residual"] = Buffer(layer.residual, added) if layer.residual else 0
+    run(candidate.spec, {name: (arrays | planes)[name] for name in candidate.spec.ARGS})
+    return result
+
+
+def linear(samples, features, filters, density=1.0, activation=IDENTITY):
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((filters, features)).astype(np.float32)
+    weight *= rng.random(weight.shape) < density
+    source, output = (Planes(1, count, 1, samples, samples, 0) for count in (features, filters))
+    channel = np.arange(features, dtype=np.int64)
+    bias = rng.standard_normal(filters).astype(np.float32)
+    return Layer(weight, bias, channel * 4 * source.plane, channel, None, source, output, None, activation)
+
+
+@settings(max_examples=5, deadline=None)
+@given(cases(), st.integers(1, 4), st.sampled_from(["avx512", "avx2", "neon"]))
+def test_all_convolutions_agree(case, threads, kind):
+    layer, expected = layer_of(case), case.expected()
+    chosen = target.host() if target.host().kind == kind else target.named(kind)
+    for candidate in candidates(layer, chosen, threads):
+        compute(candidate, layer, case.images, case.added).check(expected)
+
+
+@pytest.mark.parametrize(
+    ("samples", "features", "filters"), [(1, 70, 33), (3, 40, 20), (5, 9, 4), (40, 30, 17)]
+)
+@pytest.mark.parametrize("density", [1.0, 0.1, 0.0])
+def test_all_linear_layers_agree(samples, features, filters, density):
+    layer = linear(samples, features, filters, density, RELU)
+    rows = np.random.default_rng(1).standard_normal((samples, features)).astype(np.float32)
+    expected = np.maximum(rows.astype(np.float64) @ layer.weight.T.astype(np.float64) + layer.bias, 0)
+    found = candidates(layer, target.host(), 2)
+    for candidate in found:
+        result = compute(candidate, layer, rows.T[None, :, None])
+        np.testing.assert_allclose(result.pixels[0, :, 0].T, expected, atol=1e-5)
+    kinds = {type(candidate.spec) for candidate in found}
+    assert kinds == ({SparseConv, DenseConv, Gemv} if samples <= 4 else {SparseConv, DenseConv})
+
+
+def test_the_best_guess_comes_first():
+    found = candidates(linear(64, 256, 256), target.host(), 2)
+    assert [candidate.cycles for candidate in found] == sorted(candidate.cycles for candidate in found)
+
+
+def test_pruned_layers_are_sparse_and_dense_ones_dense():
+    def best(density):
+        return type(candidates(linear(400, 256, 256, density), target.host(), 1)[0].spec)
+
+    assert best(1.0) is DenseConv
+    assert best(0.05) is SparseConv
+
+
+def test_a_pixel_in_the_padding_is_no_linear_layer():
+    """A window of one pixel that is moved by the padding."""
+    source, output = Planes(1, 3, 1, 1, 3, 16), Planes(1, 2, 1, 3, 3, 16)
+    channel = np.arange(3, dtype=np.int64)
+    weight, bias = np.ones((2, 3), np.float32), np.zeros(2, np.float32)
+    layer = Layer(weight, bias, channel * 4 * source.plane - 4, channel, None, source, output, None, IDENTITY)
+    images = np.full((1, 3, 1, 1), 2.0, np.float32)
+    expected = np.array([[[[0, 6, 0]], [[0, 6, 0]]]], np.float32)
+    for candidate in candidates(layer, target.host(), 1):
+        compute(candidate, layer, images).check(expected)
+
+
+def test_the_mask_covers_whole_lines():
+    planes = Planes(1, 1, 3, 5, 7, 0)
+    assert mask(planes).shape == (2 * LINE,)
+    assert mask(planes).sum() == -15
+
+
+@pytest.mark.parametrize("large", ["input", "output"])
+def test_more_than_offsets_reach_is_refused(large):
+    sizes = {"input": 8, "output": 8} | {large: 1 << 19}
+    layer = linear(1024, sizes["input"], sizes["output"], density=0.0)
+    with pytest.raises(
+        RuntimeProgramError, match=r"works on 2\.\d GiB at once, but its kernels reach 2 GiB; compile for"
+    ):
+        candidates(layer, target.host(), 1)

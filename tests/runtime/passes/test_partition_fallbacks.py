@@ -1,0 +1,87 @@
+"""Operators on PyTorch side by side: as few steps as the order of the network allows."""
+
+import torch
+from tests.runtime.networks import Lambda, check, kinds, noise
+from torch import nn
+from torch.nn import functional as F
+
+from gpmt.runtime.ir.graph import Fallback
+from gpmt.runtime.ir.torch_calls import Calls
+
+
+def linears(count):
+    torch.manual_seed(0)
+    return {f"l{i}": nn.Linear(8, 8) for i in range(count)}
+
+
+def test_neighbours_become_one():
+    network = Lambda(lambda s, x: F.softmax(s.l0(F.layer_norm(x.sin(), (8,)).cos()).exp(), -1), **linears(1))
+    graph = check(network, noise(2, 3, 8), fused={"sin, layer_norm, cos": 1, "Linear": 1, "exp, softmax": 1})
+    assert [len(operator.run.steps) for operator in graph.operators[::2]] == [3, 2]
+    assert len(graph.operators[0].outputs) == 1
+
+
+def test_native_operators_are_brought_together():
+    """Query, key and value each with their own reshape and transpose: one step of three layers, one on PyTorch."""
+
+    def function(s, x):
+        q, k, v = (layer(x).view(2, 3, 2, 4).transpose(1, 2) for layer in (s.l0, s.l1, s.l2))
+        y = F.scaled_dot_product_attention(q, k, v)
+        return s.l3(y.transpose(1, 2).reshape(2, 3, 8))
+
+    graph = check(Lambda(function, **linears(4)), noise(2, 3, 8))
+    assert [type(operator).__name__ for operator in graph.operators] == ["Linear"] * 3 + [
+        "Fallback",
+        "Linear",
+    ]
+    assert graph.operators[3].target == "reshape, transpose, scaled_dot_product_attention"
+
+
+def test_outputs_are_those_that_are_read():
+    def function(s, x):
+        a, b, c = x.sin().chunk(3, 1)
+        return s.l0(a) + b, c.cos() * 2, a
+
+    graph = check(Lambda(function, **linears(1)), noise(2, 3, 8))
+    first = graph.operators[0]
+    assert isinstance(first, Fallback)
+    assert len(first.outputs) == 3
+    assert isinstance(first.run, Calls)
+    made = {name for step in first.run.steps for name in step.outputs}
+    assert len(made) > len(first.outputs)
+
+
+def test_reasons_are_those_of_the_parts():
+    graph = check(Lambda(lambda s, x: x.sin().transpose(1, 2).clamp(0, 1)), noise(2, 3, 8))
+    (operator,) = graph.operators
+    assert operator.target == "sin, transpose, clamp"
+    assert operator.reason == "there is no kernel for it; it moves numbers; its input has 3 dimensions, not 4"
+
+
+def test_sums_far_from_images_stay_on_pytorch():
+    """[n, h, w, c] looks like an image; without a convolution near it, packing it would cost more than the sum."""
+
+    def function(s, x):
+        y = x.permute(0, 2, 3, 1)
+        y = s.l0(F.layer_norm(y, (8,))) + y
+        y = (y * s.m.view(1, 4, 1, 1) + s.m.view(4, 1, 1)).clamp(-1, 2)
+        y = F.silu(y * 2)[:, ::2, ::3]
+        return F.layer_norm(y, (8,)).sum(3)
+
+    graph = check(Lambda(function, m=noise(4), **linears(1)), noise(2, 8, 4, 6))
+    assert kinds(graph).keys() == {
+        "permute, layer_norm",
+        "Linear",
+        "add, mul, clamp, silu, slice, layer_norm, sum",
+    }
+    assert all(operator.stored for operator in graph.operators if isinstance(operator, Fallback))
+
+
+def test_sums_beside_images_are_native():
+    def function(s, x):
+        y = torch.sin(x)
+        return s.conv((y + x.cos()) * 2)
+
+    torch.manual_seed(0)
+    graph = check(Lambda(function, conv=nn.Conv2d(4, 3, 1)), noise(2, 4, 5, 5))
+    assert kinds(graph) == {"sin, cos": 1, "Add": 1, "Affine": 1, "Conv": 1}
