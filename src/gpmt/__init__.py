@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from gpmt.masks import Masks
     from gpmt.prune import Plan, plan, prune_
     from gpmt.pruner import Pruner
-    from gpmt.runtime.program import Program, compile
-    from gpmt.runtime.store import load_program
+    from gpmt.runtime.program import Program, compile, load_program
     from gpmt.verification import Verification, verify
 
 # Names are imported when first used, so that `gpmt --help` does not wait for PyTorch.
@@ -33,7 +32,7 @@ _HOME = {
     "compile": "gpmt.runtime.program",
     "find_scope": "gpmt.core.scope",
     "load": "gpmt.formats.load",
-    "load_program": "gpmt.runtime.store",
+    "load_program": "gpmt.runtime.program",
     "load_sparse": "gpmt.formats.sparse.reader",
     "plan": "gpmt.prune",
     "prune_": "gpmt.prune",

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils._pytree import tree_flatten
 
 import gpmt
-from gpmt.runtime.store import load_program
+from gpmt.runtime.program import load_program
 
 
 def compiled(network, *inputs):

@@ -7,8 +7,9 @@ from tests.runtime.reference import run
 from torch import nn
 
 import gpmt
-from gpmt.runtime.dynamic_batch import batch_of, freed, rebatched
+from gpmt.runtime.dynamic_batch import freed
 from gpmt.runtime.frontend.capture import capture
+from gpmt.runtime.ir.batch import batch_of, rebatched
 from gpmt.runtime.passes.fuse import fuse
 
 

@@ -132,8 +132,8 @@ def _open(
     import torch
 
     from gpmt.cli.engines import random_inputs
-    from gpmt.runtime.program import compile
-    from gpmt.runtime.store import holds_program, load_program
+    from gpmt.runtime.program import compile, load_program
+    from gpmt.runtime.store import holds_program
 
     if holds_program(path):
         if model is not None or shape is not None:

@@ -13,7 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from gpmt.errors import RuntimeProgramError
 from gpmt.model_tools import Example, quiet, split_example
 from gpmt.runtime.frontend.capture import capture
-from gpmt.runtime.ir.graph import Fallback, Graph, Operator
+from gpmt.runtime.ir.batch import native_batch, rebatched
+from gpmt.runtime.ir.graph import Graph, Operator
 from gpmt.runtime.passes.fuse import fuse
 
 _FACTOR, _MORE = 4, 61  # how a second example is larger: what a network does for few samples only shows
@@ -26,7 +27,7 @@ def freed(graph: Graph, model: nn.Module, example: Example) -> Graph:
     more samples, gives the same graph with as many more in every value. One recording could not tell a batch of one
     from a dimension that the network made itself, nor a slice of eight samples from all of them.
     """
-    batch = _batch(graph)
+    batch = native_batch(graph)
     if batch is None:
         return graph
     more = _FACTOR * batch + _MORE
@@ -36,25 +37,6 @@ def freed(graph: Graph, model: nn.Module, example: Example) -> Graph:
     except RuntimeProgramError:
         return graph
     return replace(graph, free=_alike(rebatched(graph, more), other))
-
-
-def batch_of(graph: Graph) -> int | None:
-    """Return how many samples a free graph works on; None for others."""
-    return _batch(graph) if graph.free else None
-
-
-def rebatched(graph: Graph, batch: int) -> Graph:
-    """Return a graph for `batch` samples instead."""
-    values = {name: replace(value, shape=(batch, *value.shape[1:])) for name, value in graph.values.items()}
-    return replace(graph, values=values)
-
-
-def _batch(graph: Graph) -> int | None:
-    """Return the first dimension of all values, if they share it and nothing is left to PyTorch."""
-    if graph.constants or not graph.inputs or any(isinstance(op, Fallback) for op in graph.operators):
-        return None
-    sizes = {value.shape[0] if value.shape else 0 for value in graph.values.values()}
-    return sizes.pop() if len(sizes) == 1 and 0 not in sizes else None
 
 
 def _longer(example: Example, samples: int) -> Example:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from gpmt.errors import RuntimeProgramError
+from gpmt.formats.sparse.writer import SparseSize
 from gpmt.model_tools import Example
 from gpmt.runtime.codegen import target
 from gpmt.runtime.dynamic_batch import freed
@@ -24,10 +25,8 @@ from gpmt.runtime.frontend.capture import Captured, capture
 from gpmt.runtime.ir.graph import Graph, own
 from gpmt.runtime.lowering.steps import Native, OnTorch, Step
 from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.store import read_program, save
 from gpmt.runtime.threads.thread_pool import Team, default_threads
-
-if TYPE_CHECKING:
-    from gpmt.formats.sparse.writer import SparseSize
 
 
 def compile(model: nn.Module, example: Example, *, threads: int | None = None, tune: bool = True) -> Program:
@@ -58,14 +57,42 @@ def compile(model: nn.Module, example: Example, *, threads: int | None = None, t
     >>> torch.allclose(fast(images), network(images), atol=1e-5)
     True
     """
-    with _garbage_waits():
+    with _without_garbage_collection():
         captured = capture(model, example)
         graph = freed(fuse(captured.graph), model, example)
     return build(captured, graph, threads=threads, tune=tune)
 
 
+def load_program(path: str | os.PathLike[str], *, threads: int | None = None, tune: bool = True) -> Program:
+    """Open a program that `Program.save` wrote, on any kind of processor: its kernels are made anew for this one.
+
+    Args:
+        path: the file. Nothing in it is run but PyTorch's own operators, and all of it is checked.
+        threads, tune: as for `gpmt.compile`.
+
+    Raises:
+        CheckpointError: a file that is missing, damaged, of another kind, or that contradicts itself.
+        RuntimeProgramError: there is not enough memory.
+
+    >>> import tempfile, torch, gpmt
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU()).eval()
+    >>> images = torch.ones(1, 3, 8, 8)
+    >>> fast = gpmt.compile(network, images, threads=1, tune=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = fast.save(f"{folder}/small.program.safetensors")
+    ...     again = gpmt.load_program(f"{folder}/small.program.safetensors", threads=1, tune=False)
+    >>> torch.equal(again(images), fast(images))
+    True
+    """
+    captured, graph = read_program(path)
+    try:
+        return build(captured, graph, threads=threads, tune=tune)
+    except (MemoryError, OverflowError) as error:
+        raise RuntimeProgramError(f"{path} needs more memory than there is ({error})") from None
+
+
 @contextmanager
-def _garbage_waits() -> Iterator[None]:
+def _without_garbage_collection() -> Iterator[None]:
     """Do not look for garbage: among all of PyTorch's objects that takes a quarter of a second each time."""
     enabled = gc.isenabled()
     gc.disable()
@@ -178,8 +205,6 @@ class Program:
             CheckpointError: the network returns, or leaves to PyTorch, something that a file cannot hold, or the file
                 cannot be written.
         """
-        from gpmt.runtime.store import save  # which builds programs
-
         return save(self._captured, self._graph, path)
 
     def __repr__(self) -> str:

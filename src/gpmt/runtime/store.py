@@ -13,13 +13,12 @@ from typing import Any
 
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from gpmt.errors import CheckpointError, RuntimeProgramError
+from gpmt.errors import CheckpointError
 from gpmt.formats.sparse.reader import SparseFile
 from gpmt.formats.sparse.writer import SparseSize, save_sparse
 from gpmt.runtime.frontend.capture import Captured
 from gpmt.runtime.ir.graph import Graph
 from gpmt.runtime.ir.serialization import DocumentError, read, write
-from gpmt.runtime.program import Program, build
 
 KEY = "gpmt-program"
 """Where the metadata of a file has the document."""
@@ -50,26 +49,11 @@ def save(captured: Captured, graph: Graph, path: str | os.PathLike[str]) -> Spar
     return save_sparse(tensors, path, metadata={KEY: text})
 
 
-def load_program(path: str | os.PathLike[str], *, threads: int | None = None, tune: bool = True) -> Program:
-    """Open a program that `Program.save` wrote, on any kind of processor: its kernels are made anew for this one.
-
-    Args:
-        path: the file. Nothing in it is run but PyTorch's own operators, and all of it is checked.
-        threads, tune: as for `gpmt.compile`.
+def read_program(path: str | os.PathLike[str]) -> tuple[Captured, Graph]:
+    """Return what `save` wrote; all of it is checked, since anyone may have written the file.
 
     Raises:
         CheckpointError: a file that is missing, damaged, of another kind, or that contradicts itself.
-        RuntimeProgramError: there is not enough memory.
-
-    >>> import tempfile, torch, gpmt
-    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU()).eval()
-    >>> images = torch.ones(1, 3, 8, 8)
-    >>> fast = gpmt.compile(network, images, threads=1, tune=False)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = fast.save(f"{folder}/small.program.safetensors")
-    ...     again = gpmt.load_program(f"{folder}/small.program.safetensors", threads=1, tune=False)
-    >>> torch.equal(again(images), fast(images))
-    True
     """
     with SparseFile(path) as file:
         if KEY not in file.metadata:
@@ -79,13 +63,9 @@ def load_program(path: str | os.PathLike[str], *, threads: int | None = None, tu
         try:
             document = _parse(file.metadata[KEY])
             graph = read(document["graph"], file.load())
-            captured = _captured(document, graph)
+            return _captured(document, graph), graph
         except (DocumentError, RecursionError) as error:
             raise CheckpointError(f"{path} {error or 'is nested too deep'}; write it again") from None
-    try:
-        return build(captured, graph, threads=threads, tune=tune)
-    except (MemoryError, OverflowError) as error:
-        raise RuntimeProgramError(f"{path} needs more memory than there is ({error})") from None
 
 
 def holds_program(path: str | os.PathLike[str]) -> bool:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from gpmt.runtime.codegen import target
-from gpmt.runtime.dynamic_batch import batch_of, rebatched
 from gpmt.runtime.execution.autotuning import Tuner
 from gpmt.runtime.execution.batch import Replicas
 from gpmt.runtime.execution.engine import Engine, Weights
+from gpmt.runtime.ir.batch import batch_of, rebatched
 from gpmt.runtime.ir.graph import Graph
 from gpmt.runtime.lowering.candidates import Candidate
 from gpmt.runtime.lowering.lower import lower
