@@ -7,14 +7,14 @@ from tests.runtime.reference import run
 from torch import nn
 
 import gpmt
-from gpmt.runtime.dynamic_batch import freed
+from gpmt.runtime.dynamic_batch import with_dynamic_batch
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.batch import batch_of, rebatched
 from gpmt.runtime.passes.fuse import fuse
 
 
 def graph_of(network, *inputs):
-    return freed(fuse(capture(network, inputs).graph), network, inputs)
+    return with_dynamic_batch(fuse(capture(network, inputs).graph), network, inputs)
 
 
 @pytest.mark.parametrize(

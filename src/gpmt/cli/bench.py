@@ -200,7 +200,7 @@ def _others(
 def _measure_layers(result: _Result, inputs: Inputs, *, show: bool) -> None:
     from gpmt.cli.engines import given_to
     from gpmt.runtime.execution.peak import measure as measure_peak
-    from gpmt.runtime.threads.thread_pool import Team
+    from gpmt.runtime.threads.thread_pool import ThreadPool
 
     program = result.program
     found: list[LayerTime] = given_to(program.layers, inputs)
@@ -209,16 +209,16 @@ def _measure_layers(result: _Result, inputs: Inputs, *, show: bool) -> None:
         result.on_torch = max(0.0, 1 - native / result.timings["gpmt"].seconds)
     if show:
         result.layers = found
-        result.peak = measure_peak(Team.shared(result.threads))
+        result.peak = measure_peak(ThreadPool.shared(result.threads))
 
 
 def _document(result: _Result, inputs: Inputs) -> dict[str, Any]:
-    from gpmt.runtime.codegen import target
+    from gpmt.runtime.codegen import processor
 
     tensors = inputs if isinstance(inputs, Mapping) else {str(i): t for i, t in enumerate(inputs)}
     document: dict[str, Any] = {
         "processor": cpu_name(),
-        "vectors": target.host().kind,
+        "vectors": processor.host().kind,
         "threads": result.threads,
         "batch": result.batch,
         "inputs": {name: list(tensor.shape) for name, tensor in tensors.items()},
@@ -244,7 +244,7 @@ def _document(result: _Result, inputs: Inputs) -> dict[str, Any]:
 
 def _print(path: Path, result: _Result, inputs: Inputs) -> None:
     from gpmt.report.tables import console, shape_text
-    from gpmt.runtime.codegen import target
+    from gpmt.runtime.codegen import processor
 
     screen = console()
     tensors = list(inputs.values()) if isinstance(inputs, Mapping) else list(inputs)
@@ -252,7 +252,7 @@ def _print(path: Path, result: _Result, inputs: Inputs) -> None:
     threads = f"{result.threads} thread{'s' if result.threads > 1 else ''}"
     screen.print(f"{path}: {shapes}, float32", soft_wrap=True)
     screen.print(
-        f"{cpu_name()} ({target.host().kind}), {threads}; compiled in {result.compile_seconds:.1f} s",
+        f"{cpu_name()} ({processor.host().kind}), {threads}; compiled in {result.compile_seconds:.1f} s",
         soft_wrap=True,
     )
     screen.print(_engine_table(result))

@@ -20,8 +20,8 @@ from gpmt.runtime.passes.fuse import fuse
 _FACTOR, _MORE = 4, 61  # how a second example is larger: what a network does for few samples only shows
 
 
-def freed(graph: Graph, model: nn.Module, example: Example) -> Graph:
-    """Return the fused graph of a network, marked as free if it is right for any batch.
+def with_dynamic_batch(graph: Graph, model: nn.Module, example: Example) -> Graph:
+    """Return the fused graph of a network, marked as dynamic where it is right for any batch.
 
     It is if all operators are native, which treat samples one by one, and if the network, captured again for many
     more samples, gives the same graph with as many more in every value. One recording could not tell a batch of one
@@ -36,7 +36,7 @@ def freed(graph: Graph, model: nn.Module, example: Example) -> Graph:
             other = fuse(capture(model, _longer(example, more), thorough=False).graph)
     except RuntimeProgramError:
         return graph
-    return replace(graph, free=_alike(rebatched(graph, more), other))
+    return replace(graph, dynamic_batch=_alike(rebatched(graph, more), other))
 
 
 def _longer(example: Example, samples: int) -> Example:

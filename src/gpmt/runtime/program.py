@@ -18,15 +18,15 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from gpmt.errors import RuntimeProgramError
 from gpmt.formats.sparse.writer import SparseSize
 from gpmt.model_tools import Example
-from gpmt.runtime.codegen import target
-from gpmt.runtime.dynamic_batch import freed
-from gpmt.runtime.execution.executors import Machines
+from gpmt.runtime.codegen import processor
+from gpmt.runtime.dynamic_batch import with_dynamic_batch
+from gpmt.runtime.execution.executors import Executors
 from gpmt.runtime.frontend.capture import Captured, capture
 from gpmt.runtime.ir.graph import Graph, own
 from gpmt.runtime.lowering.steps import Native, OnTorch, Step
 from gpmt.runtime.passes.fuse import fuse
 from gpmt.runtime.store import read_program, save
-from gpmt.runtime.threads.thread_pool import Team, default_threads
+from gpmt.runtime.threads.thread_pool import ThreadPool, default_threads
 
 
 def compile(model: nn.Module, example: Example, *, threads: int | None = None, tune: bool = True) -> Program:
@@ -59,7 +59,7 @@ def compile(model: nn.Module, example: Example, *, threads: int | None = None, t
     """
     with _without_garbage_collection():
         captured = capture(model, example)
-        graph = freed(fuse(captured.graph), model, example)
+        graph = with_dynamic_batch(fuse(captured.graph), model, example)
     return build(captured, graph, threads=threads, tune=tune)
 
 
@@ -107,7 +107,7 @@ def build(captured: Captured, graph: Graph, *, threads: int | None = None, tune:
     """Compile a fused graph; `captured` says how calls and results map to its values."""
     if threads is not None and threads < 1:
         raise RuntimeProgramError(f"threads is {threads}, but must be at least 1")
-    host = target.host()
+    host = processor.host()
     if host.kind == "plain":
         warnings.warn(
             "this processor has neither AVX2 with FMA nor NEON: programs compiled for it are right, but several "
@@ -116,7 +116,7 @@ def build(captured: Captured, graph: Graph, *, threads: int | None = None, tune:
             stacklevel=3,
         )
     graph = own(graph)
-    machines = Machines(graph, Team.shared(threads or default_threads()), tune=tune)
+    machines = Executors(graph, ThreadPool.shared(threads or default_threads()), tune=tune)
     machines.prepare(machines.batch)
     return Program(captured, graph, machines)
 
@@ -143,11 +143,11 @@ class LayerTime:
 class Program:
     """A compiled network: call it like the network that it was made from.
 
-    A call returns new tensors, without gradients. Where no operator is left to PyTorch the size of the batch is free;
+    A call returns new tensors, without gradients. Where no operator is left to PyTorch the batch is dynamic;
     everything else about the inputs is as in the example. Calls from several threads take turns.
     """
 
-    def __init__(self, captured: Captured, graph: Graph, machines: Machines) -> None:
+    def __init__(self, captured: Captured, graph: Graph, machines: Executors) -> None:
         self._captured = captured
         self._graph = graph
         self._machines = machines
@@ -181,7 +181,7 @@ class Program:
         return [(s.label, s.reason) for s in self._steps if isinstance(s, OnTorch) and s.reason]
 
     def layers(self, *args: Tensor, **kwargs: Tensor) -> list[LayerTime]:
-        """Return the time of every native step in a call with these inputs; for one sample, if the batch is free."""
+        """Return the time of every native step in a call, of one sample where the batch is dynamic."""
         given = self._captured.flatten(args, kwargs)
         self._check(given)
         engine = self._machines.engine
@@ -211,7 +211,7 @@ class Program:
         natives = sum(isinstance(step, Native) for step in self._steps)
         activations, weights = self._machines.memory
         lines = [
-            f"Program: {natives} native steps, {self.threads} threads, {target.host().kind} "
+            f"Program: {natives} native steps, {self.threads} threads, {processor.host().kind} "
             f"({activations / 2**20:.1f} MiB of activations, {weights / 2**20:.1f} MiB of weights)"
         ]
         lines += [f"  on PyTorch: {label} ({why})" for label, why in self.fallbacks]
@@ -282,4 +282,4 @@ def describe(spec: object) -> str:
     words = [f"{tiles.count} tiles of {tiles.size}"] if tiles else []
     shown = ("bunch", "blocks", "groups", "parts")
     words += [f"{name} {getattr(spec, name)}" for name in shown if getattr(spec, name, 1) != 1]
-    return " ".join([type(spec).__name__, *words])
+    return " ".join([type(spec).__name__.removesuffix("Kernel"), *words])

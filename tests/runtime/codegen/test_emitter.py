@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import jit
 from gpmt.runtime.codegen.emitter import Emitter
 from gpmt.runtime.ir.graph import Activation
 
@@ -22,7 +22,7 @@ def activated(kind, lanes, numbers):
     with e.loop(0, e.arg(2), 4 * lanes) as place:
         value = e.load(e.add(e.arg(0), place), e.vector)
         e.store(e.activate(value, Activation(kind)), e.add(e.arg(1), place))
-    kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(target.load(e.text()))
+    kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(jit.load(e.text()))
     result = np.zeros_like(numbers)
     args = np.array([numbers.ctypes.data, result.ctypes.data, numbers.nbytes], np.int64)
     kernel(args.ctypes.data, 0)

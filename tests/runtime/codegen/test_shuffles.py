@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from tests.runtime.kernels.guarded import copied, guarded, run
 
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import jit, processor
 from gpmt.runtime.codegen.emitter import Emitter
 from gpmt.runtime.codegen.shuffles import alternate, gather, load_first, store_first, straighten, transpose
 from gpmt.runtime.ir.graph import RELU, Activation
-from gpmt.runtime.kernels.depthwise import Depthwise
-from gpmt.runtime.kernels.gemv import Gemv
-from gpmt.runtime.kernels.pack import ExportImages, ImportImages, Phases
-from gpmt.runtime.kernels.pointwise import Add, Affine
-from gpmt.runtime.kernels.pool import GlobalMean, MaxPool, MeanPool
-from gpmt.runtime.kernels.vectors import ExportVectors, Flatten, ImportVectors
+from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel
+from gpmt.runtime.kernels.gemv import GemvKernel
+from gpmt.runtime.kernels.pack import ExportImagesKernel, ImportImagesKernel, PhasesKernel
+from gpmt.runtime.kernels.pointwise import AddKernel, AffineKernel
+from gpmt.runtime.kernels.pool import GlobalMeanKernel, MaxPoolKernel, MeanPoolKernel
+from gpmt.runtime.kernels.vectors import ExportVectorsKernel, FlattenKernel, ImportVectorsKernel
 from gpmt.runtime.layout.planes import Planes
 
 LANES = [4, 8, 16]
@@ -87,22 +87,22 @@ def test_every_second_number(lanes, parity):
 def kernels(lanes):
     images, small = Planes(1, 20, 40, 40, 42, 90), Planes(1, 20, 20, 20, 21, 22)
     vectors, four = Planes(1, 20, 1, 17, 17, 0), tuple((y, x) for y in (0, 1) for x in (0, 1))
-    yield ImportImages(lanes, 20, 40, 40, images)
-    yield ExportImages(lanes, images)
-    yield Phases(lanes, images, Planes(1, 80, 20, 20, 21, 22), (2, 2), four)
-    yield ImportVectors(lanes, vectors)
-    yield ExportVectors(lanes, vectors)
-    yield Flatten(lanes, small, Planes(1, 8000, 1, 1, 1, 0))
-    yield MaxPool(lanes, images, small, (3, 3), (2, 2), (1, 1, 1, 1))
-    yield MeanPool(lanes, images, small, (3, 3), (2, 2), (1, 1, 1, 1))
-    yield GlobalMean(lanes, images, Planes(1, 20, 1, 1, 1, 0))
-    yield Depthwise(lanes, images, images, (3, 3), padding=(1, 1), activation=RELU)
-    yield Depthwise(lanes, images, small, (3, 3), (2, 2), (1, 1), activation=Activation("silu"))
-    yield Affine(lanes, images, images, images, Activation("hardswish"))
-    yield Affine(lanes, images, images, images, Activation("silu"))
-    yield Add(lanes, images, images, images, RELU)
+    yield ImportImagesKernel(lanes, 20, 40, 40, images)
+    yield ExportImagesKernel(lanes, images)
+    yield PhasesKernel(lanes, images, Planes(1, 80, 20, 20, 21, 22), (2, 2), four)
+    yield ImportVectorsKernel(lanes, vectors)
+    yield ExportVectorsKernel(lanes, vectors)
+    yield FlattenKernel(lanes, small, Planes(1, 8000, 1, 1, 1, 0))
+    yield MaxPoolKernel(lanes, images, small, (3, 3), (2, 2), (1, 1, 1, 1))
+    yield MeanPoolKernel(lanes, images, small, (3, 3), (2, 2), (1, 1, 1, 1))
+    yield GlobalMeanKernel(lanes, images, Planes(1, 20, 1, 1, 1, 0))
+    yield DepthwiseConvKernel(lanes, images, images, (3, 3), padding=(1, 1), activation=RELU)
+    yield DepthwiseConvKernel(lanes, images, small, (3, 3), (2, 2), (1, 1), activation=Activation("silu"))
+    yield AffineKernel(lanes, images, images, images, Activation("hardswish"))
+    yield AffineKernel(lanes, images, images, images, Activation("silu"))
+    yield AddKernel(lanes, images, images, images, RELU)
     few = Planes(1, 20, 1, 2, 2, 0)
-    yield Gemv(lanes, few, few)
+    yield GemvKernel(lanes, few, few)
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def kernels(lanes):
     ],
 )
 def test_kernels_for_every_processor(kind, multiply_add):
-    processor = target.named(kind)
-    for spec in kernels(processor.lanes):
-        text = target.assembly(getattr(spec, "code", spec).emit(), processor)
+    host = processor.named(kind)
+    for spec in kernels(host.lanes):
+        text = jit.assembly(getattr(spec, "code", spec).emit(), host)
         assert "kernel:" in text
         assert not re.search(r"\tcallq?\t|\tbl\t", text), "a call of the C library for every number"
-        if isinstance(spec, Depthwise | Affine | Gemv):
+        if isinstance(spec, DepthwiseConvKernel | AffineKernel | GemvKernel):
             assert re.search(multiply_add, text), spec

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import disk_cache, jit, processor
 
 SCRIPT = """
 import ctypes, sys
-from gpmt.runtime import target
+from gpmt.runtime.codegen import disk_cache
+from gpmt.runtime.codegen import jit
+from gpmt.runtime.codegen import processor
 
 made = []
 
@@ -20,9 +22,9 @@ def make():
     made.append(1)
     return "define i64 @kernel(i64 %x) { %y = add i64 %x, 7\\n ret i64 %y }"
 
-address = target.load("a function that adds seven", make=make)
-assert target.load("a function that adds seven", make=make) == address
-print(len(made), ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(address)(35), target.host().kind)
+address = jit.load("a function that adds seven", make=make)
+assert jit.load("a function that adds seven", make=make) == address
+print(len(made), ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(address)(35), processor.host().kind)
 """
 
 
@@ -38,7 +40,7 @@ def process(folder, **more):
 
 def test_the_disk_keeps_code_and_damage_is_harmless(tmp_path):
     folder = tmp_path / "not" / "there"
-    kind = target.host().kind
+    kind = processor.host().kind
     assert process(folder) == ["1", "42", kind]
     assert process(folder) == ["0", "42", kind]
     (file,) = (path for path in folder.rglob("*") if path.is_file())
@@ -58,54 +60,54 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
 def test_other_kinds_of_processors_have_code_of_their_own(tmp_path):
     process(tmp_path)
     assert process(tmp_path, GPMT_TARGET="plain") == ["1", "42", "plain"]
-    assert process(tmp_path) == ["0", "42", target.host().kind]
+    assert process(tmp_path) == ["0", "42", processor.host().kind]
 
 
 @pytest.mark.parametrize("wanted", ["avx512", "neon", "nothing"])
 def test_a_processor_is_not_made_to_do_more_than_it_can(wanted, tmp_path):
-    assert process(tmp_path, GPMT_TARGET=wanted)[2] == target.host().kind
+    assert process(tmp_path, GPMT_TARGET=wanted)[2] == processor.host().kind
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.setenv("GPMT_CACHE", str(tmp_path))
-    assert target.cache_folder() == tmp_path
+    assert disk_cache.cache_folder() == tmp_path
     monkeypatch.delenv("GPMT_CACHE")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert target.cache_folder() == tmp_path / "xdg" / "gpmt"
+    assert disk_cache.cache_folder() == tmp_path / "xdg" / "gpmt"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert target.cache_folder() == tmp_path / ".cache" / "gpmt"
+    assert disk_cache.cache_folder() == tmp_path / ".cache" / "gpmt"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert target.cache_folder() == Path(tmp_path) / "Library" / "Caches" / "gpmt"
+    assert disk_cache.cache_folder() == Path(tmp_path) / "Library" / "Caches" / "gpmt"
 
 
 def test_text_is_its_own_key():
     source = "define i64 @kernel() { ret i64 5 }"
-    address = target.load(source)
+    address = jit.load(source)
     assert ctypes.CFUNCTYPE(ctypes.c_int64)(address)() == 5
-    assert target.load(source) == address
-    other = target.load(source.replace("5", "6"))
+    assert jit.load(source) == address
+    other = jit.load(source.replace("5", "6"))
     assert ctypes.CFUNCTYPE(ctypes.c_int64)(other)() == 6
 
 
 def test_two_functions_of_one_module():
     source = "define i64 @one() { ret i64 1 }\ndefine i64 @two() { ret i64 2 }"
-    found = [ctypes.CFUNCTYPE(ctypes.c_int64)(target.load(source, name))() for name in ("one", "two")]
+    found = [ctypes.CFUNCTYPE(ctypes.c_int64)(jit.load(source, name))() for name in ("one", "two")]
     assert found == [1, 2]
 
 
 @pytest.mark.parametrize("kind", ["avx512", "avx2", "neon", "plain"])
 def test_code_for_others(kind):
-    chosen = target.named(kind)
+    chosen = processor.named(kind)
     assert chosen.kind == kind
-    data = target.compile_object("define float @kernel(float %x) { ret float %x }", chosen)
+    data = jit.compile_object("define float @kernel(float %x) { ret float %x }", chosen)
     assert data[:4] == b"\x7fELF"
 
 
 def test_wrong_code_ends_no_process():
     with pytest.raises(RuntimeError):
-        target.load("define i64 @kernel() { ret i32 5 }")
+        jit.load("define i64 @kernel() { ret i32 5 }")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owners here")
@@ -125,20 +127,22 @@ def test_code_that_others_can_have_written_is_not_run(tmp_path):
 
 def test_a_file_is_kept_whole_or_not_at_all(tmp_path):
     (tmp_path / "taken").mkdir()
-    target.keep(tmp_path / "taken", b"data")  # a folder cannot be replaced
-    target.keep(tmp_path / "new" / "file", b"data")
+    disk_cache.keep(tmp_path / "taken", b"data")  # a folder cannot be replaced
+    disk_cache.keep(tmp_path / "new" / "file", b"data")
     assert (tmp_path / "new" / "file").read_bytes() == b"data"
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "new", "taken"]
 
 
 FORKS = """
 import os, sys, threading, time, warnings
-from gpmt.runtime import target
+from gpmt.runtime.codegen import disk_cache
+from gpmt.runtime.codegen import jit
+from gpmt.runtime.codegen import processor
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)  # about fork in a process with threads
 
 def add(number):
-    target.load(f"define i64 @kernel(i64 %x) {{ %y = add i64 %x, {number}\\n ret i64 %y }}")
+    jit.load(f"define i64 @kernel(i64 %x) {{ %y = add i64 %x, {number}\\n ret i64 %y }}")
 
 def compile_for_ever():
     for number in range(1_000_000):

@@ -10,15 +10,15 @@ from tests.runtime.networks import noise, scramble
 from torch import nn
 
 import gpmt
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import disk_cache, processor
 from gpmt.runtime.execution.autotuning import Tuner
 from gpmt.runtime.ir.graph import RELU
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.lowering.candidates import Layer, candidates
-from gpmt.runtime.threads.thread_pool import Team
+from gpmt.runtime.threads.thread_pool import ThreadPool
 
 
-class Counting(Team):
+class Counting(ThreadPool):
     """A team that counts its runs."""
 
     runs = 0
@@ -31,7 +31,7 @@ class Counting(Team):
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """An empty folder for choices; compiled kernels stay where they are."""
-    kernels = target.cache_folder() / "kernels"
+    kernels = disk_cache.cache_folder() / "kernels"
     kernels.mkdir(parents=True, exist_ok=True)
     (tmp_path / "kernels").symlink_to(kernels)
     monkeypatch.setenv("GPMT_CACHE", str(tmp_path))
@@ -52,7 +52,7 @@ def choose(threads=1, density=0.5, **more):
     """Return what a new tuner chooses, and how often it ran a kernel."""
     team = Counting(threads)
     tuner, chosen = Tuner(team, **more), layer(density)
-    found = candidates(chosen, target.host(), threads)
+    found = candidates(chosen, processor.host(), threads)
     result = tuner.choose(found, {"input": chosen.input, "output": chosen.output}, chosen.kept)
     tuner.save()
     team.close()
@@ -77,7 +77,7 @@ def test_other_threads_and_other_work_are_measured_for_themselves(folder):
 
 def test_without_measuring_the_model_decides(folder):
     chosen = layer()
-    first = candidates(chosen, target.host(), 1)[0]
+    first = candidates(chosen, processor.host(), 1)[0]
     assert choose(measure=False) == (repr(first.spec), 0)
     assert not folder.exists()
 
@@ -85,7 +85,7 @@ def test_without_measuring_the_model_decides(folder):
 def test_the_only_way_needs_no_measuring():
     team = Counting(1)
     chosen = layer()
-    (only, *_) = candidates(chosen, target.host(), 1)
+    (only, *_) = candidates(chosen, processor.host(), 1)
     assert Tuner(team).choose([only], {}, 1) is only
     assert team.runs == 0
 
@@ -117,7 +117,7 @@ def test_a_choice_that_is_no_candidate_any_more(folder):
     choose()
     (path,) = folder.iterdir()
     path.write_text(json.dumps(dict.fromkeys(json.loads(path.read_text()), "SparseConv(lanes=3)")))
-    first = candidates(layer(), target.host(), 1)[0]
+    first = candidates(layer(), processor.host(), 1)[0]
     assert choose() == (repr(first.spec), 0)
 
 
@@ -133,7 +133,7 @@ def test_two_tuners_keep_each_others_choices(folder):
     teams = [Counting(1), Counting(1)]
     tuners = [Tuner(team) for team in teams]
     for one, tuner in zip(chosen, tuners, strict=True):
-        found = candidates(one, target.host(), 1)
+        found = candidates(one, processor.host(), 1)
         tuner.choose(found, {"input": one.input, "output": one.output}, one.kept)
     for tuner in tuners:
         tuner.save()
@@ -166,7 +166,7 @@ def test_what_should_cost_far_more_is_not_tried():
         return replace(candidate, arrays=arrays)
 
     chosen = layer(density=1.0)
-    found = [noted(candidate) for candidate in candidates(chosen, target.host(), 1)]
+    found = [noted(candidate) for candidate in candidates(chosen, processor.host(), 1)]
     found[2:] = [replace(candidate, cycles=5 * found[0].cycles) for candidate in found[2:]]
-    Tuner(Team(1)).choose(found, {"input": chosen.input, "output": chosen.output}, chosen.kept)
+    Tuner(ThreadPool(1)).choose(found, {"input": chosen.input, "output": chosen.output}, chosen.kept)
     assert made == [candidate.cycles for candidate in found[:2]]

@@ -9,13 +9,13 @@ from torch import nn
 
 import gpmt
 from gpmt.errors import RuntimeProgramError
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import processor
 from gpmt.runtime.execution.engine import Engine
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.lowering.lower import lower
 from gpmt.runtime.lowering.steps import Native, OnTorch
 from gpmt.runtime.passes.fuse import fuse
-from gpmt.runtime.threads.thread_pool import Team
+from gpmt.runtime.threads.thread_pool import ThreadPool
 
 IMAGES = noise(2, 8, 9, 10)
 
@@ -23,9 +23,9 @@ IMAGES = noise(2, 8, 9, 10)
 def engine_of(network, *inputs, threads=1):
     """Return an engine with the first candidate of every step, and the graph."""
     graph = fuse(capture(scramble(network), inputs).graph)
-    lowered = lower(graph, target.host(), threads)
+    lowered = lower(graph, processor.host(), threads)
     choices = [step.candidates(lowered.layouts)[0] for step in lowered.steps if isinstance(step, Native)]
-    return Engine(lowered, choices, graph.constants, Team.shared(threads)), graph
+    return Engine(lowered, choices, graph.constants, ThreadPool.shared(threads)), graph
 
 
 def run(network, *inputs, **more):

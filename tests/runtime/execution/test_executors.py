@@ -7,24 +7,24 @@ import pytest
 from tests.runtime.networks import noise
 from torch import nn
 
-from gpmt.runtime.execution.executors import Machines
+from gpmt.runtime.execution.executors import Executors
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.passes.fuse import fuse
-from gpmt.runtime.threads.thread_pool import Team
+from gpmt.runtime.threads.thread_pool import ThreadPool
 
 
 @pytest.mark.parametrize("way", ["engine", "replicas"])
 def test_threads_that_come_together_compile_once(way, monkeypatch):
-    choose, calls = Machines._choose, []
+    choose, calls = Executors._choose, []
 
     def slow(self, team):
         calls.append(team)
         time.sleep(0.05)  # for the others to come
         return choose(self, team)
 
-    monkeypatch.setattr(Machines, "_choose", slow)
+    monkeypatch.setattr(Executors, "_choose", slow)
     graph = fuse(capture(nn.Conv2d(3, 4, 3), noise(1, 3, 8, 8)).graph)
-    machines = Machines(graph, Team.shared(2), tune=False)
+    machines = Executors(graph, ThreadPool.shared(2), tune=False)
     together, found = threading.Barrier(4), []
 
     def use():

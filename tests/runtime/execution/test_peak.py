@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import jit, processor
 from gpmt.runtime.codegen.kernel import load
-from gpmt.runtime.execution.peak import Peak, measure
-from gpmt.runtime.threads.thread_pool import StepTable, Team
+from gpmt.runtime.execution.peak import PeakKernel, measure
+from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
 
 @pytest.fixture(autouse=True)
@@ -19,11 +19,11 @@ def _cache(tmp_path_factory, monkeypatch):
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("lanes", [4, 8, 16])
 def test_it_computes_all_rounds(lanes, fused):
-    spec = Peak(lanes, chains=3, items=2, rounds=5, fused=fused)
+    spec = PeakKernel(lanes, chains=3, items=2, rounds=5, fused=fused)
     output = np.zeros((4, lanes), np.float32)
     numbers = np.array([0.5, 3.0], np.float32)
     args = np.array([output.ctypes.data, numbers.ctypes.data], np.int64)
-    Team(1).run(StepTable([(load(spec), int(args.ctypes.data), spec.items)]))
+    ThreadPool(1).run(StepTable([(load(spec), int(args.ctypes.data), spec.items)]))
     x = 0.0
     for _ in range(5):
         x = x + 1.5 if fused else x * 0.5 + 3
@@ -36,8 +36,8 @@ def test_it_computes_all_rounds(lanes, fused):
     ("kind", "chains", "word"), [("avx2", 12, "vfmadd"), ("avx512", 24, "vfmadd"), ("neon", 24, "fmla")]
 )
 def test_the_loop_is_multiply_adds_alone(kind, chains, word):
-    host = target.named(kind)
-    text = target.assembly(Peak(host.lanes, chains).emit(), host)
+    host = processor.named(kind)
+    text = jit.assembly(PeakKernel(host.lanes, chains).emit(), host)
     blocks = [block.splitlines() for block in re.split(r"\n\.L\w+:.*", text)]
     [loop] = [block for block in blocks if any(word in line for line in block)]
     last = next(i for i, line in enumerate(loop) if re.match(r"\s(j\w+|b\.\w+|cbn?z)\s", line))
@@ -47,4 +47,4 @@ def test_the_loop_is_multiply_adds_alone(kind, chains, word):
 
 
 def test_the_measure_is_one_of_a_processor():
-    assert 1e8 < measure(Team(1), seconds=0.01) < 1e12
+    assert 1e8 < measure(ThreadPool(1), seconds=0.01) < 1e12

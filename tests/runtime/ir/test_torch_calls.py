@@ -1,4 +1,4 @@
-"""Calls of PyTorch as plain data: run, stored, restored; nothing but public operators comes from a file."""
+"""TorchCalls of PyTorch as plain data: run, stored, restored; nothing but public operators comes from a file."""
 
 import json
 
@@ -11,7 +11,7 @@ from torch import nn
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.graph import Fallback
-from gpmt.runtime.ir.torch_calls import Calls, Ref, Step, fallback, restore_fallback
+from gpmt.runtime.ir.torch_calls import Ref, TorchCall, TorchCalls, fallback, restore_fallback
 from gpmt.runtime.passes.fuse import fuse
 
 aten = torch.ops.aten
@@ -51,26 +51,29 @@ def test_round_trip():
 def test_results_share_no_memory_with_arguments():
     x = noise(2, 3)
     steps = [
-        Step(aten.t.default, (Ref("x"),), {}, ("y",)),
-        Step(aten.view.default, (Ref("x"), [6]), {}, ("z",)),
+        TorchCall(aten.t.default, (Ref("x"),), {}, ("y",)),
+        TorchCall(aten.view.default, (Ref("x"), [6]), {}, ("z",)),
     ]
-    for result in Calls(steps, ["x"], ["y", "z", "x"])(x):
+    for result in TorchCalls(steps, ["x"], ["y", "z", "x"])(x):
         assert result.untyped_storage().data_ptr() != x.untyped_storage().data_ptr()
         assert result.is_contiguous()
 
 
 def test_results_that_are_not_read_are_freed():
-    steps = [Step(aten.neg.default, (Ref("x"),), {}, ("y",)), Step(aten.sum.default, (Ref("y"),), {}, ("z",))]
-    calls = Calls(steps, ["x"], ["z"])
+    steps = [
+        TorchCall(aten.neg.default, (Ref("x"),), {}, ("y",)),
+        TorchCall(aten.sum.default, (Ref("y"),), {}, ("z",)),
+    ]
+    calls = TorchCalls(steps, ["x"], ["z"])
     assert calls._dead == [[], ["y"]]
     assert calls(torch.ones(3))[0] == -3
 
 
 def test_own_operators_are_not_stored():
     target = torch.ops.aten._local_scalar_dense.default
-    assert fallback([Step(target, (Ref("x"),), {}, (None,))], ["x"], [], "").stored is None
+    assert fallback([TorchCall(target, (Ref("x"),), {}, (None,))], ["x"], [], "").stored is None
     generator = torch.Generator()
-    step = Step(aten.bernoulli.default, (Ref("x"),), {"generator": generator}, ("y",))
+    step = TorchCall(aten.bernoulli.default, (Ref("x"),), {"generator": generator}, ("y",))
     assert fallback([step], ["x"], ["y"], "").stored is None
 
 

@@ -7,7 +7,7 @@ from tests.runtime.kernels.convolutions import cases
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
 from gpmt.runtime.codegen.tiles import Tiles
-from gpmt.runtime.kernels.dense import DenseConv, pack
+from gpmt.runtime.kernels.dense import DenseConvKernel, pack
 
 SHAPES = st.sampled_from([(3, 4), (2, 6), (1, 8), (4, 3)])  # vectors of a tile, filters of a bunch
 
@@ -20,7 +20,7 @@ def test_equals_the_oracle(case, lanes, shape, parts, start):
     (tile, bunch), output, residual = shape, case.output, case.residual
     vectors = -(-output.cover // lanes)
     weights, bias = pack(weight, case.op.bias, bunch)
-    spec = DenseConv(
+    spec = DenseConvKernel(
         lanes, Tiles.of(vectors, tile), bunch, output.images, len(weight), weight.shape[1], parts,
         4 * case.source.image, 4 * output.image, 4 * output.plane,
         4 * residual.image if residual else 0, 4 * residual.plane if residual else 0,

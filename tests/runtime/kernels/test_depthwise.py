@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
 from gpmt.runtime.ir.graph import IDENTITY, RELU6, Activation
-from gpmt.runtime.kernels.depthwise import Depthwise, pack_weights
+from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel, pack_weights
 from gpmt.runtime.layout.planes import Planes
 
 FUNCTIONS = {
@@ -90,7 +90,9 @@ def test_depthwise(case, lanes, side, added, wide, activation, seed):
     images, weight, bias, residual, expected = convolution(
         seed, source, size, kernel, stride, padding, dilation, added, activation
     )
-    spec = Depthwise(lanes, source, output, kernel, stride, padding[:2], dilation, extra, activation)
+    spec = DepthwiseConvKernel(
+        lanes, source, output, kernel, stride, padding[:2], dilation, extra, activation
+    )
     result = Buffer(output, at=side)
     args = {
         "input": Buffer(source, images, side),
@@ -112,7 +114,7 @@ def test_the_sizes_of_mobile_networks(size, kernel, stride):
     output = Planes(1, 5, side, side, side + pad, 60)
     arguments = ((kernel, kernel), (stride, stride), (pad,) * 4, (1, 1))
     images, weight, bias, _, expected = convolution(0, source, (side, side), *arguments, False, RELU6)
-    spec = Depthwise(8, source, output, *arguments[:2], (pad, pad), activation=RELU6)
+    spec = DepthwiseConvKernel(8, source, output, *arguments[:2], (pad, pad), activation=RELU6)
     result = Buffer(output)
     args = {
         "residual": 0,
@@ -133,7 +135,7 @@ def test_short_rows_as_one_line(size, added):
     arguments = kernel, (1, 1), padding, dilation
     images, weight, bias, residual, expected = convolution(0, source, size, *arguments, added, RELU6)
     extra = Planes(2, 3, *size, pitch, 0) if added else None
-    spec = Depthwise(16, source, output, kernel, (1, 1), padding[:2], dilation, extra, RELU6)
+    spec = DepthwiseConvKernel(16, source, output, kernel, (1, 1), padding[:2], dilation, extra, RELU6)
     assert spec.line == (size != (1, 1))
     result = Buffer(output)
     args = {"mask": output.mask(-(-output.cover // 16) * 16), "weights": pack_weights(weight, bias)}
@@ -145,5 +147,5 @@ def test_short_rows_as_one_line(size, added):
 def test_both_ways_are_taken():
     """Short rows as one line, long ones row by row; else the tests above would test one way only."""
     short, long = Planes(1, 1, 3, 3, 4, 8), Planes(1, 1, 56, 56, 57, 58)
-    assert Depthwise(16, short, short, (3, 3)).line
-    assert not Depthwise(8, long, long, (3, 3)).line
+    assert DepthwiseConvKernel(16, short, short, (3, 3)).line
+    assert not DepthwiseConvKernel(8, long, long, (3, 3)).line

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, close, copied, run
 
 from gpmt.runtime.ir.graph import IDENTITY, RELU
-from gpmt.runtime.kernels.gemv import Gemv
+from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.layout.planes import Planes
 
 
@@ -24,7 +24,7 @@ def test_linear(lanes, side, samples, features, filters, vectors, activation, se
     if activation is RELU:
         expected = np.maximum(expected, 0)
     source, output = (Planes(1, count, 1, samples, samples, 0) for count in (features, filters))
-    spec = Gemv(lanes, source, output, vectors, activation)
+    spec = GemvKernel(lanes, source, output, vectors, activation)
     weights, biases = (copied(array, side) for array in spec.pack_weights(weight, bias))
     result = Buffer(output, np.zeros((1, filters, 1, samples)), side)
     args = {

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, copied, guarded, run
 
-from gpmt.runtime.kernels.pack import ExportImages, ImportImages, Phases
+from gpmt.runtime.kernels.pack import ExportImagesKernel, ImportImagesKernel, PhasesKernel
 from gpmt.runtime.layout.planes import Planes
 
 sides = st.sampled_from(["start", "end"])
@@ -29,7 +29,7 @@ def layouts(draw, images=None, channels=None, height=None, width=None):
 
 
 def phase_planes(images, stride, phases):
-    """Return what `Phases` should make [n, c · len(phases), ceil(h / sy), ceil(w / sx)]."""
+    """Return what `PhasesKernel` should make [n, c · len(phases), ceil(h / sy), ceil(w / sx)]."""
     n, c, h, w = images.shape
     sy, sx = stride
     padded = np.zeros((n, c, -(-h // sy) * sy, -(-w // sx) * sx), np.float32)
@@ -56,7 +56,7 @@ def test_phases(data, lanes, side, stride_and_phases, seed):
     expected = phase_planes(images, stride, phases)
     output = Buffer(data.draw(layouts(*expected.shape)), at=side)
     run(
-        Phases(lanes, source, output.layout, stride, phases),
+        PhasesKernel(lanes, source, output.layout, stride, phases),
         {"input": Buffer(source, images, side), "output": output},
     )
     output.check(expected, tolerance=0)
@@ -76,7 +76,7 @@ def test_import_of_any_strides(data, lanes, side, stride_and_phases, order, many
     expected = phase_planes(images, stride, phases)
     output = Buffer(data.draw(layouts(*expected.shape)), at=side)
     steps = dict(zip(("stride_n", "stride_c", "stride_h", "stride_w"), images.strides, strict=True))
-    spec = ImportImages(lanes, channels, h, w, output.layout, stride, phases)
+    spec = ImportImagesKernel(lanes, channels, h, w, output.layout, stride, phases)
     run(spec, {"input": stored, "output": output, **steps})
     output.check(expected, tolerance=0)
 
@@ -87,7 +87,7 @@ def test_export(data, lanes, side):
     source = data.draw(layouts())
     images = numbers(1, source.images, source.channels, source.height, source.width)
     output = guarded(images.size, at=side).reshape(images.shape)
-    run(ExportImages(lanes, source), {"input": Buffer(source, images, side), "output": output})
+    run(ExportImagesKernel(lanes, source), {"input": Buffer(source, images, side), "output": output})
     np.testing.assert_array_equal(output, images)
 
 
@@ -97,7 +97,7 @@ def test_a_stem_in_parts(order):
     images = torch.randn(2, 3, 224, 224).contiguous(memory_format=order)
     layout = Planes(2, 12, 112, 112, 114, 228)
     phases = ((0, 0), (0, 1), (1, 0), (1, 1))
-    spec = ImportImages(8, 3, 224, 224, layout, (2, 2), phases)
+    spec = ImportImagesKernel(8, 3, 224, 224, layout, (2, 2), phases)
     assert spec.items >= 6
     output = Buffer(layout)
     steps = dict(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
 from gpmt.runtime.ir.graph import IDENTITY, RELU, Activation
-from gpmt.runtime.kernels.pointwise import Add, Affine, Copy, Gate, Multiply
+from gpmt.runtime.kernels.pointwise import AddKernel, AffineKernel, CopyKernel, GateKernel, MultiplyKernel
 from gpmt.runtime.layout.planes import Planes
 
 FUNCTIONS = {
@@ -55,7 +55,7 @@ def test_affine(lanes, side, activation, images, channels, height, width, pads):
     )
     exact = torch.from_numpy(values.astype(np.float64) * scale[:, None, None] + shift[:, None, None])
     result = Buffer(output, at=side)
-    spec = Affine(lanes, source, source, output, activation)
+    spec = AffineKernel(lanes, source, source, output, activation)
     args = {
         "left": Buffer(source, values, side),
         "right": 0,
@@ -69,7 +69,7 @@ def test_affine(lanes, side, activation, images, channels, height, width, pads):
     result.check(FUNCTIONS[activation](exact).float().numpy())
 
 
-@pytest.mark.parametrize(("kernel", "function"), [(Add, np.add), (Multiply, np.multiply)])
+@pytest.mark.parametrize(("kernel", "function"), [(AddKernel, np.add), (MultiplyKernel, np.multiply)])
 @few
 @given(*common)
 def test_of_two_images(kernel, function, lanes, side, activation, images, channels, height, width, pads):
@@ -93,7 +93,7 @@ def test_gate(lanes, side, activation, images, channels, height, width, pads, ve
         factors = np.ascontiguousarray(factors.transpose(2, 1, 3, 0))
     gates = Planes(*factors.shape, factors.shape[3] + pads, 0)
     result = Buffer(output, at=side)
-    spec = Gate(lanes, source, gates, output, activation)
+    spec = GateKernel(lanes, source, gates, output, activation)
     right = Buffer(gates, factors, side)
     run(spec, arguments(spec, Buffer(source, values, side), right, result, side), reversed(range(spec.items)))
     result.check(FUNCTIONS[activation](exact).float().numpy())
@@ -107,7 +107,7 @@ def test_copy_to_a_range_of_channels(
     source, *_ = layouts(images, channels, height, width, pads)
     layout = Planes(images, before + channels + behind, height, width, width + pads, 17)
     values, output = numbers(2, images, channels, height, width), Buffer(layout, at=side)
-    spec = Copy(lanes, source, source, layout)
+    spec = CopyKernel(lanes, source, source, layout)
     args = {"left": Buffer(source, values, side), "output": output.channel(before)}
     unused = dict.fromkeys(("right", "scale", "shift", "mask"), 0)
     run(spec, {**args, **unused, "numbers": copied(spec.numbers(), side)})
@@ -122,7 +122,7 @@ def test_copy_of_a_range_of_channels(
     layout = Planes(images, before + channels + behind, height, width, width + pads, 17)
     output, *_ = layouts(images, channels, height, width, pads)
     values, result = numbers(2, images, layout.channels, height, width), Buffer(output, at=side)
-    spec = Copy(lanes, layout, layout, output)
+    spec = CopyKernel(lanes, layout, layout, output)
     source = Buffer(layout, values, side)
     args = {"left": source.channel(before), "output": result}
     unused = dict.fromkeys(("right", "scale", "shift", "mask"), 0)
@@ -132,7 +132,7 @@ def test_copy_of_a_range_of_channels(
 
 def test_large_planes_are_cut():
     layout = Planes(1, 2, 250, 250, 251, 0)
-    spec = Add(8, layout, layout, layout)
+    spec = AddKernel(8, layout, layout, layout)
     assert spec.items > 4
     values = numbers(0, 1, 2, 250, 250)
     result, same = Buffer(layout), Buffer(layout, values)

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, close, copied, run
 
-from gpmt.runtime.kernels.pool import GlobalMean, MaxPool, MeanPool
+from gpmt.runtime.kernels.pool import GlobalMeanKernel, MaxPoolKernel, MeanPoolKernel
 from gpmt.runtime.layout.planes import Planes
 
 sides = st.sampled_from(["start", "end"])
@@ -73,7 +73,7 @@ def test_max(case, lanes, side, special):
         images = np.where(odd == 0, images, odd).astype(np.float32)
     expected = windows(images, kernel, stride, padding, -np.inf, (output.height, output.width)).max((4, 5))
     result = Buffer(output, at=side)
-    spec = MaxPool(lanes, source, output, kernel, stride, padding)
+    spec = MaxPoolKernel(lanes, source, output, kernel, stride, padding)
     run(spec, {"input": Buffer(source, images, side), "output": result})
     result.check(expected, tolerance=0)
 
@@ -88,7 +88,7 @@ def test_mean(case, lanes, side, count_padding):
     inside = windows(np.ones_like(images), kernel, stride, padding, 0, size).sum((4, 5))
     expected = (sums / (kernel[0] * kernel[1] if count_padding else inside)).astype(np.float32)
     result = Buffer(output, at=side)
-    spec = MeanPool(lanes, source, output, kernel, stride, padding, count_padding)
+    spec = MeanPoolKernel(lanes, source, output, kernel, stride, padding, count_padding)
     run(
         spec, {"input": Buffer(source, images, side), "output": result, "scales": copied(spec.scales(), side)}
     )
@@ -103,16 +103,20 @@ def test_the_usual_pools_are_those_of_pytorch(kernel, stride, pad, size):
     images[1, 2] = -torch.inf
     source = Planes(2, 3, size, size, size + 1, size + 2)
     padding = (pad,) * 4
-    for function, kind in ((F.max_pool2d, MaxPool), (F.avg_pool2d, MeanPool)):
+    for function, kind in ((F.max_pool2d, MaxPoolKernel), (F.avg_pool2d, MeanPoolKernel)):
         expected = function(images, kernel, stride, pad).numpy()
         side = expected.shape[2]
         spec = kind(
             8, source, Planes(2, 3, side, side, side + 1, 60), (kernel, kernel), (stride, stride), padding
         )
-        assert kind is not MaxPool or size < 112 or spec.items > 2
+        assert kind is not MaxPoolKernel or size < 112 or spec.items > 2
         output = Buffer(spec.output)
         args = {"input": Buffer(source, images.numpy()), "output": output}
-        run(spec, args | ({"scales": spec.scales()} if kind is MeanPool else {}), reversed(range(spec.items)))
+        run(
+            spec,
+            args | ({"scales": spec.scales()} if kind is MeanPoolKernel else {}),
+            reversed(range(spec.items)),
+        )
         output.check(expected, tolerance=2e-6)
 
 
@@ -127,7 +131,7 @@ def test_mean_of_channels(lanes, side, images, channels, height, width, pad, vec
     means = values.mean((2, 3), dtype=np.float64, keepdims=True).astype(np.float32)
     output = Planes(1, channels, 1, images, images, 0) if vectors else Planes(images, channels, 1, 1, 3, 2)
     result = Buffer(output, np.zeros((output.images, output.channels, output.height, output.width)), side)
-    run(GlobalMean(lanes, source, output), {"input": Buffer(source, values, side), "output": result})
+    run(GlobalMeanKernel(lanes, source, output), {"input": Buffer(source, values, side), "output": result})
     close(result.pixels, means.transpose(2, 1, 3, 0) if vectors else means, 1e-5)
     rest = result.numbers[: output.front + output.images * output.image].copy()
     output.view(rest)[...] = 0

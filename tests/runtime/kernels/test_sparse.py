@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from tests.runtime.kernels.convolutions import cases
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import jit, processor
 from gpmt.runtime.codegen.tiles import Tiles
 from gpmt.runtime.ir.graph import RELU
-from gpmt.runtime.kernels.sparse import SparseCode, SparseConv, arrange
+from gpmt.runtime.kernels.sparse import SparseCode, SparseConvKernel, arrange
 
 
 def convolve(case, lanes, tile, blocks, groups, at="end", order=None):
@@ -22,7 +22,7 @@ def convolve(case, lanes, tile, blocks, groups, at="end", order=None):
         weight, case.op.bias, offsets, channel, channels=case.source.channels, blocks=blocks, groups=groups,
         shift=shift, output_plane=4 * output.plane, residual_plane=4 * residual.plane if residual else 0,
     )  # fmt: skip
-    spec = SparseConv(
+    spec = SparseConvKernel(
         lanes, Tiles.of(vectors, tile), output.images, groups, blocks, 4 * case.source.image, 4 * output.image,
         4 * residual.image if residual else 0, residual is not None, case.op.activation,
     )  # fmt: skip
@@ -65,8 +65,8 @@ def test_the_order_of_the_items_changes_no_bit(case, groups):
 
 @pytest.mark.parametrize(("kind", "instruction"), [("avx512", "zmm"), ("avx2", "ymm"), ("neon", "fmla")])
 def test_other_processors_get_their_own_instructions(kind, instruction):
-    chosen = target.named(kind)
-    text = target.assembly(SparseCode(chosen.lanes, 6, True, 3, True, RELU).emit(), chosen)
+    chosen = processor.named(kind)
+    text = jit.assembly(SparseCode(chosen.lanes, 6, True, 3, True, RELU).emit(), chosen)
     assert instruction in text
     # One multiply-add for each vector of a tile, in each of the three loops for each of two sizes of tiles.
     assert text.count("vfmadd231ps" if kind != "neon" else "fmla\t") == 3 * (6 + 5)

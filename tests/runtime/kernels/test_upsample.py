@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, run
 
 from gpmt.runtime.ir.graph import FACTORS
-from gpmt.runtime.kernels.upsample import Upsample
+from gpmt.runtime.kernels.upsample import UpsampleKernel
 from gpmt.runtime.layout.planes import Planes
 
 
@@ -22,6 +22,6 @@ def test_upsample(across, lanes, side, down, images, channels, height, width, pa
     output = Planes(images, channels, down * height, across * width, across * width + more, 17)
     values = np.random.default_rng(1).standard_normal((images, channels, height, width)).astype(np.float32)
     result = Buffer(output, at=side)
-    spec = Upsample(lanes, source, output, (down, across))
+    spec = UpsampleKernel(lanes, source, output, (down, across))
     run(spec, {"input": Buffer(source, values, side), "output": result}, reversed(range(spec.items)))
     result.check(values.repeat(down, 2).repeat(across, 3), tolerance=0)

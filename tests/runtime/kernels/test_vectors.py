@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, copied, guarded, run
 
-from gpmt.runtime.kernels.vectors import ExportVectors, Flatten, ImportVectors
+from gpmt.runtime.kernels.vectors import ExportVectorsKernel, FlattenKernel, ImportVectorsKernel
 from gpmt.runtime.layout.planes import Planes
 
 sides = st.sampled_from(["start", "end"])
@@ -36,7 +36,7 @@ def test_import(lanes, side, samples, features, more, pad):
     )
     rows = whole[:, more:]  # rows that are not contiguous, the last one at the end of the memory
     output = Buffer(vectors(samples, features, pad), at=side)
-    spec = ImportVectors(lanes, output.layout)
+    spec = ImportVectorsKernel(lanes, output.layout)
     run(spec, {"input": rows.__array_interface__["data"][0], "output": output, "row": rows.strides[0]})
     # Blocks of samples end with zeros; pads beyond them stay as they were.
     np.testing.assert_array_equal(output.pixels, images_of(rows))
@@ -50,7 +50,9 @@ def test_export(lanes, side, samples, features, pad):
     rows = numbers(samples, features)
     output = guarded(rows.size, at=side).reshape(rows.shape)
     layout = vectors(samples, features, pad)
-    run(ExportVectors(lanes, layout), {"input": Buffer(layout, images_of(rows), side), "output": output})
+    run(
+        ExportVectorsKernel(lanes, layout), {"input": Buffer(layout, images_of(rows), side), "output": output}
+    )
     np.testing.assert_array_equal(output, rows)
 
 
@@ -63,7 +65,9 @@ def test_flatten(lanes, side, samples, channels, height, width, pad):
     images = numbers(samples, channels, height, width)
     source = Planes(samples, channels, height, width, width + pad, pad)
     output = Buffer(vectors(samples, channels * height * width), at=side)
-    run(Flatten(lanes, source, output.layout), {"input": Buffer(source, images, side), "output": output})
+    run(
+        FlattenKernel(lanes, source, output.layout), {"input": Buffer(source, images, side), "output": output}
+    )
     output.check(images_of(images.reshape(samples, -1)), tolerance=0)
 
 
@@ -71,8 +75,8 @@ def test_flatten(lanes, side, samples, channels, height, width, pad):
 def test_many_items(samples, features):
     rows = numbers(samples, features)
     inside, outside = Buffer(vectors(samples, features)), guarded(rows.size).reshape(rows.shape)
-    spec = ImportVectors(8, inside.layout)
+    spec = ImportVectorsKernel(8, inside.layout)
     assert spec.items > 5
     run(spec, {"input": rows, "output": inside, "row": rows.strides[0]}, reversed(range(spec.items)))
-    run(ExportVectors(8, inside.layout), {"input": inside, "output": outside})
+    run(ExportVectorsKernel(8, inside.layout), {"input": inside, "output": outside})
     np.testing.assert_array_equal(outside, rows)

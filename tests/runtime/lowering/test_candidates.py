@@ -8,11 +8,11 @@ from tests.runtime.kernels.convolutions import cases
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
 from gpmt.errors import RuntimeProgramError
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import processor
 from gpmt.runtime.ir.graph import IDENTITY, RELU
-from gpmt.runtime.kernels.dense import DenseConv
-from gpmt.runtime.kernels.gemv import Gemv
-from gpmt.runtime.kernels.sparse import SparseConv
+from gpmt.runtime.kernels.dense import DenseConvKernel
+from gpmt.runtime.kernels.gemv import GemvKernel
+from gpmt.runtime.kernels.sparse import SparseConvKernel
 from gpmt.runtime.layout.planes import LINE, Planes
 from gpmt.runtime.lowering.candidates import Layer, candidates, mask
 
@@ -56,7 +56,7 @@ def linear(samples, features, filters, density=1.0, activation=IDENTITY):
 @given(cases(), st.integers(1, 4), st.sampled_from(["avx512", "avx2", "neon"]))
 def test_all_convolutions_agree(case, threads, kind):
     layer, expected = layer_of(case), case.expected()
-    chosen = target.host() if target.host().kind == kind else target.named(kind)
+    chosen = processor.host() if processor.host().kind == kind else processor.named(kind)
     for candidate in candidates(layer, chosen, threads):
         compute(candidate, layer, case.images, case.added).check(expected)
 
@@ -69,25 +69,29 @@ def test_all_linear_layers_agree(samples, features, filters, density):
     layer = linear(samples, features, filters, density, RELU)
     rows = np.random.default_rng(1).standard_normal((samples, features)).astype(np.float32)
     expected = np.maximum(rows.astype(np.float64) @ layer.weight.T.astype(np.float64) + layer.bias, 0)
-    found = candidates(layer, target.host(), 2)
+    found = candidates(layer, processor.host(), 2)
     for candidate in found:
         result = compute(candidate, layer, rows.T[None, :, None])
         np.testing.assert_allclose(result.pixels[0, :, 0].T, expected, atol=1e-5)
     kinds = {type(candidate.spec) for candidate in found}
-    assert kinds == ({SparseConv, DenseConv, Gemv} if samples <= 4 else {SparseConv, DenseConv})
+    assert kinds == (
+        {SparseConvKernel, DenseConvKernel, GemvKernel}
+        if samples <= 4
+        else {SparseConvKernel, DenseConvKernel}
+    )
 
 
 def test_the_best_guess_comes_first():
-    found = candidates(linear(64, 256, 256), target.host(), 2)
+    found = candidates(linear(64, 256, 256), processor.host(), 2)
     assert [candidate.cycles for candidate in found] == sorted(candidate.cycles for candidate in found)
 
 
 def test_pruned_layers_are_sparse_and_dense_ones_dense():
     def best(density):
-        return type(candidates(linear(400, 256, 256, density), target.host(), 1)[0].spec)
+        return type(candidates(linear(400, 256, 256, density), processor.host(), 1)[0].spec)
 
-    assert best(1.0) is DenseConv
-    assert best(0.05) is SparseConv
+    assert best(1.0) is DenseConvKernel
+    assert best(0.05) is SparseConvKernel
 
 
 def test_a_pixel_in_the_padding_is_no_linear_layer():
@@ -98,7 +102,7 @@ def test_a_pixel_in_the_padding_is_no_linear_layer():
     layer = Layer(weight, bias, channel * 4 * source.plane - 4, channel, None, source, output, None, IDENTITY)
     images = np.full((1, 3, 1, 1), 2.0, np.float32)
     expected = np.array([[[[0, 6, 0]], [[0, 6, 0]]]], np.float32)
-    for candidate in candidates(layer, target.host(), 1):
+    for candidate in candidates(layer, processor.host(), 1):
         compute(candidate, layer, images).check(expected)
 
 
@@ -115,4 +119,4 @@ def test_more_than_offsets_reach_is_refused(large):
     with pytest.raises(
         RuntimeProgramError, match=r"works on 2\.\d GiB at once, but its kernels reach 2 GiB; compile for"
     ):
-        candidates(layer, target.host(), 1)
+        candidates(layer, processor.host(), 1)

@@ -8,7 +8,7 @@ from tests.runtime.networks import Lambda, noise, scramble
 from torch import nn
 
 import gpmt
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import processor
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.graph import Linear
 from gpmt.runtime.lowering.lower import lower
@@ -26,7 +26,7 @@ def labels(network, *inputs):
         results, expected = [results], [expected]
     for result, right in zip(results, expected, strict=True):
         torch.testing.assert_close(result, right, rtol=1e-5, atol=1e-5)
-    return [step.label for step in lower(fuse(capture(network, inputs).graph), target.host(), 1).steps]
+    return [step.label for step in lower(fuse(capture(network, inputs).graph), processor.host(), 1).steps]
 
 
 class Two(nn.Sequential):
@@ -116,7 +116,7 @@ def test_images_of_one_pixel(network):
 def test_lowering_leaves_the_graph_as_it_is():
     graph = fuse(capture(nn.Sequential(nn.Conv2d(4, 6, (9, 8)), nn.Linear(1, 2)).eval(), IMAGE).graph)
     values, operators = dict(graph.values), list(graph.operators)
-    lower(graph, target.host(), 1)
+    lower(graph, processor.host(), 1)
     assert graph.values == values
     assert graph.operators == operators
 
@@ -143,7 +143,7 @@ def test_names_of_values_are_the_networks_own():
     values = {name: value for name, value in graph.values.items() if name != old}
     values[new] = replace(graph.values[old], name=new)
     operators = [replace(op, input=new) if op.input == old else op for op in graph.operators]
-    lowered = lower(replace(graph, values=values, operators=operators, inputs=[new]), target.host(), 1)
-    same = lower(graph, target.host(), 1)
+    lowered = lower(replace(graph, values=values, operators=operators, inputs=[new]), processor.host(), 1)
+    same = lower(graph, processor.host(), 1)
     assert [step.label for step in lowered.steps] == [step.label for step in same.steps]
     assert [*lowered.layouts.values()] == [*same.layouts.values()]

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gpmt.runtime.ir.graph import Fallback
-from gpmt.runtime.ir.torch_calls import Calls
+from gpmt.runtime.ir.torch_calls import TorchCalls
 
 
 def linears(count):
@@ -46,7 +46,7 @@ def test_outputs_are_those_that_are_read():
     first = graph.operators[0]
     assert isinstance(first, Fallback)
     assert len(first.outputs) == 3
-    assert isinstance(first.run, Calls)
+    assert isinstance(first.run, TorchCalls)
     made = {name for step in first.run.steps for name in step.outputs}
     assert len(made) > len(first.outputs)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import jit, processor
 from gpmt.runtime.threads import driver
 
 
@@ -8,8 +8,8 @@ from gpmt.runtime.threads import driver
     "triple", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "arm64-apple-darwin"]
 )
 def test_the_loop_compiles_for_other_processors(triple):
-    kind = target.named("avx2" if triple.startswith("x86") else "neon")
-    text = target.assembly(driver.driver_ir(triple), kind)
+    kind = processor.named("avx2" if triple.startswith("x86") else "neon")
+    text = jit.assembly(driver.driver_ir(triple), kind)
     assert ("pause" if triple.startswith("x86") else "yield") in text
     for name in driver.FUNCTIONS:
         assert f"{name}:" in text
@@ -17,7 +17,7 @@ def test_the_loop_compiles_for_other_processors(triple):
 
 def test_a_processor_without_a_pause_works_too():
     assert "call void @llvm" not in driver.driver_ir("riscv64-unknown-linux-gnu")
-    target.assembly(driver.driver_ir("riscv64-unknown-linux-gnu"), target.named("plain"))
+    jit.assembly(driver.driver_ir("riscv64-unknown-linux-gnu"), processor.named("plain"))
 
 
 def test_the_state_has_room_for_what_the_system_keeps_in_it():

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from tests.runtime.threads.pool_kernels import KERNELS
 
 from gpmt.errors import RuntimeProgramError
-from gpmt.runtime.codegen import target
-from gpmt.runtime.threads.thread_pool import StepTable, Team, _Native, _State, default_threads
+from gpmt.runtime.codegen import jit
+from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool, _Native, _State, default_threads
 
 THREADS = [1, 2, 4, 8]
 
 
 @pytest.fixture(scope="module")
 def kernels():
-    return {name: target.load(KERNELS, name) for name in ("count", "chain", "meet", "hold")}
+    return {name: jit.load(KERNELS, name) for name in ("count", "chain", "meet", "hold")}
 
 
 @given(
@@ -30,7 +30,7 @@ def kernels():
 def test_every_item_is_done_exactly_once(kernels, items, threads, repeat):
     counts = [np.zeros(number + 1, np.int64) for number in items]  # one more: an item too many shows
     table = StepTable((kernels["count"], of.ctypes.data, n) for of, n in zip(counts, items, strict=True))
-    Team.shared(threads).run(table, repeat)
+    ThreadPool.shared(threads).run(table, repeat)
     for of in counts:
         assert (of[:-1] == repeat).all()
         assert of[-1] == 0
@@ -55,7 +55,7 @@ def test_a_step_sees_all_that_the_step_before_wrote(kernels, items, threads, rep
         for _ in range(repeat):
             for at, number in enumerate(items):
                 expected[at] = np.arange(number, dtype=np.int64) + expected[at - 1].sum(dtype=np.int64)
-    Team.shared(threads).run(table, repeat)
+    ThreadPool.shared(threads).run(table, repeat)
     for got, want in zip(made, expected, strict=True):
         np.testing.assert_array_equal(got, want)
 
@@ -64,7 +64,7 @@ def test_a_step_sees_all_that_the_step_before_wrote(kernels, items, threads, rep
 def test_many_runs_leave_threads_and_memory_as_they_are(kernels, threads):
     counts = np.zeros(8, np.int64)
     table = StepTable([(kernels["count"], counts.ctypes.data, 8)] * 3)
-    team = Team.shared(threads)
+    team = ThreadPool.shared(threads)
     team.run(table, 100)
     before, memory = threading.active_count(), _resident()
     runs = 10_000 if threads <= 2 else 1000
@@ -85,7 +85,7 @@ def _resident() -> int:
 @pytest.mark.parametrize("threads", THREADS[1:])
 @pytest.mark.parametrize("spin", [0.0, 1e-3])
 def test_items_run_side_by_side_whether_workers_spin_or_sleep(kernels, threads, spin):
-    team = Team(threads, spin=spin)
+    team = ThreadPool(threads, spin=spin)
     numbers = np.zeros(2, np.int64)
     table = StepTable([(kernels["meet"], numbers.ctypes.data, 2)])
     try:
@@ -99,7 +99,7 @@ def test_items_run_side_by_side_whether_workers_spin_or_sleep(kernels, threads, 
 
 @pytest.mark.parametrize("threads", THREADS[1:])
 def test_a_thread_that_is_held_in_an_item_holds_up_nothing_else(kernels, threads):
-    team, items = Team.shared(threads), 37
+    team, items = ThreadPool.shared(threads), 37
     for held in (0, 1, items // 2, items - 1):
         log = _log(held, items)
         team.run(StepTable([(kernels["hold"], log.ctypes.data, items)]))
@@ -145,7 +145,7 @@ def _log(held: int, items: int) -> np.ndarray:
 def test_a_team_of_one_does_all_in_the_calling_thread(kernels):
     before = threading.active_count()
     numbers = np.zeros(4, np.int64)
-    team = Team(1)
+    team = ThreadPool(1)
     team.run(StepTable([(kernels["count"], numbers.ctypes.data, 4)]))
     team.close()
     assert numbers.tolist() == [1] * 4
@@ -154,7 +154,7 @@ def test_a_team_of_one_does_all_in_the_calling_thread(kernels):
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_callers_of_several_threads_take_turns(kernels, threads):
-    team = Team.shared(threads)
+    team = ThreadPool.shared(threads)
     marks = np.zeros((4, 16), np.int64)
 
     def call(row: int) -> None:
@@ -173,7 +173,7 @@ def test_callers_of_several_threads_take_turns(kernels, threads):
 def test_closing_ends_the_workers_and_a_run_starts_them_again(kernels):
     before = threading.active_count()
     numbers = np.zeros(2, np.int64)
-    team = Team(3)
+    team = ThreadPool(3)
     for round_ in range(1, 6):
         team.run(StepTable([(kernels["meet"], numbers.ctypes.data, 2)]))
         assert threading.active_count() == before + 2
@@ -184,8 +184,8 @@ def test_closing_ends_the_workers_and_a_run_starts_them_again(kernels):
 
 
 def test_teams_are_shared_by_their_number_of_threads():
-    assert Team.shared(2) is Team.shared(2)
-    assert Team.shared(3).threads == 3
+    assert ThreadPool.shared(2) is ThreadPool.shared(2)
+    assert ThreadPool.shared(3).threads == 3
 
 
 def test_threads_by_default_are_those_of_pytorch_within_the_processors_allowed():
@@ -202,7 +202,7 @@ def test_threads_by_default_are_those_of_pytorch_within_the_processors_allowed()
 
 def test_errors_name_the_value_and_the_remedy(kernels):
     with pytest.raises(RuntimeProgramError, match=r"^a team of 0 threads is not possible: choose 1 to 1024$"):
-        Team(0)
+        ThreadPool(0)
     with pytest.raises(
         RuntimeProgramError, match=r"^step 1 has -1 items: give it 0 to 2147483647, or split it in two$"
     ):

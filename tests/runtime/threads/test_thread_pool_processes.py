@@ -8,16 +8,16 @@ from tests.runtime.threads.pool_kernels import KERNELS
 _PRELUDE = f"""
 import os, signal, sys, threading, time, warnings
 import numpy as np
-from gpmt.runtime import target
-from gpmt.runtime.threads.thread_pool import StepTable, Team
+from gpmt.runtime.codegen import jit
+from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 warnings.simplefilter("ignore")
 KERNELS = '''{KERNELS}'''
-count, meet = target.load(KERNELS, "count"), target.load(KERNELS, "meet")
+count, meet = jit.load(KERNELS, "count"), jit.load(KERNELS, "meet")
 numbers = np.zeros(64, np.int64)
 table = StepTable([(count, numbers.ctypes.data, 64)] * 10)
 met = np.zeros(2, np.int64)
 pairs = StepTable([(meet, met.ctypes.data, 2)])
-team = Team.shared(2)
+team = ThreadPool.shared(2)
 """
 
 
@@ -82,8 +82,8 @@ ENDINGS = {
     "runs at exit": "team.run(table); atexit.register(lambda: team.run(table))",
     "runs after the workers": "team.run(table); late.append(lambda: team.run(table))",
     "daemons": "daemons(team)",
-    "daemons, one thread": "daemons(Team.shared(1))",
-    "daemons, many threads": "daemons(Team.shared(4))",
+    "daemons, one thread": "daemons(ThreadPool.shared(1))",
+    "daemons, many threads": "daemons(ThreadPool.shared(4))",
     "a fork": "team.run(pairs); os.fork(); team.run(pairs)",
     "an error": "team.run(table); raise ValueError",
 }
@@ -179,7 +179,7 @@ def test_a_signal_handler_may_run_a_table_in_the_middle_of_a_run():
 
 def test_a_signal_handler_may_run_a_table_while_the_workers_are_being_started():
     code = """
-    runs, many = 0, Team(32)  # they take longer to start than signals to come
+    runs, many = 0, ThreadPool(32)  # they take longer to start than signals to come
     def handler(*_):
         global runs
         runs += 1

@@ -8,17 +8,17 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar, Protocol, cast
 
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import jit
 
 
-class Code(Protocol):
+class KernelCode(Protocol):
     """All that machine code depends on; frozen, so equal ones are the same code."""
 
     def emit(self) -> str:
         """Return the LLVM IR of `void kernel(int64* args, int64 item)`."""
 
 
-class Spec(Protocol):
+class KernelSpec(Protocol):
     """A step's way through a kernel.
 
     Attributes:
@@ -32,14 +32,14 @@ class Spec(Protocol):
         """Pieces of work, which threads may do in any order."""
 
 
-def load(spec: Spec) -> int:
+def load(spec: KernelSpec) -> int:
     """Return the address of a kernel's code; from the disk if this version has made it before.
 
     A spec is its own code, unless it has an attribute `code` that says what its machine code depends on.
     """
-    code = cast(Code, getattr(spec, "code", spec))
+    code = cast(KernelCode, getattr(spec, "code", spec))
     own = _digest_of(inspect.getfile(type(code)))
-    return target.load(f"{sources()} {own} {code!r}", make=code.emit)
+    return jit.load(f"{sources()} {own} {code!r}", make=code.emit)
 
 
 @cache

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import disk_cache, jit, processor
 from gpmt.runtime.codegen.kernel import load, sources
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.lowering.candidates import Candidate
 from gpmt.runtime.threads.arena import Arena, total
-from gpmt.runtime.threads.thread_pool import StepTable, Team
+from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
 _TRIED = 8  # candidates that are measured, at most
 _HOPELESS = 4.0  # times the cycles of the best guess: what should cost more is not measured
@@ -32,12 +32,12 @@ class Tuner:
         measure: whether to measure what has no choice on disk yet, or to trust the model.
     """
 
-    def __init__(self, team: Team, *, measure: bool = True) -> None:
+    def __init__(self, team: ThreadPool, *, measure: bool = True) -> None:
         self._team = team
         self._measure = measure
-        key = f"{target.fingerprint(target.host())} {sources()} {team.threads}"
+        key = f"{jit.fingerprint(processor.host())} {sources()} {team.threads}"
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
-        self._path = target.cache_folder() / "tuning" / f"{name}.json"
+        self._path = disk_cache.cache_folder() / "tuning" / f"{name}.json"
         self._known = _read(self._path)
         self._new: dict[str, str] = {}
 
@@ -69,7 +69,7 @@ class Tuner:
         if not self._new:
             return
         known = {**_read(self._path), **self._new}
-        target.keep(self._path, json.dumps(known).encode())
+        disk_cache.keep(self._path, json.dumps(known).encode())
         self._new = {}
 
     def _fastest(self, tried: Sequence[Candidate], layouts: dict[str, Planes]) -> Candidate:
@@ -97,7 +97,7 @@ class _Trial:
         self.table = StepTable([(load(candidate.spec), int(self._args.ctypes.data), candidate.spec.items)])
         self.best = float("inf")
 
-    def measure(self, team: Team) -> None:
+    def measure(self, team: ThreadPool) -> None:
         end = time.perf_counter() + _SECONDS
         while (start := time.perf_counter()) < end:
             team.run(self.table)

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from gpmt.runtime.codegen.kernel import load
 from gpmt.runtime.execution.engine import Engine
-from gpmt.runtime.execution.sample_loop import PATCH, Each
+from gpmt.runtime.execution.sample_loop import PATCH, SampleLoopKernel
 from gpmt.runtime.threads.locks import new_lock, refuse_reentry
-from gpmt.runtime.threads.thread_pool import StepTable, Team
+from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
 
-class Replicas:
+class BatchExecutor:
     """Runs batches of any size on engines for one image, which share their weights.
 
     Args:
@@ -26,7 +26,7 @@ class Replicas:
         team: the threads.
     """
 
-    def __init__(self, engines: Sequence[Engine], team: Team) -> None:
+    def __init__(self, engines: Sequence[Engine], team: ThreadPool) -> None:
         self._engines = engines
         self._team = team
         self._counter = np.zeros(1, np.int64)
@@ -38,7 +38,7 @@ class Replicas:
         self._rows = np.array(rows, np.int64)
         counter, replicas = int(self._counter.ctypes.data), int(self._rows.ctypes.data)
         self._args = np.array([counter, 0, replicas, team.alone_address], np.int64)
-        kernel = Each(len(engines))
+        kernel = SampleLoopKernel(len(engines))
         self._table = StepTable([(load(kernel), int(self._args.ctypes.data), kernel.items)])
         self._lock = new_lock()
 

@@ -20,7 +20,7 @@ from gpmt.runtime.lowering.candidates import Candidate
 from gpmt.runtime.lowering.steps import Lowered, Native, OnTorch, Step
 from gpmt.runtime.threads.arena import Arena, total
 from gpmt.runtime.threads.locks import new_lock, refuse_reentry
-from gpmt.runtime.threads.thread_pool import StepTable, Team
+from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
 _STRIDES = {"stride_n": 0, "stride_c": 1, "stride_h": 2, "stride_w": 3}
 _CONTIGUOUS = -1
@@ -88,7 +88,7 @@ class Engine:
         lowered: Lowered,
         choices: Sequence[Candidate],
         constants: Mapping[str, Tensor],
-        team: Team,
+        team: ThreadPool,
         weights: Weights | None = None,
     ) -> None:
         self._team = team
@@ -159,7 +159,7 @@ class Engine:
         assert segment.table is not None
         self._team.run(segment.table)
 
-    # For `Replicas`, of an engine without steps on PyTorch
+    # For `BatchExecutor`, of an engine without steps on PyTorch
 
     @property
     def table(self) -> StepTable:

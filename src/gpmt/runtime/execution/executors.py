@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import processor
 from gpmt.runtime.execution.autotuning import Tuner
-from gpmt.runtime.execution.batch import Replicas
+from gpmt.runtime.execution.batch import BatchExecutor
 from gpmt.runtime.execution.engine import Engine, Weights
 from gpmt.runtime.ir.batch import batch_of, rebatched
 from gpmt.runtime.ir.graph import Graph
@@ -22,10 +22,10 @@ from gpmt.runtime.lowering.lower import lower
 from gpmt.runtime.lowering.steps import Lowered, Native, OnTorch, Step
 from gpmt.runtime.threads.arena import enough
 from gpmt.runtime.threads.locks import new_lock
-from gpmt.runtime.threads.thread_pool import Team
+from gpmt.runtime.threads.thread_pool import ThreadPool
 
 
-class Machines:
+class Executors:
     """Compiles a graph in the ways that calls need.
 
     Args:
@@ -38,14 +38,14 @@ class Machines:
         memory: bytes of activations and of weights.
     """
 
-    def __init__(self, graph: Graph, team: Team, *, tune: bool) -> None:
+    def __init__(self, graph: Graph, team: ThreadPool, *, tune: bool) -> None:
         self.team = team
         self.batch = batch_of(graph)
         self._graph = graph if self.batch is None else rebatched(graph, 1)
         self._tune = tune
         self._lock = new_lock()
         self._engine: Engine | None = None
-        self._replicas: Replicas | None = None
+        self._replicas: BatchExecutor | None = None
         self._is_native: bool | None = None
         self._built: list[Engine] = []
 
@@ -92,16 +92,16 @@ class Machines:
         return self._engine
 
     @property
-    def replicas(self) -> Replicas:
+    def replicas(self) -> BatchExecutor:
         """Each thread on a sample of its own; compiled by the first thread that asks."""
         if self._replicas is None:
             with self._lock, enough():
                 if self._replicas is None:
-                    alone = Team.shared(1)
+                    alone = ThreadPool.shared(1)
                     lowered, choices = self._choose(alone)
                     weights = Weights(choices)
                     engines = [Engine(lowered, choices, {}, alone, weights) for _ in range(self.team.threads)]
-                    replicas = Replicas(engines, self.team)
+                    replicas = BatchExecutor(engines, self.team)
                     self._built.extend(engines)
                     self._replicas = replicas
         return self._replicas
@@ -115,13 +115,13 @@ class Machines:
     @property
     def _native(self) -> bool:
         if self._is_native is None:
-            steps = lower(self._graph, target.host(), 1).steps
+            steps = lower(self._graph, processor.host(), 1).steps
             self._is_native = bool(steps) and not any(isinstance(step, OnTorch) for step in steps)
         return self._is_native
 
-    def _choose(self, team: Team) -> tuple[Lowered, list[Candidate]]:
+    def _choose(self, team: ThreadPool) -> tuple[Lowered, list[Candidate]]:
         tuner = Tuner(team, measure=self._tune)
-        lowered = lower(self._graph, target.host(), team.threads)
+        lowered = lower(self._graph, processor.host(), team.threads)
         choices = []
         for step in lowered.steps:
             if isinstance(step, Native):

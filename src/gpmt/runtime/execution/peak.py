@@ -8,17 +8,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import processor
 from gpmt.runtime.codegen.emitter import F32, Emitter
 from gpmt.runtime.codegen.kernel import load
-from gpmt.runtime.threads.thread_pool import StepTable, Team
+from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
 _ROUNDS = 4096  # of the loop in an item: some 10 µs
 _ITEMS = 32  # for each thread in a run
 
 
 @dataclass(frozen=True)
-class Peak:
+class PeakKernel:
     """output[item] = the sum over `chains` vectors x of f(f(... f(0))), where f(x) = x + left · right.
 
     Without fused multiply-adds f(x) = x · left + right, as the other product would be computed once for all rounds.
@@ -63,10 +63,10 @@ class Peak:
         return e.text()
 
 
-def measure(team: Team, seconds: float = 0.05) -> float:
+def measure(team: ThreadPool, seconds: float = 0.05) -> float:
     """Return the floating-point operations in a second that a team's threads do at best, a multiply-add being two."""
-    host = target.host()
-    spec = Peak(
+    host = processor.host()
+    spec = PeakKernel(
         host.lanes, 24 if host.registers >= 32 else 12, _ITEMS * team.threads, fused=host.kind != "plain"
     )
     output = np.zeros(spec.items * host.lanes, np.float32)

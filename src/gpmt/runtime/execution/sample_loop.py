@@ -19,7 +19,7 @@ PATCH = 3
 
 
 @dataclass(frozen=True)
-class Each:
+class SampleLoopKernel:
     """The kernel: item i works with replica i, and takes the next image as long as there are any."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("counter", "images", "replicas", "alone")
@@ -27,9 +27,9 @@ class Each:
     items: int = 1
 
     @property
-    def code(self) -> Each:
+    def code(self) -> SampleLoopKernel:
         """What the machine code depends on: nothing."""
-        return Each()
+        return SampleLoopKernel()
 
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""

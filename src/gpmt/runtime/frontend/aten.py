@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_leaves
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.frontend import aten_elementwise, aten_images
 from gpmt.runtime.frontend.builder import Builder, Handler, Leave, base_name
-from gpmt.runtime.frontend.record import Call, Recording, bind
+from gpmt.runtime.frontend.record import RecordedCall, Recording, bind
 from gpmt.runtime.ir.graph import Graph
-from gpmt.runtime.ir.torch_calls import Ref, Step, short_name
+from gpmt.runtime.ir.torch_calls import Ref, TorchCall, short_name
 
 _HANDLERS: dict[str, Handler] = {**aten_images.HANDLERS, **aten_elementwise.HANDLERS}
 _RESHAPE = torch.ops.aten.reshape.default
@@ -31,7 +31,7 @@ def translate(module: nn.Module, recording: Recording, inputs: list[str]) -> Gra
     return builder.finish([leaf for leaf in tree_leaves(recording.result) if isinstance(leaf, Tensor)])
 
 
-def _translate(builder: Builder, call: Call) -> None:
+def _translate(builder: Builder, call: RecordedCall) -> None:
     mutated = call.mutated()
     target = _functional(call, mutated[0]) if mutated else call.target
     if target is None:
@@ -48,7 +48,7 @@ def _translate(builder: Builder, call: Call) -> None:
         builder.wrote(mutated[0], builder.name(result))
 
 
-def _natively(builder: Builder, call: Call, target: OpOverload) -> None:
+def _natively(builder: Builder, call: RecordedCall, target: OpOverload) -> None:
     """Add the operators that do what a call does; raises `Leave`, and adds nothing, where there are none."""
     name, arguments = short_name(target), bind(target, call.args, call.kwargs)
     results = [result for result in call.outputs() if result is not None]
@@ -64,7 +64,7 @@ def _natively(builder: Builder, call: Call, target: OpOverload) -> None:
         _HANDLERS[name](builder, arguments, results[0])
 
 
-def _functional(call: Call, written_to: Tensor) -> OpOverload | None:
+def _functional(call: RecordedCall, written_to: Tensor) -> OpOverload | None:
     """Return the operator that makes a new tensor of the same numbers where this one writes into an argument."""
     target = call.target
     namespace, _, name = target._schema.name.partition("::")
@@ -83,7 +83,7 @@ def _functional(call: Call, written_to: Tensor) -> OpOverload | None:
     return found if (made.dtype, made.shape) == (written_to.dtype, written_to.shape) else None
 
 
-def _leave(builder: Builder, call: Call, target: OpOverload, reason: str) -> None:
+def _leave(builder: Builder, call: RecordedCall, target: OpOverload, reason: str) -> None:
     args, kwargs = call.args, call.kwargs
     name = target._schema.name.removeprefix("aten::")
     if name in ("view", "_unsafe_view") and target._overloadname in ("default", ""):
@@ -100,17 +100,19 @@ def _leave(builder: Builder, call: Call, target: OpOverload, reason: str) -> Non
     step_args, step_kwargs = builder.refs(args), builder.refs(kwargs)
     outputs = _outputs(builder, call, base_name(target))
     builder.leave(
-        [Step(target, step_args, step_kwargs, tuple(outputs))], [o for o in outputs if o is not None], reason
+        [TorchCall(target, step_args, step_kwargs, tuple(outputs))],
+        [o for o in outputs if o is not None],
+        reason,
     )
 
 
-def _leave_in_place(builder: Builder, call: Call, mutated: list[Tensor]) -> None:
+def _leave_in_place(builder: Builder, call: RecordedCall, mutated: list[Tensor]) -> None:
     """Write into copies."""
     steps, copies = [], {}
     for tensor in mutated:
         before = builder.name(tensor)
         copies[before] = builder.fresh(f"{before}_copy", tuple(tensor.shape), tensor.dtype)
-        steps.append(Step(torch.ops.aten.clone.default, (Ref(before),), {}, (copies[before],)))
+        steps.append(TorchCall(torch.ops.aten.clone.default, (Ref(before),), {}, (copies[before],)))
 
     def copied(tree: Any) -> Any:
         return torch.utils._pytree.tree_map_only(Ref, lambda ref: Ref(copies.get(ref.name, ref.name)), tree)
@@ -121,11 +123,11 @@ def _leave_in_place(builder: Builder, call: Call, mutated: list[Tensor]) -> None
         None if t is None or id(t) in after else builder.new(t, base_name(call.target))
         for t in call.outputs()
     ]
-    steps.append(Step(call.target, args, kwargs, tuple(results)))
+    steps.append(TorchCall(call.target, args, kwargs, tuple(results)))
     builder.leave(steps, [*copies.values(), *(r for r in results if r)], "it writes in place")
     for tensor in mutated:
         builder.wrote(tensor, after[id(tensor)])
 
 
-def _outputs(builder: Builder, call: Call, base: str) -> list[str | None]:
+def _outputs(builder: Builder, call: RecordedCall, base: str) -> list[str | None]:
     return [None if tensor is None else builder.new(tensor, base) for tensor in call.outputs()]

@@ -24,7 +24,7 @@ from gpmt.runtime.ir.graph import (
     Upsample,
     unpoolable,
 )
-from gpmt.runtime.ir.torch_calls import Ref, Step
+from gpmt.runtime.ir.torch_calls import Ref, TorchCall
 
 Padding = tuple[int, int, int, int]
 
@@ -206,7 +206,7 @@ def _pad(b: Builder, a: Arguments, result: Tensor) -> None:
         b.add(Conv(source, b.new(result, "pad"), weight, np.zeros(len(weight), np.float32)))
         return
     output = b.new(result, "pad")
-    step = Step(torch.ops.aten.constant_pad_nd.default, (Ref(source), sizes[:4], value), {}, (output,))
+    step = TorchCall(torch.ops.aten.constant_pad_nd.default, (Ref(source), sizes[:4], value), {}, (output,))
     b.leave([step], [output], "what reads it cannot pad by itself")
     left, right, top, bottom = sizes[:4]
     padding = (top, left, bottom, right)

@@ -13,9 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from gpmt.errors import RuntimeProgramError
-from gpmt.runtime.frontend.record import Aliased, Call, Recording, storage
+from gpmt.runtime.frontend.record import Aliased, RecordedCall, Recording, storage
 from gpmt.runtime.ir.graph import Floats, Graph, Operator, Value, reads
-from gpmt.runtime.ir.torch_calls import Ref, Step, fallback, short_name
+from gpmt.runtime.ir.torch_calls import Ref, TorchCall, fallback, short_name
 
 Arguments = dict[str, Any]
 
@@ -139,7 +139,7 @@ class Builder:
         """Append an operator."""
         self.graph.operators.append(operator)
 
-    def leave(self, steps: Sequence[Step], outputs: Sequence[str], reason: str) -> None:
+    def leave(self, steps: Sequence[TorchCall], outputs: Sequence[str], reason: str) -> None:
         """Append an operator on PyTorch."""
         reads = list(dict.fromkeys(name for step in steps for name in step.reads()))
         made = {name for step in steps for name in step.outputs}
@@ -149,7 +149,7 @@ class Builder:
         """Return arguments with their tensors as references to values."""
         return tree_map_only(Tensor, lambda tensor: Ref(self.name(tensor)), arguments)
 
-    def fold(self, call: Call, target: OpOverload) -> bool:
+    def fold(self, call: RecordedCall, target: OpOverload) -> bool:
         """Compute a call whose tensors are all constants; False where it must stay."""
         leaves = _tensors((call.args, call.kwargs))
         if torch.Tag.nondeterministic_seeded in target.tags or not self._all_held(leaves):
@@ -166,7 +166,7 @@ class Builder:
                 self.hold(tensor, part, origin=origin)
         return True
 
-    def fold_in_place(self, call: Call, mutated: Sequence[Tensor]) -> bool:
+    def fold_in_place(self, call: RecordedCall, mutated: Sequence[Tensor]) -> bool:
         """Compute a call that writes in place, if its tensors are all constants; False where it must stay."""
         leaves = _tensors((call.args, call.kwargs))
         if torch.Tag.nondeterministic_seeded in call.target.tags or not self._all_held(leaves):

@@ -23,7 +23,7 @@ class Aliased(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class RecordedCall:
     """One call of an ATen operator; what the network computes has no data, what it holds has."""
 
     target: OpOverload
@@ -56,7 +56,7 @@ class Recording:
     """A run of a network: its calls in order, the tensors that it was given, and what it returned."""
 
     inputs: list[Tensor]
-    calls: list[Call] = field(default_factory=list)
+    calls: list[RecordedCall] = field(default_factory=list)
     result: Any = None
 
 
@@ -67,7 +67,7 @@ _NUMBERS = torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.defau
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, calls: list[Call], names: Mapping[int, str]) -> None:
+    def __init__(self, calls: list[RecordedCall], names: Mapping[int, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls = calls
         self.names = names
@@ -81,7 +81,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        written = Call(func, args, kwargs, None).mutated()
+        written = RecordedCall(func, args, kwargs, None).mutated()
         for tensor in written:
             if not isinstance(tensor, FakeTensor) or storage(tensor) in self.kept:
                 name = self.names.get(id(tensor))
@@ -101,7 +101,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if (aliases and func is not _FRESH) or func in _ALIASING:
             self._note_views(func, args, result)
         if written or any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
-            self.calls.append(Call(func, args, kwargs, result))
+            self.calls.append(RecordedCall(func, args, kwargs, result))
         return result
 
     def _note_views(self, func: OpOverload, args: tuple[Any, ...], result: Any) -> None:

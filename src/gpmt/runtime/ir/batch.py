@@ -8,8 +8,8 @@ from gpmt.runtime.ir.graph import Fallback, Graph
 
 
 def batch_of(graph: Graph) -> int | None:
-    """Return how many samples a free graph works on; None for others."""
-    return native_batch(graph) if graph.free else None
+    """Return how many samples a graph with a dynamic batch works on; None for others."""
+    return native_batch(graph) if graph.dynamic_batch else None
 
 
 def rebatched(graph: Graph, batch: int) -> Graph:

@@ -248,8 +248,8 @@ class Graph:
         inputs: the values that a call gives, in its order.
         outputs: the values that a call returns, in the order of their leaves in the network's result.
         constants: values that are there from the start (buffers and parameters that a fallback reads).
-        free: whether the first dimension of every value is the batch, and samples do not depend on one another, so
-            that the graph is right for any number of samples.
+        dynamic_batch: whether the first dimension of every value is the batch, and samples do not depend on one
+            another, so that the graph is right for any number of samples.
     """
 
     values: dict[str, Value]
@@ -257,7 +257,7 @@ class Graph:
     inputs: list[str]
     outputs: list[str]
     constants: dict[str, torch.Tensor] = field(default_factory=dict)
-    free: bool = False
+    dynamic_batch: bool = False
 
 
 def reads(operator: Operator) -> tuple[str, ...]:

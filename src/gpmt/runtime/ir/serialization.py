@@ -98,7 +98,7 @@ def write(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "inputs": graph.inputs,
         "outputs": graph.outputs,
         "constants": constants,
-        "free": graph.free,
+        "free": graph.dynamic_batch,
     }
     return document, tensors
 
@@ -135,7 +135,9 @@ def read(document: object, tensors: Mapping[str, Tensor]) -> Graph:
     if missing := {*outputs} - there:
         raise DocumentError(f"returns {min(missing)!r}, which nothing makes")
     if not isinstance(table["free"], bool):
-        raise DocumentError(f"has {_short(table['free'])} for whether the batch is free, not true or false")
+        raise DocumentError(
+            f"has {_short(table['free'])} for whether the batch is dynamic, not true or false"
+        )
     return Graph(values, operators, inputs, outputs, constants, table["free"])
 
 

@@ -1,4 +1,4 @@
-"""Calls of PyTorch's operators as plain data: what a step on PyTorch runs, and how a file names it."""
+"""TorchCalls of PyTorch's operators as plain data: what a step on PyTorch runs, and how a file names it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Ref:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class TorchCall:
     """One call; `outputs` are the names of its results, None for those that are no tensors or that nobody reads."""
 
     target: OpOverload
@@ -56,13 +56,13 @@ class Step:
         return [leaf.name for leaf in leaves if isinstance(leaf, Ref)]
 
 
-class Calls:
-    """Calls one after another, as one function of tensors.
+class TorchCalls:
+    """TorchCalls one after another, as one function of tensors.
 
     Results never share memory with the arguments; intermediate results are freed after their last reader.
     """
 
-    def __init__(self, steps: Sequence[Step], inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    def __init__(self, steps: Sequence[TorchCall], inputs: Sequence[str], outputs: Sequence[str]) -> None:
         self.steps = tuple(steps)
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
@@ -101,14 +101,16 @@ class Calls:
             for part in (values[name] for name in self.outputs)
         )
 
-    def renamed(self, names: Mapping[str, str]) -> Calls:
+    def renamed(self, names: Mapping[str, str]) -> TorchCalls:
         """Return the same calls of other inputs; several may become one."""
 
         def rename(tree: Any) -> Any:
             return tree_map_only(Ref, lambda ref: Ref(names.get(ref.name, ref.name)), tree)
 
         steps = [replace(step, args=rename(step.args), kwargs=rename(step.kwargs)) for step in self.steps]
-        return Calls(steps, list(dict.fromkeys(names.get(name, name) for name in self.inputs)), self.outputs)
+        return TorchCalls(
+            steps, list(dict.fromkeys(names.get(name, name) for name in self.inputs)), self.outputs
+        )
 
     def stored(self) -> dict[str, Any] | None:
         """Return the calls as plain data that JSON can hold, or None where `restore_fallback` would refuse them."""
@@ -127,9 +129,11 @@ class Calls:
         return {"calls": calls, "inputs": list(self.inputs), "outputs": list(self.outputs)}
 
 
-def fallback(steps: Sequence[Step], inputs: Sequence[str], outputs: Sequence[str], reason: str) -> Fallback:
+def fallback(
+    steps: Sequence[TorchCall], inputs: Sequence[str], outputs: Sequence[str], reason: str
+) -> Fallback:
     """Return an operator on PyTorch that makes these calls, with its report and its stored form."""
-    run = Calls(steps, inputs, outputs)
+    run = TorchCalls(steps, inputs, outputs)
     targets = list(dict.fromkeys(short_name(step.target) for step in steps))
     return Fallback(run.inputs, run.outputs, run, ", ".join(targets), reason, run.stored())
 
@@ -140,8 +144,8 @@ def short_name(target: OpOverload) -> str:
     return name if namespace == "aten" else f"{namespace}.{name}"
 
 
-def restore_fallback(stored: object) -> Calls:
-    """Return the function that `Calls.stored` described; it calls operators of aten, prims and torchvision only.
+def restore_fallback(stored: object) -> TorchCalls:
+    """Return the function that `TorchCalls.stored` described; it calls operators of aten, prims and torchvision only.
 
     Raises `RuntimeProgramError` for anything else, and for data that is not of that form.
     """
@@ -161,7 +165,7 @@ def restore_fallback(stored: object) -> Calls:
                 raise _damaged("a call is not [name, arguments, named arguments, results]")
         if not all(isinstance(key, str) for key in kwargs):
             raise _damaged("an argument has no name")
-        step = Step(
+        step = TorchCall(
             _find(name),
             tuple(_decode(arg) for arg in args),
             {key: _decode(arg) for key, arg in kwargs.items()},
@@ -174,10 +178,10 @@ def restore_fallback(stored: object) -> Calls:
         steps.append(step)
     if missing := set(_names(outputs)) - known:
         raise _damaged(f"no call makes its output {min(missing)!r}")
-    return Calls(steps, inputs, outputs)
+    return TorchCalls(steps, inputs, outputs)
 
 
-def _check_kinds(name: str, step: Step) -> None:
+def _check_kinds(name: str, step: TorchCall) -> None:
     """Refuse numbers for dtypes, layouts and memory formats: PyTorch takes any number, and then crashes."""
     arguments = step.target._schema.arguments
     given = [*zip(arguments, step.args, strict=False), *((a, step.kwargs.get(a.name)) for a in arguments)]

@@ -119,7 +119,7 @@ class DenseCode:
 
 
 @dataclass(frozen=True)
-class DenseConv:
+class DenseConvKernel:
     """A layer's way through a kernel; strides in bytes.
 
     Attributes:

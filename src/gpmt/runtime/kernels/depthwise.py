@@ -26,7 +26,7 @@ _SUMS = 8  # vectors that are summed at once: enough to hide the latency of a mu
 
 
 @dataclass(frozen=True)
-class Depthwise(Walk):
+class DepthwiseConvKernel(Walk):
     """What a kernel is made for.
 
     Attributes:
@@ -95,7 +95,9 @@ class Depthwise(Walk):
 class _Channel:
     """One channel of one image: addresses of its planes (input, output, residual), weights and, last, the bias."""
 
-    def __init__(self, e: Emitter, spec: Depthwise, at: list[Index], weights: list[ir.Value]) -> None:
+    def __init__(
+        self, e: Emitter, spec: DepthwiseConvKernel, at: list[Index], weights: list[ir.Value]
+    ) -> None:
         self.e, self.spec = e, spec
         self.input, self.output, self.residual = at
         self.weights, self.bias = weights[:-1], weights[-1]

@@ -22,7 +22,7 @@ _FEATURES = 4  # features in a step of the loop
 
 
 @dataclass(frozen=True)
-class Gemv:
+class GemvKernel:
     """output [samples, filters] = activation(input [samples, features] · weightᵀ + bias), all as vectors.
 
     Attributes:

@@ -152,7 +152,7 @@ def _output(
 
 
 @dataclass(frozen=True)
-class Phases(Walk):
+class PhasesKernel(Walk):
     """Planes to planes, each phase of the stride's a channel: c · len(phases) + i holds rows and columns of phase i.
 
     Pixel (y, x) of phase (ry, rx) is pixel (y · sy + ry, x · sx + rx) of the input, or 0 outside of it. The output
@@ -197,12 +197,12 @@ class Phases(Walk):
 
 
 @dataclass(frozen=True)
-class ImportImages(Walk):
+class ImportImagesKernel(Walk):
     """A tensor [images, channels, height, width] of any strides (bytes, given when it runs) to planes, or to phases.
 
     Attributes:
         channels, height, width: of the tensor; the images are the output's.
-        stride, phases: as in `Phases`.
+        stride, phases: as in `PhasesKernel`.
     """
 
     ARGS: ClassVar[tuple[str, ...]] = (
@@ -318,7 +318,7 @@ class ImportImages(Walk):
 
 
 @dataclass(frozen=True)
-class ExportImages(Walk):
+class ExportImagesKernel(Walk):
     """Planes to a contiguous tensor [images, channels, height, width]."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("input", "output")

@@ -87,7 +87,7 @@ class PointwiseCode:
 
 
 @dataclass(frozen=True)
-class _Pointwise:
+class PointwiseKernel:
     """How planes are cut into items; operators with one input have it on both sides."""
 
     lanes: int
@@ -158,28 +158,28 @@ class _Pointwise:
 
 
 @dataclass(frozen=True)
-class Affine(_Pointwise):
+class AffineKernel(PointwiseKernel):
     """output = activation(scale · left + shift), with a scale and a shift (float32 [channels]) for each channel."""
 
     KIND = "affine"
 
 
 @dataclass(frozen=True)
-class Add(_Pointwise):
+class AddKernel(PointwiseKernel):
     """output = activation(left + right)."""
 
     KIND = "add"
 
 
 @dataclass(frozen=True)
-class Multiply(_Pointwise):
+class MultiplyKernel(PointwiseKernel):
     """output = activation(left · right)."""
 
     KIND = "multiply"
 
 
 @dataclass(frozen=True)
-class Gate(_Pointwise):
+class GateKernel(PointwiseKernel):
     """output = activation(left · right), where right has one number for each channel of each image.
 
     The images of right have one pixel, or it is vectors: Planes(1, channels, 1, images).
@@ -197,7 +197,7 @@ class Gate(_Pointwise):
 
 
 @dataclass(frozen=True)
-class Copy(_Pointwise):
+class CopyKernel(PointwiseKernel):
     """All channels of left, or as many as the output has; addresses say where they begin."""
 
     KIND = "copy"

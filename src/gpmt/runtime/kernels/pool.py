@@ -52,7 +52,7 @@ def total(e: Emitter, values: Sequence[ir.Value]) -> ir.Value:
 
 @dataclass(frozen=True)
 class _Windows(Walk):
-    """What both kinds of pooling share; see `MaxPool`."""
+    """What both kinds of pooling share; see `MaxPoolKernel`."""
 
     lanes: int
     input: Planes
@@ -192,7 +192,7 @@ def _up(number: int, multiple: int) -> int:
 
 
 @dataclass(frozen=True)
-class MaxPool(_Windows):
+class MaxPoolKernel(_Windows):
     """The largest number of every window; NaN where a window holds one.
 
     Attributes:
@@ -212,8 +212,8 @@ class MaxPool(_Windows):
 
 
 @dataclass(frozen=True)
-class MeanPool(_Windows):
-    """The mean of every window; attributes as in `MaxPool`.
+class MeanPoolKernel(_Windows):
+    """The mean of every window; attributes as in `MaxPoolKernel`.
 
     Attributes:
         count_padding: whether the sum is divided by the size of the window, or of its part inside the image.
@@ -254,7 +254,7 @@ def _inside(count: int, kernel: int, stride: int, before: int, size: int) -> NDA
 
 
 @dataclass(frozen=True)
-class GlobalMean(Walk):
+class GlobalMeanKernel(Walk):
     """The mean of every channel of every image, to vectors (images are samples, channels are features) or 1×1 images.
 
     Numbers are added in a fixed order, eight vectors of sums at a time; the input's pads must be zero.

@@ -74,7 +74,7 @@ class SparseCode:
 
 
 @dataclass(frozen=True)
-class SparseConv:
+class SparseConvKernel:
     """A layer's way through a kernel; strides in bytes.
 
     Attributes:
@@ -238,7 +238,7 @@ def arrange(
         offsets: [taps], the bytes from the output's pixel to the input's.
         channel: [taps], the channel of each tap, not descending.
         channels: how many the input has.
-        blocks, groups: as in `SparseConv`.
+        blocks, groups: as in `SparseConvKernel`.
         output_plane, residual_plane: bytes from a channel to the next.
         shift: [filters], bytes to add to the offsets of a filter, for grouped convolutions.
     """

@@ -15,7 +15,7 @@ from gpmt.runtime.layout.planes import Planes
 
 
 @dataclass(frozen=True)
-class Upsample(Walk):
+class UpsampleKernel(Walk):
     """Pixel (y, x) of the output is pixel (y // down, x // across) of the input.
 
     Attributes:

@@ -32,7 +32,7 @@ def _lines(e: Emitter, line: Index, samples: int, body: Callable[[Index, int], N
 
 
 @dataclass(frozen=True)
-class ImportVectors(Walk):
+class ImportVectorsKernel(Walk):
     """Rows of features, `row` bytes apart, to vectors.
 
     Attributes:
@@ -82,7 +82,7 @@ def _store(e: Emitter, rows: list[ir.Value], target: Index, plane: int, features
 
 
 @dataclass(frozen=True)
-class Flatten(Walk):
+class FlattenKernel(Walk):
     """Images to vectors whose features are the pixels of an image in the order channel, row, column.
 
     Attributes:
@@ -129,7 +129,7 @@ class Flatten(Walk):
 
 
 @dataclass(frozen=True)
-class ExportVectors(Walk):
+class ExportVectorsKernel(Walk):
     """Vectors to a contiguous tensor [samples, features].
 
     Attributes:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from gpmt.arithmetic import ceil_div, round_up
 from gpmt.errors import RuntimeProgramError
-from gpmt.runtime.codegen.kernel import Spec
-from gpmt.runtime.codegen.target import Target
+from gpmt.runtime.codegen.kernel import KernelSpec
+from gpmt.runtime.codegen.processor import Processor
 from gpmt.runtime.codegen.tiles import Tiles
 from gpmt.runtime.ir.graph import Activation, Floats
 from gpmt.runtime.kernels import dense, sparse
-from gpmt.runtime.kernels.dense import DenseConv
-from gpmt.runtime.kernels.gemv import Gemv
-from gpmt.runtime.kernels.sparse import SparseConv
+from gpmt.runtime.kernels.dense import DenseConvKernel
+from gpmt.runtime.kernels.gemv import GemvKernel
+from gpmt.runtime.kernels.sparse import SparseConvKernel
 from gpmt.runtime.layout.planes import LINE, Planes
 
 Array = NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int64]
@@ -67,19 +67,23 @@ class Candidate:
         arrays: makes its constant arguments, by their names in spec.ARGS.
     """
 
-    spec: Spec
+    spec: KernelSpec
     cycles: float
     arrays: Callable[[], dict[str, Array]]
 
 
-def candidates(layer: Layer, target: Target, threads: int) -> list[Candidate]:
+def candidates(layer: Layer, processor: Processor, threads: int) -> list[Candidate]:
     """Return the ways to compute a layer, the most promising first.
 
     Raises:
         RuntimeProgramError: an image, or all samples of a linear layer, take more than 32-bit offsets reach.
     """
     _check_reach(layer)
-    found = [*_sparse(layer, target, threads), *_dense(layer, target, threads), *_gemv(layer, target)]
+    found = [
+        *_sparse(layer, processor, threads),
+        *_dense(layer, processor, threads),
+        *_gemv(layer, processor),
+    ]
     return sorted(found, key=lambda candidate: candidate.cycles)
 
 
@@ -93,13 +97,13 @@ def _check_reach(layer: Layer) -> None:
             )
 
 
-def _sparse(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
-    vectors = ceil_div(layer.output.cover, target.lanes)
-    most = target.registers - 3 if target.registers == 16 else 14
+def _sparse(layer: Layer, processor: Processor, threads: int) -> Iterator[Candidate]:
+    vectors = ceil_div(layer.output.cover, processor.lanes)
+    most = processor.registers - 3 if processor.registers == 16 else 14
     channels = int(layer.channel[-1]) + 1 if len(layer.channel) else 1
     kept, filters = layer.kept, len(layer.weight)
-    common = SparseConv(
-        target.lanes, Tiles.of(vectors, 1), layer.output.images, 1, 1,
+    common = SparseConvKernel(
+        processor.lanes, Tiles.of(vectors, 1), layer.output.images, 1, 1,
         4 * layer.input.image, 4 * layer.output.image,
         4 * layer.residual.image if layer.residual else 0, layer.residual is not None, layer.activation,
     )  # fmt: skip
@@ -108,7 +112,7 @@ def _sparse(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
         # What a tile reads of a channel: itself, and for windows the rows around.
         spread = int(layer.offsets.max() - layer.offsets.min()) if len(layer.offsets) else 0
         halo = spread - 4 * (channels - 1) * layer.input.plane
-        bytes_of_channel = 4 * target.lanes * size + max(0, halo)
+        bytes_of_channel = 4 * processor.lanes * size + max(0, halo)
         for blocks in (1, 2, 3, 4, 6, 8, 12, 16):
             if blocks > max(1, channels // 8) or (blocks > 1 and layer.shift is not None):
                 break
@@ -126,7 +130,7 @@ def _sparse(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
             yield Candidate(spec, cycles, partial(_stream, layer, channels, spec))
 
 
-def _stream(layer: Layer, channels: int, spec: SparseConv) -> dict[str, Array]:
+def _stream(layer: Layer, channels: int, spec: SparseConvKernel) -> dict[str, Array]:
     made = sparse.arrange(
         layer.weight, layer.bias, layer.offsets, layer.channel,
         channels=channels, blocks=spec.blocks, groups=spec.groups, shift=layer.shift,
@@ -141,12 +145,12 @@ def _stream(layer: Layer, channels: int, spec: SparseConv) -> dict[str, Array]:
     }
 
 
-def _dense(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
+def _dense(layer: Layer, processor: Processor, threads: int) -> Iterator[Candidate]:
     filters, taps = layer.weight.shape
     if layer.shift is not None or not taps:
         return
-    vectors = ceil_div(layer.output.cover, target.lanes)
-    shapes = ((3, 4), (2, 6), (1, 8)) if target.registers == 16 else ((4, 6), (3, 8), (2, 8), (1, 8))
+    vectors = ceil_div(layer.output.cover, processor.lanes)
+    shapes = ((3, 4), (2, 6), (1, 8)) if processor.registers == 16 else ((4, 6), (3, 8), (2, 8), (1, 8))
     for tile, bunch in shapes:
         if tile > vectors:
             continue
@@ -156,8 +160,8 @@ def _dense(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
         cycles = tiles * bunches * (taps * max(0.52 * tile * bunch, 0.5 * (tile + bunch + 1)) + 40.0)
         parts = _parts(cycles, tiles, threads, bunches)
         cycles *= round_up(tiles * parts, threads) / (tiles * parts)
-        spec = DenseConv(
-            target.lanes, tiling, bunch, layer.output.images, filters, taps, parts,
+        spec = DenseConvKernel(
+            processor.lanes, tiling, bunch, layer.output.images, filters, taps, parts,
             4 * layer.input.image, 4 * layer.output.image, 4 * layer.output.plane,
             4 * layer.residual.image if layer.residual else 0,
             4 * layer.residual.plane if layer.residual else 0,
@@ -166,7 +170,7 @@ def _dense(layer: Layer, target: Target, threads: int) -> Iterator[Candidate]:
         yield Candidate(spec, cycles, partial(_packed, layer, spec))
 
 
-def _gemv(layer: Layer, target: Target) -> Iterator[Candidate]:
+def _gemv(layer: Layer, processor: Processor) -> Iterator[Candidate]:
     filters, features = layer.weight.shape
     source, output = layer.input, layer.output
     one_row = source.images == source.height == output.height == 1 and source.width == output.width
@@ -176,17 +180,17 @@ def _gemv(layer: Layer, target: Target) -> Iterator[Candidate]:
     # Filters in the lanes: for so few samples that they would not fill a vector.
     if linear and layer.residual is None and source.width <= 4:
         for vectors in (2, 4):
-            spec = Gemv(target.lanes, layer.input, layer.output, vectors, layer.activation)
+            spec = GemvKernel(processor.lanes, layer.input, layer.output, vectors, layer.activation)
             # The weights are read once, from memory.
             yield Candidate(spec, filters * features * 0.4, partial(_blocked, layer, spec))
 
 
-def _blocked(layer: Layer, spec: Gemv) -> dict[str, Array]:
+def _blocked(layer: Layer, spec: GemvKernel) -> dict[str, Array]:
     weights, bias = spec.pack_weights(layer.weight, layer.bias)
     return {"weights": weights, "bias": bias}
 
 
-def _packed(layer: Layer, spec: DenseConv) -> dict[str, Array]:
+def _packed(layer: Layer, spec: DenseConvKernel) -> dict[str, Array]:
     weights, bias = dense.pack(layer.weight, layer.bias, spec.bunch)
     offsets = layer.offsets.astype(np.int32)
     return {

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpmt.runtime.codegen.target import Target
+from gpmt.runtime.codegen.processor import Processor
 from gpmt.runtime.ir import graph
 from gpmt.runtime.ir.graph import (
     Activation,
@@ -25,8 +25,8 @@ from gpmt.runtime.ir.graph import (
     Upsample,
 )
 from gpmt.runtime.kernels import pool, upsample
-from gpmt.runtime.kernels.depthwise import Depthwise, pack_weights
-from gpmt.runtime.kernels.pointwise import Add, Affine, Copy, Gate, Multiply
+from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel, pack_weights
+from gpmt.runtime.kernels.pointwise import AddKernel, AffineKernel, CopyKernel, GateKernel, MultiplyKernel
 from gpmt.runtime.layout.planes import OVERRUN
 from gpmt.runtime.layout.taps import Windows
 from gpmt.runtime.lowering.candidates import Array, Candidate, Layer, candidates, mask
@@ -36,9 +36,9 @@ from gpmt.runtime.lowering.value_layouts import Form, Forms, features_of, is_pix
 _MOST_TAPS = 256  # of a depthwise convolution's own kernel, which has instructions for each
 
 
-def lower(graph: Graph, target: Target, threads: int) -> Lowered:
+def lower(graph: Graph, processor: Processor, threads: int) -> Lowered:
     """Return the steps of a fused graph."""
-    lowering = _Lowering(graph, target, threads)
+    lowering = _Lowering(graph, processor, threads)
     for operator in graph.operators:
         lowering.operator(operator)
     for name in graph.outputs:
@@ -48,9 +48,9 @@ def lower(graph: Graph, target: Target, threads: int) -> Lowered:
 
 
 class _Lowering(Forms):
-    def __init__(self, graph: Graph, target: Target, threads: int) -> None:
-        super().__init__(graph, target)
-        self.target, self.threads = target, threads
+    def __init__(self, graph: Graph, processor: Processor, threads: int) -> None:
+        super().__init__(graph, processor)
+        self.processor, self.threads = processor, threads
 
     def operator(self, operator: Operator) -> None:
         """Add the steps of an operator."""
@@ -64,13 +64,13 @@ class _Lowering(Forms):
             case GlobalMean():
                 places = self._io(self.images(operator.input), operator.output, "vectors")
                 self.native(
-                    "mean", places, {}, lambda p: pool.GlobalMean(self.lanes, p["input"], p["output"])
+                    "mean", places, {}, lambda p: pool.GlobalMeanKernel(self.lanes, p["input"], p["output"])
                 )
             case graph.Affine():
                 arrays = {"scale": operator.scale, "shift": operator.shift}
-                self._pointwise("scale", Affine, operator, (operator.input,), arrays)
+                self._pointwise("scale", AffineKernel, operator, (operator.input,), arrays)
             case graph.Add():
-                self._pointwise("add", Add, operator, (operator.left, operator.right), {})
+                self._pointwise("add", AddKernel, operator, (operator.left, operator.right), {})
             case graph.Multiply():
                 self._multiply(operator)
             case Concat():
@@ -81,7 +81,7 @@ class _Lowering(Forms):
                 places = self._io(self.images(operator.input), operator.output, "images")
                 self.native(
                     "upsample", places, {},
-                    lambda p: upsample.Upsample(self.lanes, p["input"], p["output"], operator.factor),
+                    lambda p: upsample.UpsampleKernel(self.lanes, p["input"], p["output"], operator.factor),
                 )  # fmt: skip
             case Reshape():
                 self._reshape(operator)
@@ -93,7 +93,8 @@ class _Lowering(Forms):
         return {"input": source, "output": self.buffer(output, form)}
 
     def _pointwise(
-        self, label: str, kernel: type[Affine | Add | Multiply], op: graph.Affine | graph.Add | graph.Multiply,
+        self, label: str, kernel: type[AffineKernel | AddKernel | MultiplyKernel],
+        op: graph.Affine | graph.Add | graph.Multiply,
         values: tuple[str, ...], arrays: Mapping[str, Array],
     ) -> None:  # fmt: skip
         left = self.either(values[0])
@@ -105,15 +106,16 @@ class _Lowering(Forms):
 
     def _multiply(self, op: graph.Multiply) -> None:
         if self.graph.values[op.left].shape == self.graph.values[op.right].shape:
-            self._pointwise("multiply", Multiply, op, (op.left, op.right), {})
+            self._pointwise("multiply", MultiplyKernel, op, (op.left, op.right), {})
             return
         left, right = self.images(op.left), self.either(op.right)
         output = self.buffer(op.output, "images")
         self.grids.join(left, output)
-        self._in_step("gate", Gate, op.activation, (left, right, output), {})
+        self._in_step("gate", GateKernel, op.activation, (left, right, output), {})
 
     def _in_step(
-        self, label: str, kernel: type[Affine | Add | Multiply | Gate], activation: Activation,
+        self, label: str, kernel: type[AffineKernel | AddKernel | MultiplyKernel | GateKernel],
+        activation: Activation,
         buffers: tuple[str, str, str], arrays: Mapping[str, Array],
     ) -> None:  # fmt: skip
         places = dict(zip(("left", "right", "output"), buffers, strict=True))
@@ -164,7 +166,7 @@ class _Lowering(Forms):
                 weight, op.bias, offsets, channel, shift,
                 planes["input"], planes["output"], planes.get("residual"), op.activation,
             )  # fmt: skip
-            return candidates(layer, self.target, self.threads)
+            return candidates(layer, self.processor, self.threads)
 
         self.step(label, places, {}, kernels, **more)
 
@@ -180,7 +182,7 @@ class _Lowering(Forms):
         places = {"input": source, "output": output} | ({"residual": residual} if residual else {})
         self.native(
             label + " depthwise", places, {},
-            lambda p: Depthwise(
+            lambda p: DepthwiseConvKernel(
                 self.lanes, p["input"], p["output"], (op.weight.shape[2], op.weight.shape[3]),
                 op.stride, op.padding[:2], op.dilation, p.get("residual"), op.activation,
             ),
@@ -218,7 +220,7 @@ class _Lowering(Forms):
                 weight, op.bias, features * 4 * planes["input"].plane, features, None,
                 planes["input"], planes["output"], planes.get("residual"), op.activation,
             )  # fmt: skip
-            return candidates(layer, self.target, self.threads)
+            return candidates(layer, self.processor, self.threads)
 
         self.step(label, places, {}, kernels, **more)
 
@@ -231,12 +233,12 @@ class _Lowering(Forms):
         if op.kind == "max":
             self.native(
                 "max pool", places, {},
-                lambda p: pool.MaxPool(self.lanes, p["input"], p["output"], op.kernel, stride, op.padding),
+                lambda p: pool.MaxPoolKernel(self.lanes, p["input"], p["output"], op.kernel, stride, op.padding),
             )  # fmt: skip
             return
 
         def mean(planes: Layouts) -> list[Candidate]:
-            spec = pool.MeanPool(
+            spec = pool.MeanPoolKernel(
                 self.lanes,
                 planes["input"],
                 planes["output"],
@@ -266,7 +268,7 @@ class _Lowering(Forms):
         self.grids.join(source, output)
 
         def candidates(p: Layouts) -> list[Candidate]:
-            spec = Copy(self.lanes, p["left"], p["left"], p["output"])
+            spec = CopyKernel(self.lanes, p["left"], p["left"], p["output"])
             return [Candidate(spec, 0.0, lambda: {"numbers": spec.numbers()})]
 
         self.step(label, {"left": source, "output": output}, {}, candidates, **channels)

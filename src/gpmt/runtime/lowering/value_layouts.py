@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from gpmt.runtime.codegen.kernel import Spec
-from gpmt.runtime.codegen.target import Target
+from gpmt.runtime.codegen.kernel import KernelSpec
+from gpmt.runtime.codegen.processor import Processor
 from gpmt.runtime.ir.graph import Graph, Pair, Value
-from gpmt.runtime.kernels.pack import ExportImages, ImportImages, Phases
-from gpmt.runtime.kernels.vectors import ExportVectors, Flatten, ImportVectors
+from gpmt.runtime.kernels.pack import ExportImagesKernel, ImportImagesKernel, PhasesKernel
+from gpmt.runtime.kernels.vectors import ExportVectorsKernel, FlattenKernel, ImportVectorsKernel
 from gpmt.runtime.layout.planes import Grids
 from gpmt.runtime.layout.taps import Windows
 from gpmt.runtime.lowering.candidates import Array, Candidate
@@ -29,9 +29,9 @@ Form = Literal["tensor", "images", "vectors"]
 class Forms:
     """The values of a graph, and the steps so far, those that bring values into other forms included."""
 
-    def __init__(self, graph: Graph, target: Target) -> None:
+    def __init__(self, graph: Graph, processor: Processor) -> None:
         self.graph = replace(graph, values=dict(graph.values))
-        self.lanes = target.lanes
+        self.lanes = processor.lanes
         self.result = Lowered()
         self.grids = Grids()
         self.forms: dict[str, dict[str, str]] = {}
@@ -46,12 +46,12 @@ class Forms:
             if "images" in self.forms[name]:
                 places = {"input": self.forms[name]["images"]}
                 self.native(
-                    "export", places, {"output": name}, lambda p: ExportImages(self.lanes, p["input"])
+                    "export", places, {"output": name}, lambda p: ExportImagesKernel(self.lanes, p["input"])
                 )
             else:
                 places = {"input": self.forms[name]["vectors"]}
                 self.native(
-                    "export", places, {"output": name}, lambda p: ExportVectors(self.lanes, p["input"])
+                    "export", places, {"output": name}, lambda p: ExportVectorsKernel(self.lanes, p["input"])
                 )
             self.result.tensors[name] = shape
             self.forms[name]["tensor"] = name
@@ -65,7 +65,7 @@ class Forms:
             _, channels, height, width = self.graph.values[name].shape
             self.native(
                 "import", {"output": buffer}, {"input": source},
-                lambda p: ImportImages(self.lanes, channels, height, width, p["output"]),
+                lambda p: ImportImagesKernel(self.lanes, channels, height, width, p["output"]),
             )  # fmt: skip
         return self.forms[name]["images"]
 
@@ -78,14 +78,14 @@ class Forms:
             source = {"input": self.tensor(name)}
             buffer = self.buffer(name, "vectors")
             self.native(
-                "import", {"output": buffer}, source, lambda p: ImportVectors(self.lanes, p["output"])
+                "import", {"output": buffer}, source, lambda p: ImportVectorsKernel(self.lanes, p["output"])
             )
         return self.forms[name]["vectors"]
 
     def flatten(self, images: str, name: str) -> str:
         """Make vectors, one for each image, and return their buffer; `name` is their value."""
         places = {"input": images, "output": self.buffer(name, "vectors")}
-        self.native("flatten", places, {}, lambda p: Flatten(self.lanes, p["input"], p["output"]))
+        self.native("flatten", places, {}, lambda p: FlattenKernel(self.lanes, p["input"], p["output"]))
         return places["output"]
 
     def value(self, name: str, shape: tuple[int, ...]) -> str:
@@ -109,7 +109,8 @@ class Forms:
 
     def native(
         self, label: str, places: dict[str, str], tensors: dict[str, str],
-        spec: Callable[[Layouts], Spec], arrays: Callable[[Layouts], dict[str, Array]] = lambda _: {}, **more: Any,
+        spec: Callable[[Layouts], KernelSpec],
+        arrays: Callable[[Layouts], dict[str, Array]] = lambda _: {}, **more: Any,
     ) -> None:  # fmt: skip
         """Add a step that one kernel can do, made, as its constant arrays are, for the layouts of its places."""
 
@@ -161,12 +162,12 @@ class Forms:
             if source:
                 self.native(
                     "phases", {"input": source, "output": buffer}, {},
-                    lambda p: Phases(self.lanes, p["input"], p["output"], stride, phases),
+                    lambda p: PhasesKernel(self.lanes, p["input"], p["output"], stride, phases),
                 )  # fmt: skip
             else:
                 self.native(
                     "import", {"output": buffer}, {"input": self.tensor(value)},
-                    lambda p: ImportImages(self.lanes, channels, height, width, p["output"], stride, phases),
+                    lambda p: ImportImagesKernel(self.lanes, channels, height, width, p["output"], stride, phases),
                 )  # fmt: skip
         return self.phased[key]
 

@@ -36,7 +36,7 @@ from gpmt.runtime.ir.graph import (
     unpoolable,
     writes,
 )
-from gpmt.runtime.ir.torch_calls import Calls, short_name
+from gpmt.runtime.ir.torch_calls import TorchCalls, short_name
 from gpmt.runtime.passes.partition_fallbacks import group, thins
 
 _LARGE = 1 << 16  # what is added beyond this may be there to round
@@ -232,7 +232,11 @@ class _Fuser:
             self.count[maker.input] -= 1
 
     def _fallback(self, operator: Fallback) -> bool:
-        if not isinstance(operator.run, Calls) or len(operator.run.steps) != 1 or len(operator.outputs) != 1:
+        if (
+            not isinstance(operator.run, TorchCalls)
+            or len(operator.run.steps) != 1
+            or len(operator.outputs) != 1
+        ):
             return False
         (step,), (output,) = operator.run.steps, operator.outputs
         target = short_name(step.target)
@@ -349,7 +353,7 @@ def _renamed(operator: Operator, alias: dict[str, str]) -> Operator:
     if not any(name in alias for name in reads(operator)):
         return operator
     match operator:
-        case Fallback(run=Calls() as run):
+        case Fallback(run=TorchCalls() as run):
             calls = run.renamed(alias)
             return replace(operator, inputs=calls.inputs, run=calls, stored=calls.stored())
         case Fallback(inputs=inputs):

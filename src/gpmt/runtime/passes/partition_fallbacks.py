@@ -29,7 +29,7 @@ from gpmt.runtime.ir.graph import (
     reads,
     writes,
 )
-from gpmt.runtime.ir.torch_calls import Calls, Ref, Step, fallback
+from gpmt.runtime.ir.torch_calls import Ref, TorchCall, TorchCalls, fallback
 
 aten = torch.ops.aten
 _BESIDE = "its neighbours are on PyTorch"
@@ -109,7 +109,7 @@ def _on_torch(graph: Graph, operator: Operator) -> Fallback:
     steps, source = [], reads(operator)[0]
     for index, (target, others) in enumerate(calls):
         made = output if index == len(calls) - 1 else f"{output}_part_{index}"
-        steps.append(Step(target, (Ref(source), *others), {}, (made,)))
+        steps.append(TorchCall(target, (Ref(source), *others), {}, (made,)))
         source = made
     made_here = {name for step in steps for name in step.outputs}
     inputs = dict.fromkeys(name for step in steps for name in step.reads() if name not in made_here)
@@ -151,7 +151,7 @@ def _reshapes_along(graph: Graph) -> list[Operator]:
         before = made.get(operator.input) if isinstance(operator, Reshape) else None
         if isinstance(operator, Reshape) and (id(operator) in on_torch or isinstance(before, Fallback)):
             shape = list(graph.values[operator.output].shape)
-            step = Step(aten.reshape.default, (Ref(operator.input), shape), {}, (operator.output,))
+            step = TorchCall(aten.reshape.default, (Ref(operator.input), shape), {}, (operator.output,))
             operator = fallback([step], [operator.input], [operator.output], _BESIDE)
         made |= dict.fromkeys(writes(operator), operator)
         result.append(operator)
@@ -181,7 +181,7 @@ def _merge(graph: Graph, operators: list[Operator]) -> list[Operator]:
     result: list[Operator] = []
     run: list[Fallback] = []
     for operator in reversed(operators):
-        if isinstance(operator, Fallback) and isinstance(operator.run, Calls):
+        if isinstance(operator, Fallback) and isinstance(operator.run, TorchCalls):
             run.insert(0, operator)
             continue
         result += _one(run, wanted)
@@ -196,7 +196,7 @@ def _merge(graph: Graph, operators: list[Operator]) -> list[Operator]:
 def _one(run: list[Fallback], wanted: set[str]) -> list[Operator]:
     if not run:
         return []
-    steps = [step for part in run if isinstance(part.run, Calls) for step in part.run.steps]
+    steps = [step for part in run if isinstance(part.run, TorchCalls) for step in part.run.steps]
     made: set[str] = set()
     inputs: dict[str, None] = {}
     for step in steps:

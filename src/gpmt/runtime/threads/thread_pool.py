@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpmt.errors import RuntimeProgramError
-from gpmt.runtime.codegen import target
+from gpmt.runtime.codegen import jit, processor
 from gpmt.runtime.threads import driver
 from gpmt.system import core_count
 
@@ -38,7 +38,7 @@ def default_threads() -> int:
 
 
 class StepTable:
-    """Steps for `Team.run`, each (function, args, items): two addresses, and how many items the step has.
+    """Steps for `ThreadPool.run`, each (function, args, items): two addresses, and how many items the step has.
 
     A step calls the function `void(int64* args, int64 item)` once for each item from 0 to items - 1, in any order, in
     several threads at once. The next step begins when all items are done. What the addresses lead to must live
@@ -66,14 +66,14 @@ class StepTable:
         return len(self.array)
 
 
-class Team:
+class ThreadPool:
     """A number of threads, the caller's and persistent workers, that do the items of each step together.
 
     Each thread first does its own part of a step's items, the same part in all steps, and then helps the others.
     Workers start at the first run, wait for the next one by spinning for `spin` seconds, and then sleep. A run
     returns when all is done, whether workers came in time or not. Calls from several Python threads take turns,
     except for a team of one thread, which has nothing to share. After `os.fork` the child starts workers of its
-    own. Programs share teams through `Team.shared`.
+    own. Programs share teams through `ThreadPool.shared`.
 
     Raises:
         RuntimeProgramError: a number of threads outside 1 to 1024, or a system without POSIX threads.
@@ -100,11 +100,11 @@ class Team:
             _teams.add(self)
 
     @staticmethod
-    def shared(threads: int) -> Team:
+    def shared(threads: int) -> ThreadPool:
         """Return this process's team of a number of threads."""
         with _guard:
             if threads not in _shared:
-                _shared[threads] = Team(threads)
+                _shared[threads] = ThreadPool(threads)
             return _shared[threads]
 
     def run(self, table: StepTable, repeat: int = 1) -> None:
@@ -191,7 +191,7 @@ class _Native:
     """The functions of the native loop; all release Python's lock."""
 
     def __init__(self) -> None:
-        ir = driver.driver_ir(target.host().triple)
+        ir = driver.driver_ir(processor.host().triple)
         address, number = ctypes.c_void_p, ctypes.c_int64
         self.alone = _function(ir, "gpmt_alone", address, number, number)
         self.run = _function(ir, "gpmt_run", address, address, number, number)
@@ -201,7 +201,7 @@ class _Native:
 
 
 def _function(ir: str, name: str, *arguments: Any) -> Any:
-    return ctypes.CFUNCTYPE(None, *arguments)(target.load(ir, name))
+    return ctypes.CFUNCTYPE(None, *arguments)(jit.load(ir, name))
 
 
 class _State:
@@ -258,9 +258,9 @@ def _pause_seconds() -> float:
 
 
 _guard = threading.RLock()
-_teams: weakref.WeakSet[Team] = weakref.WeakSet()
-_working: set[Team] = set()  # teams with workers: they are ended at exit
-_shared: dict[int, Team] = {}
+_teams: weakref.WeakSet[ThreadPool] = weakref.WeakSet()
+_working: set[ThreadPool] = set()  # teams with workers: they are ended at exit
+_shared: dict[int, ThreadPool] = {}
 _exiting = False
 
 

@@ -1,0 +1,81 @@
+"""The processor that kernels are made for: what LLVM generates code for, and its vector registers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+
+import llvmlite.binding as llvm
+
+
+@dataclass(frozen=True)
+class Processor:
+    """A processor as LLVM names it.
+
+    Attributes:
+        triple, cpu, features: what LLVM generates code for.
+        lanes: float32 numbers in a vector register.
+        registers: how many vector registers there are.
+        kind: "avx512", "avx2", "neon" or "plain".
+    """
+
+    triple: str
+    cpu: str
+    features: str
+    lanes: int
+    registers: int
+    kind: str
+
+
+_VECTORS = {"avx512": (16, 32), "avx2": (8, 16), "neon": (4, 32), "plain": (4, 16)}
+_NAMED = {
+    "avx512": ("x86_64-unknown-linux-gnu", "icelake-server", ""),
+    "avx2": ("x86_64-unknown-linux-gnu", "haswell", ""),
+    "neon": ("aarch64-unknown-linux-gnu", "neoverse-n1", ""),
+    "plain": ("x86_64-unknown-linux-gnu", "x86-64", ""),
+}
+
+
+def named(kind: str) -> Processor:
+    """Return a typical processor of a kind, such as "avx512": code for it can be made anywhere and run there.
+
+    >>> named("neon").lanes
+    4
+    """
+    return Processor(*_NAMED[kind], *_VECTORS[kind], kind)
+
+
+@cache
+def host() -> Processor:
+    """Return the processor that this process runs on; without AVX2 with FMA, or NEON, it is of the kind "plain".
+
+    The environment variable GPMT_TARGET=avx2 (or plain) makes an x86 processor that has more work with less.
+    """
+    initialize_llvm()
+    features = llvm.get_host_cpu_features()
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        kind = "neon"
+    elif features.get("avx512f") and features.get("avx512vl"):
+        kind = "avx512"
+    elif features.get("avx2") and features.get("fma"):
+        kind = "avx2"
+    else:
+        kind = "plain"
+    wanted = os.environ.get("GPMT_TARGET")
+    if (kind, wanted) in (("avx512", "avx2"), ("avx512", "plain"), ("avx2", "plain")):
+        less = named(str(wanted))
+        return Processor(
+            llvm.get_process_triple(), less.cpu, less.features, less.lanes, less.registers, less.kind
+        )
+    return Processor(
+        llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten(), *_VECTORS[kind], kind
+    )
+
+
+@cache
+def initialize_llvm() -> None:
+    """Make LLVM's code generators available; cheap after the first time."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
