@@ -95,7 +95,7 @@ REFUSED = {
     "branch": (
         Branching(4, 4),
         r"^Branching cannot be captured by torch\.export: its forward branches on the values of a tensor "
-        r"\(.*test_capture\.py, line \d+\); change its forward, or export",
+        r"\(.*test_exported_network\.py, line \d+\); change its forward, or export",
     ),
     "foreign": (
         Foreign(4, 4),

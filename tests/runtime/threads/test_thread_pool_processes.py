@@ -77,7 +77,7 @@ ENDINGS = {
     "at once": "team.run(table)",
     "asleep": "team.run(table); time.sleep(0.01)",
     "closed": "team.run(table); team.close()",
-    "dropped": "Team.shared(4).run(table); del team, table, numbers",
+    "dropped": "ThreadPool.shared(4).run(table); del team, table, numbers",
     "first run at exit": "atexit.register(lambda: team.run(table))",
     "runs at exit": "team.run(table); atexit.register(lambda: team.run(table))",
     "runs after the workers": "team.run(table); late.append(lambda: team.run(table))",
