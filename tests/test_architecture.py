@@ -14,6 +14,8 @@ ROOT = Path(gpmt.__file__).parent
 # Lowest first: a module imports only from its own part and from those above it in this list. A part is a module or a
 # package with all that is in it, except for what is listed on its own.
 ORDER = [
+    "torch_private",
+    "extras_private",
     "errors",
     "arithmetic",
     "atomic",

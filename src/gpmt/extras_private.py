@@ -1,0 +1,35 @@
+"""Every private interface of accelerate, Lightning, timm and transformers that gpmt uses.
+
+`tests/test_private_names.py` fails for each one that is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+def reset_accelerator_state() -> None:
+    """Forget the precision and plugins of the first `Accelerator`, which accelerate keeps for all later ones."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()
+
+
+def averaged_model(callback: Any) -> nn.Module | None:
+    """Return the average that Lightning's `WeightAveraging` keeps; nothing public gives it before training ends."""
+    model: nn.Module | None = callback._average_model
+    return model
+
+
+def save_timm_config(model: Any, path: str) -> None:
+    """Write the config.json of a network of timm; its public caller cannot write every memory format."""
+    from timm.models._hub import save_config_for_hf
+
+    save_config_for_hf(model, path)
+
+
+def makes(automatic: Any, config: Any) -> bool:
+    """Return whether an automatic class of transformers has a network for a configuration, without building it."""
+    return type(config) in automatic._model_mapping

@@ -1,0 +1,132 @@
+"""Every private interface of PyTorch that gpmt uses: names with an underscore, or from a private module.
+
+A new version of PyTorch may rename or drop them without notice, so no other module names them.
+`tests/test_private_names.py` fails for each one that is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# An operator with its overload, the type of what `torch.ops` holds. Only the private module has the class.
+from torch._ops import OpOverload
+
+# Tensors with shapes and without data, and the errors that tell values which only data can give.
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
+
+# `_ConvNd` is the one base class of all convolutions, `_ConvTransposeNd` that of the transposed ones.
+from torch.nn.modules.conv import _ConvNd as ConvNd
+from torch.nn.modules.conv import _ConvTransposeNd as ConvTransposeNd
+
+# Modes that see every operator, the way to leave them for a moment, and the test for subclasses that hold tensors.
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+from torch.utils._python_dispatch import _disable_current_modes as disable_current_modes
+
+# Nested containers as a list of leaves and back, as torch.export does it: so that both list them in the same order.
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map_only, tree_unflatten
+
+__all__ = [
+    "COMPILED",
+    "FAKE_TENSOR_LOGGER",
+    "READ_SCALAR",
+    "ConvNd",
+    "ConvTransposeNd",
+    "DataDependentOutputException",
+    "DynamicOutputShapeException",
+    "FakeTensor",
+    "FakeTensorMode",
+    "OpOverload",
+    "TorchDispatchMode",
+    "TreeSpec",
+    "compiled_from",
+    "disable_current_modes",
+    "has_one_projection",
+    "is_static_input",
+    "is_traceable_wrapper_subclass",
+    "keep_metadata",
+    "overload_name",
+    "schema",
+    "step_hooks",
+    "storage_id",
+    "support_step_hooks",
+    "tree_flatten",
+    "tree_leaves",
+    "tree_map_only",
+    "tree_unflatten",
+    "version",
+]
+
+COMPILED = "_orig_mod"
+"""The name by which what torch.compile returns holds the network; it also stands in the names of its tensors."""
+
+FAKE_TENSOR_LOGGER = "torch._subclasses.fake_tensor"
+"""The logger that reports operators which fail on tensors without data."""
+
+READ_SCALAR = torch.ops.aten._local_scalar_dense.default
+"""The operator by which Python reads a value out of a tensor."""
+
+
+def compiled_from(module: nn.Module) -> nn.Module | None:
+    """Return the network that torch.compile made a module from, or None for any other module."""
+    found = getattr(module, COMPILED, None)
+    return found if isinstance(found, nn.Module) else None
+
+
+def schema(operator: OpOverload) -> Any:
+    """Return the declaration of an operator: its full name, arguments and results; nothing public has it."""
+    return operator._schema
+
+
+def overload_name(operator: OpOverload) -> str:
+    """Return which overload of its name an operator is, for example `"Tensor"`."""
+    return operator._overloadname
+
+
+def version(tensor: Tensor) -> int:
+    """Return how often a tensor was written to, as autograd counts it; tensors of inference mode have no count."""
+    return tensor._version
+
+
+def storage_id(tensor: Tensor) -> int:
+    """Return the identity of a tensor's storage, as torch.save uses it: it also tells meta tensors apart."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def has_one_projection(attention: nn.MultiheadAttention) -> bool:
+    """Return whether the projections of queries, keys and values are stacked in one tensor."""
+    return bool(attention._qkv_same_embed_dim)
+
+
+def step_hooks(optimizer: torch.optim.Optimizer) -> Mapping[int, Callable[..., Any]] | None:
+    """Return the hooks that run after an optimiser's steps; None for a mere wrapper, which has none of its own.
+
+    They can be registered by a public name, but not listed.
+    """
+    hooks: Mapping[int, Callable[..., Any]] | None = vars(optimizer).get("_optimizer_step_post_hooks")
+    return hooks
+
+
+def support_step_hooks(optimizer: torch.optim.Optimizer) -> None:
+    """Make an optimiser's steps run their hooks; timm's Lookahead skips the constructor that does so."""
+    if not getattr(type(optimizer).step, "hooked", False):
+        optimizer._patch_step_function()
+
+
+def is_static_input(value: object) -> bool:
+    """Return whether torch.compile gives a tensor to a graph as a weight, the same one in every call."""
+    return hasattr(value, "_dynamo_static_input_type")
+
+
+def keep_metadata(state_dict: Any, original: object) -> None:
+    """Give a state_dict the modules' versions of another one, which `load_state_dict` looks at."""
+    if hasattr(original, "_metadata"):
+        state_dict._metadata = original._metadata
