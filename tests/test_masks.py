@@ -1,19 +1,16 @@
 import copy
-import json
 import math
 import pickle
-import struct
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
 from torch import nn
 
 from gpmt import Masks
-from gpmt.errors import CheckpointError, MaskError
+from gpmt.errors import MaskError
 
 SHAPES = st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=3), min_size=1, max_size=4)
 
@@ -49,6 +46,7 @@ def test_packing_and_counting_lose_nothing(dense):
     )
 
 
+@settings(deadline=None)  # the first example compiles the code of masks
 @given(dense_masks())
 def test_saving_pickling_and_state_dicts_lose_nothing(tmp_path_factory, dense):
     masks = Masks.from_dense(dense)
@@ -154,94 +152,14 @@ def test_masks_over_other_tensors_are_not_comparable():
     assert example() != {}
 
 
-class TestFiles:
-    """A sidecar is read strictly: every way it can be wrong has its own sentence."""
-
-    @pytest.fixture
-    def path(self, tmp_path):
-        example().save(tmp_path / "m.safetensors")
-        return tmp_path / "m.safetensors"
-
-    def rewrite(self, path, **changes):
-        raw = path.read_bytes()
-        [length] = struct.unpack("<Q", raw[:8])
-        header = json.loads(raw[8 : 8 + length])
-        header["__metadata__"].update(changes)
-        new = json.dumps(header).encode()
-        path.write_bytes(struct.pack("<Q", len(new)) + new + raw[8 + length :])
-
-    def test_it_belongs_to_one_network(self, path):
-        Masks.load(path, of={"a.weight": torch.ones(3, 7), "b.weight": torch.ones(5)})
-        with pytest.raises(
-            MaskError, match=r"m\.safetensors: a\.weight has shape \[3, 8\], but its mask has \[3, 7\]"
-        ):
-            Masks.load(path, of={"a.weight": torch.ones(3, 8), "b.weight": torch.ones(5)})
-
-    def test_missing(self, tmp_path):
-        with pytest.raises(MaskError, match=r"none\.safetensors: no such file"):
-            Masks.load(tmp_path / "none.safetensors")
-
-    def test_cut_off_anywhere(self, path):
-        whole = path.read_bytes()
-        for length in range(len(whole)):
-            path.write_bytes(whole[:length])
-            with pytest.raises(MaskError, match=r"m\.safetensors "):
-                Masks.load(path)
-
-    def test_a_flipped_bit_in_the_masks(self, path):
-        whole = bytearray(path.read_bytes())
-        for offset in range(1, 5):
-            flipped = whole.copy()
-            flipped[-offset] ^= 1
-            path.write_bytes(flipped)
-            with pytest.raises(MaskError, match=r"damaged|checksum"):
-                Masks.load(path)
-
-    def test_foreign(self, path):
-        from safetensors.torch import save_file
-
-        save_file({"w": torch.ones(2)}, path)
-        with pytest.raises(MaskError, match="holds no gpmt masks"):
-            Masks.load(path)
-
-    def test_a_newer_version(self, path):
-        self.rewrite(path, version="3")
-        with pytest.raises(MaskError, match="mask format version 3, but this gpmt reads version 2"):
-            Masks.load(path)
-
-    @pytest.mark.parametrize(
-        ("field", "value"),
-        [
-            ("shape", 3),
-            ("shape", [3, -7]),
-            ("shape", ["x"]),
-            ("shape", [1 << 40, 1 << 40]),
-            ("shape", [True, 21]),
-            ("kept", "all"),
-            ("kept", 10**30),
-            ("parameter", 99),
-            ("parameter", None),
-        ],
-    )
-    def test_wrong_entries(self, path, field, value):
-        entries = json.loads(safe_open(path, framework="pt").metadata()["masks"])
-        entries["a.weight"][field] = value
-        self.rewrite(path, masks=json.dumps(entries))
-        with pytest.raises(MaskError, match=r"damaged"):
-            Masks.load(path)
-
-    @pytest.mark.parametrize(
-        "text", ["[]", "{", '{"a.weight": 1}', '{"c.weight": {"shape": [1], "kept": 1}}']
-    )
-    def test_wrong_metadata(self, path, text):
-        self.rewrite(path, masks=text)
-        with pytest.raises(MaskError, match=r"damaged"):
-            Masks.load(path)
-
-    def test_unwritable(self, tmp_path):
-        with pytest.raises(CheckpointError, match="cannot be written"):
-            example().save(tmp_path / "missing" / "m.safetensors")
-        assert not list(tmp_path.iterdir())
+def test_a_file_belongs_to_one_network(tmp_path):
+    path = tmp_path / "m.safetensors"
+    example().save(path)
+    Masks.load(path, of={"a.weight": torch.ones(3, 7), "b.weight": torch.ones(5)})
+    with pytest.raises(
+        MaskError, match=r"m\.safetensors: a\.weight has shape \[3, 8\], but its mask has \[3, 7\]"
+    ):
+        Masks.load(path, of={"a.weight": torch.ones(3, 8), "b.weight": torch.ones(5)})
 
 
 def test_an_empty_mapping_is_allowed():

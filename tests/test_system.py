@@ -1,45 +1,36 @@
-"""Deciding takes a fixed amount of memory beyond the packed masks, whatever the size of the network."""
+"""What the machine offers, as far as the operating system says it."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
 
-LIMIT = 64 << 20
-
-SCRIPT = """
-import sys, torch, gpmt
-
-def peak():
-    status = open("/proc/self/status").read()
-    return int(status.split("VmHWM:")[1].split()[0]) << 10
-
-dtype, layout = getattr(torch, sys.argv[1]), sys.argv[2]
-gpmt.plan({"w.weight": torch.randn(600, 600, dtype=dtype)}, sparsity=0.5, min_kept=1).masks()  # compile
-weights = {
-    f"layer{i}.weight": torch.randn(1024, 1024, 3, 3, dtype=dtype).to(memory_format=getattr(torch, layout))
-    for i in range(8)
-}
-open("/proc/self/clear_refs", "w").write("5")  # start the peak anew
-before = peak()
-plans = gpmt.plan(weights, sparsity=[0.5, 0.6, 0.7, 0.8, 0.9, 0.95], min_kept="0.05%")
-masks = plans[4].masks()
-packed = sum(len(masks.packed(name)) for name in masks)
-print(peak() - before - packed)
-"""
+from gpmt import system
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from Linux's /proc"
-)
-@pytest.mark.parametrize(
-    ("dtype", "layout"),
-    [("float32", "contiguous_format"), ("float64", "contiguous_format"), ("bfloat16", "channels_last")],
-)
-def test_peak_memory_of_deciding_75_million_weights(dtype, layout):
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, dtype, layout], capture_output=True, text=True, check=True, timeout=300
-    )
-    assert int(result.stdout) < LIMIT
+def test_a_container_or_a_limit_lowers_the_memory(tmp_path, monkeypatch):
+    everything = system.memory_limit()
+    (tmp_path / "memory.max").write_text("1048576\n")
+    (tmp_path / "unlimited").write_text("max\n")
+    monkeypatch.setattr(system, "_CONTAINER", (str(tmp_path / "unlimited"), str(tmp_path / "memory.max")))
+    assert system.memory_limit() == 1 << 20 < everything
+
+
+def test_the_cores_are_those_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5}, raising=False)
+    assert system.core_count() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert system.core_count() == 1
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="the name is read from Linux's /proc")
+def test_the_processor_has_a_name():
+    assert system.cpu_name() == system.cpu_name().strip() != ""
+
+
+def test_without_proc_the_processor_is_its_architecture(monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    monkeypatch.setattr(system.platform, "processor", lambda: "")
+    monkeypatch.setattr(system.platform, "machine", lambda: "riscv64")
+    assert system.cpu_name() == "riscv64"

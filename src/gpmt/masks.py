@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,14 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpmt.atomic import atomic_path
 from gpmt.core.shards import cut, local
 from gpmt.errors import MaskError
+from gpmt.formats.masks.hashes import mask_hash, structure_hash
 from gpmt.model_tools import unwrap
-from gpmt.system import memory_limit
-
-FORMAT = "gpmt-masks"
-VERSION = 2
 
 Target = nn.Module | Mapping[str, Tensor]
 
@@ -192,17 +186,11 @@ class Masks(Mapping[str, Tensor]):
 
         It does not cover the weights, because masks outlive them: training goes on under the same masks.
         """
-        return hashlib.sha256(self._shapes_json().encode()).hexdigest()
+        return structure_hash(self._shapes)
 
     def digest(self) -> str:
         """Return the SHA-256 (hex) of the names, shapes and bits: equal if and only if the masks are."""
-        digest = hashlib.sha256(self._shapes_json().encode())
-        for bits in self._packed.values():
-            digest.update(bits.numpy().data)
-        return digest.hexdigest()
-
-    def _shapes_json(self) -> str:
-        return json.dumps({name: list(shape) for name, shape in self._shapes.items()})
+        return mask_hash(self._shapes, self._packed)
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values only, which ``torch.load(weights_only=True)`` reads back."""
@@ -219,57 +207,9 @@ class Masks(Mapping[str, Tensor]):
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file with the Rice-coded masks by name (docs/format.md), atomically."""
-        from safetensors.torch import save_file
+        from gpmt.formats.masks.mask_file import write_mask_file
 
-        from gpmt.formats.masks import rice
-
-        codes = {name: rice.encode(bits.numpy(), self.numel(name)) for name, bits in self._packed.items()}
-        entries = {
-            name: {
-                "shape": list(self._shapes[name]),
-                "kept": code.kept,
-                "parameter": code.parameter,
-                "complement": code.complement,
-            }
-            for name, code in codes.items()
-        }
-        metadata = {
-            "format": FORMAT,
-            "version": str(VERSION),
-            "masks": json.dumps(entries),
-            "structure": self.structure(),
-            "digest": self.digest(),
-        }
-        with atomic_path(path) as temporary:
-            save_file(
-                {n: torch.from_numpy(code.data) for n, code in codes.items()}, temporary, metadata=metadata
-            )
-
-    @classmethod
-    def _decoded(cls, entries: Mapping[str, Any], coded: Mapping[str, Tensor]) -> Masks:
-        """Build masks from what `save` writes; anything may be wrong with it."""
-        from gpmt.formats.masks import rice
-
-        packed, shapes, total = {}, {}, 0
-        for name, entry in entries.items():
-            data, shape, kept = coded[name], tuple(entry["shape"]), entry["kept"]
-            sizes = (*shape, kept)
-            if (
-                data.dtype != torch.uint8
-                or len(shape) > 64
-                or not all(type(n) is int and n >= 0 for n in sizes)
-            ):
-                raise MaskError(f"the entry of mask {name} is not valid")
-            total += math.prod(max(n, 1) for n in shape)
-            if total > min(8 * memory_limit(), 1 << 62):
-                raise MaskError(
-                    f"the masks up to {name} claim {total:,} weights, too many for this machine's memory"
-                )
-            code = rice.RiceCode(
-                math.prod(shape), kept, int(entry["parameter"]), bool(entry["complement"]), data.numpy()
-            )
-            packed[name], shapes[name] = torch.from_numpy(rice.decode(code)), shape
-        return cls(packed, shapes)
+        write_mask_file(path, self._packed, self._shapes)
 
     @classmethod
     def load(cls, path: str | Path, *, of: Target | None = None) -> Masks:
@@ -278,34 +218,9 @@ class Masks(Mapping[str, Tensor]):
         Raises `MaskError` for a file that is missing, foreign, damaged or of another version, and for masks of
         another network.
         """
-        from safetensors import SafetensorError, safe_open
+        from gpmt.formats.masks.mask_file import read_mask_file
 
-        if not Path(path).is_file():
-            raise MaskError(f"{path}: no such file; give a mask file that gpmt wrote")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                coded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise MaskError(
-                f"{path} is not a readable safetensors file ({error}); save the masks again with gpmt, which reads "
-                "no pickled ones"
-            ) from None
-        if metadata.get("format") != FORMAT:
-            raise MaskError(
-                f"{path} is a safetensors file but holds no gpmt masks; give a file that gpmt wrote"
-            )
-        if metadata.get("version") != str(VERSION):
-            raise MaskError(
-                f"{path} has mask format version {metadata.get('version')}, but this gpmt reads version {VERSION}; "
-                "use the gpmt that wrote it"
-            )
-        try:
-            masks = cls._decoded(json.loads(metadata["masks"]), coded)
-        except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise MaskError(f"{path} is damaged ({error}); save the masks again") from None
-        if masks.digest() != metadata.get("digest"):
-            raise MaskError(f"{path} does not match its checksum; it is damaged, save the masks again")
+        masks = cls(*read_mask_file(path))
         if of is not None:
             try:
                 masks.fits(of)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from gpmt.cli.files import Force, Quiet, SkipBad, Source, Values, Weights, check_free, read
+from gpmt.cli.files import Force, Quiet, SkipBad, Source, Values, Weights, read, refuse_existing
 from gpmt.cli.options import AsJson, examples, print_json, working
 from gpmt.errors import CheckpointError
 
@@ -50,7 +50,7 @@ def convert(
     from gpmt.formats.sparse.header import Values as Kinds
 
     check_suffix(out)
-    check_free(source, out, masks_file, force=force)
+    refuse_existing(source, out, masks_file, force=force)
     sparse = out.name.lower().endswith(SPARSE_SUFFIX)
     if values != "exact" and not sparse:
         raise CheckpointError(f"--values {values} is for sparse files; let {out} end in {SPARSE_SUFFIX}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from gpmt.cli.files import Force, Quiet, SkipBad, Source, Values, Weights, check_free, disk_size, read
+from gpmt.cli.files import Force, Quiet, SkipBad, Source, Values, Weights, disk_size, read, refuse_existing
 from gpmt.cli.options import AsJson, InputShape, ModelName, examples, print_json, working
 from gpmt.errors import CheckpointError
 
@@ -64,7 +64,7 @@ def export(
         raise CheckpointError(f"FORMAT is {form}, but must be one of {', '.join(FORMATS)}")
     if values != "exact" and form != "sparse":
         raise CheckpointError(f"--values {values} is for sparse files, not for {form}; leave it out")
-    check_free(source, None if form == "hub" else out, card, force=force)
+    refuse_existing(source, None if form == "hub" else out, card, force=force)
     silent = quiet or as_json
     checkpoint = read(source, weights=weights, skip_bad=skip_bad, quiet=silent)
     network = None if form in WEIGHTS_ALONE else _network(form, checkpoint, model, input_shape)

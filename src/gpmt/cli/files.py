@@ -51,7 +51,7 @@ def disk_size(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def check_free(source: Path, *outputs: Path | None, force: bool) -> None:
+def refuse_existing(source: Path, *outputs: Path | None, force: bool) -> None:
     """Raise `CheckpointError` where an output is there already, or is the input, or the same as another."""
     seen = {source.resolve()}
     for path in outputs:

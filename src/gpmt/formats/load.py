@@ -25,7 +25,8 @@ from gpmt.formats.importers import (
     sparseml,
     torch_prune,
 )
-from gpmt.masks import FORMAT, Masks
+from gpmt.formats.masks.mask_file import FORMAT
+from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
 
 # The first that recognises a file reads it: those whose marks nobody else makes come first.

@@ -1,1 +1,1 @@
-"""Masks as files: Rice-coded gaps between kept weights."""
+"""Masks as files: bits by name, Rice-coded, in a safetensors container."""
