@@ -1,4 +1,6 @@
-"""Options and markers of the test suite."""
+"""Options, markers and threads of the test suite."""
+
+import os
 
 import pytest
 import torch
@@ -8,6 +10,12 @@ def pytest_addoption(parser):
     parser.addoption(
         "--slow", action="store_true", help="also run the tests that take more than a few seconds"
     )
+
+
+def pytest_configure(config):
+    if getattr(config.option, "numprocesses", None):
+        # Workers run side by side, so each has one thread, as have the processes that its tests start.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(config, items):

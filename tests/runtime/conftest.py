@@ -10,7 +10,9 @@ from tests.runtime.saved_programs import INPUTS, compiled, pruned
 def cache_folder(tmp_path_factory):
     """Keep the user's cache out of it; processes that tests start inherit the folder."""
     before = os.environ.get("GPMT_CACHE")
-    folder = tmp_path_factory.mktemp("gpmt-cache")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "gpmt-cache"  # one for all workers
+    folder.mkdir(exist_ok=True)
     os.environ["GPMT_CACHE"] = str(folder)
     yield folder
     if before is None:
