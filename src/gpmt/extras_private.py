@@ -17,9 +17,9 @@ def reset_accelerator_state() -> None:
     AcceleratorState._reset_state()
 
 
-def averaged_model(callback: Any) -> nn.Module | None:
-    """Return the average that Lightning's `WeightAveraging` keeps; nothing public gives it before training ends."""
-    model: nn.Module | None = callback._average_model
+def averaged_model(callback: Any) -> nn.Module:
+    """Return the average that Lightning's `WeightAveraging` keeps from its `setup` on; nothing public gives it."""
+    model: nn.Module = callback._average_model
     return model
 
 

@@ -12,6 +12,7 @@ from gpmt.core.patterns import Patterns
 from gpmt.core.scope import find_scope
 from gpmt.errors import GpmtError, reason
 from gpmt.model_tools import keeping_modes, unwrap
+from gpmt.torch_private import ConvNd, ConvTransposeNd, has_one_projection
 
 
 def count_macs(
@@ -92,9 +93,9 @@ def _moved(tensor: Tensor, like: Tensor) -> Tensor:
 def _applied(module: nn.Module, args: Any, kwargs: Any, output: Any) -> list[tuple[Tensor, int]]:
     """Pair the weights of one layer with the MACs of this call: numel times the positions it is applied at."""
     first = args[0] if args else None
-    if isinstance(module, nn.modules.conv._ConvTransposeNd) and isinstance(first, Tensor):
+    if isinstance(module, ConvTransposeNd) and isinstance(first, Tensor):
         return [_at(module.weight, first.numel() // module.in_channels)]
-    if isinstance(module, nn.modules.conv._ConvNd):
+    if isinstance(module, ConvNd):
         return [_at(module.weight, output.numel() // module.out_channels)]
     if isinstance(module, nn.Linear | nn.Bilinear):
         return [_at(module.weight, output.numel() // module.out_features)]
@@ -122,7 +123,7 @@ def _attention(
 ) -> list[tuple[Tensor, int]]:
     # The output projection is applied by the attention itself and never called as a layer.
     applied = [_at(module.out_proj.weight, queries)]
-    if module._qkv_same_embed_dim:  # three projections of one size, stacked in one tensor
+    if has_one_projection(module):
         third = module.in_proj_weight.numel() // 3
         return [*applied, (module.in_proj_weight, third * (queries + keys + values))]
     separate = ((module.q_proj_weight, queries), (module.k_proj_weight, keys), (module.v_proj_weight, values))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from gpmt.errors import GpmtError
+from gpmt.torch_private import compiled_from
 
 Example = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 """Inputs of one call: a tensor, several in the order of `forward`, or a mapping by the names of its arguments."""
@@ -19,9 +20,8 @@ Example = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 def unwrap(model: nn.Module) -> nn.Module:
     """The plain model inside `DistributedDataParallel`, `DataParallel` and `torch.compile` wrappers."""
     while True:
-        compiled_from = getattr(model, "_orig_mod", None)
-        if isinstance(compiled_from, nn.Module):
-            model = compiled_from
+        if (network := compiled_from(model)) is not None:
+            model = network
         elif isinstance(model, (DataParallel, DistributedDataParallel)):
             model = model.module
         else:

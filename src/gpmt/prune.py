@@ -22,6 +22,7 @@ from gpmt.core.shards import whole
 from gpmt.core.structure import Granularity, column_scores, counted, spread
 from gpmt.errors import BudgetError, WeightsError
 from gpmt.masks import Masks
+from gpmt.torch_private import write_count
 
 Target = nn.Module | Mapping[str, Tensor]
 
@@ -196,12 +197,12 @@ class _Ranking:
         selection: Selection,
     ) -> None:
         self._tensors, self._sources, self._form, self._cuts = tensors, sources, form, selection.cuts
-        self._versions = [_version(tensor) for tensor in tensors.values()]
+        self._write_counts = [write_count(tensor) for tensor in tensors.values()]
 
     def pack(self) -> dict[str, Tensor]:
         """Return the packed masks by name."""
-        for (name, tensor), version in zip(self._tensors.items(), self._versions, strict=True):
-            if _version(tensor) != version:
+        for (name, tensor), count in zip(self._tensors.items(), self._write_counts, strict=True):
+            if write_count(tensor) != count:
                 raise WeightsError(_changed(name))
         packed: dict[int, Tensor] = {}
 
@@ -360,11 +361,6 @@ def prune_(
     )
     decided.masks().apply_(target)
     return decided
-
-
-def _version(tensor: Tensor) -> int:
-    """Return how often a tensor was written to; tensors of inference mode do not count that."""
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def _changed(name: str) -> str:

@@ -23,6 +23,7 @@ from gpmt.errors import BudgetError, MaskError
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
 from gpmt.prune import Plan, plan
+from gpmt.torch_private import step_hooks, support_step_hooks
 
 VERSION = 1
 """Of the layout of `Pruner.state_dict`."""
@@ -209,9 +210,7 @@ class Pruner:
 
     def _attach(self) -> RemovableHandle:
         optimizer = self._optimizer
-        # timm's Lookahead skips the constructor that makes an optimiser's steps run their hooks.
-        if not getattr(type(optimizer).step, "hooked", False):
-            optimizer._patch_step_function()
+        support_step_hooks(optimizer)
         return optimizer.register_step_post_hook(self._after_step)
 
     def _settings(self) -> dict[str, Any]:
@@ -227,7 +226,7 @@ class Pruner:
 
     def _check_only_pruner(self) -> None:
         mine = {id(weight): name for name, weight in self._prunable().items()}
-        for hook in self._optimizer._optimizer_step_post_hooks.values():
+        for hook in (step_hooks(self._optimizer) or {}).values():
             other = getattr(hook, "__self__", None)
             if not isinstance(other, Pruner):
                 continue
@@ -345,7 +344,7 @@ def _zero_bits(tensor: Tensor, keep: Tensor) -> None:
 
 def _unwrap_optimizer(optimizer: Optimizer) -> Optimizer:
     """Return the optimiser inside a mere wrapper (Accelerate's), which has no hooks of its own."""
-    while "_optimizer_step_post_hooks" not in vars(optimizer) and hasattr(optimizer, "optimizer"):
+    while step_hooks(optimizer) is None and hasattr(optimizer, "optimizer"):
         optimizer = optimizer.optimizer
     return optimizer
 

@@ -62,7 +62,7 @@ __all__ = [
     "tree_leaves",
     "tree_map_only",
     "tree_unflatten",
-    "version",
+    "write_count",
 ]
 
 COMPILED = "_orig_mod"
@@ -91,9 +91,9 @@ def overload_name(operator: OpOverload) -> str:
     return operator._overloadname
 
 
-def version(tensor: Tensor) -> int:
-    """Return how often a tensor was written to, as autograd counts it; tensors of inference mode have no count."""
-    return tensor._version
+def write_count(tensor: Tensor) -> int | None:
+    """Return how often a tensor was written to, as autograd counts it; None for one of inference mode, uncounted."""
+    return None if tensor.is_inference() else tensor._version
 
 
 def storage_id(tensor: Tensor) -> int:

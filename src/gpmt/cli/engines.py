@@ -126,7 +126,8 @@ def difference(result: Any, expected: Any) -> float:
     """Return the largest difference of outputs, as a fraction of the largest output."""
     import numpy as np
     import torch
-    from torch.utils._pytree import tree_leaves
+
+    from gpmt.torch_private import tree_leaves
 
     def numbers(tree: Any) -> list[Any]:
         tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor | np.ndarray))

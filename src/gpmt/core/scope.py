@@ -15,6 +15,7 @@ from gpmt.core.shards import is_shared, local
 from gpmt.errors import ScopeError
 from gpmt.model_tools import unwrap
 from gpmt.suggestions import close_names
+from gpmt.torch_private import ConvNd, storage_id
 
 _ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
 _RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
@@ -23,7 +24,7 @@ _RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
 _NORM_NAME = r".*norm.*|ln(_.*|\d*)"
 _EMBEDDING_NAME = r"(?!.*patch)(.*(emb|embed|embedding|embedder)s?_?\d*|embed_(?!out|proj).*|w[tp]e|.*_bias)"
 _LAYERS: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
-    ((nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear), "weight"),
+    ((ConvNd, nn.Linear, nn.Bilinear), "weight"),
     ((nn.MultiheadAttention,), _ATTENTION),
     ((nn.RNNBase, nn.RNNCellBase), _RECURRENT),
 )
@@ -176,8 +177,7 @@ def identity(tensor: Tensor) -> Hashable:
     """Return something equal for tensors that are the same memory seen the same way, as tied ones are."""
     if is_lazy(tensor) or tensor.layout != torch.strided:
         return id(tensor)
-    # The storage's own identity, as torch.save uses it: unlike an address it also tells meta tensors apart.
-    storage = local(tensor).untyped_storage()._cdata
+    storage = storage_id(local(tensor))
     return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 

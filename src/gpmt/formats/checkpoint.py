@@ -24,12 +24,13 @@ from gpmt.formats.sparse.header import Values
 from gpmt.formats.sparse.reader import SparseFile, is_sparse
 from gpmt.formats.sparse.writer import SparseSize, save_sparse
 from gpmt.masks import Masks
+from gpmt.torch_private import COMPILED, keep_metadata, storage_id
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th", ".tar")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
 SPARSE_SUFFIX = ".sparse.safetensors"
 _KEYS = ("state_dict", "model", "model_state_dict")
-_PREFIXES = ("module.", "_orig_mod.")
+_PREFIXES = ("module.", f"{COMPILED}.")
 _ZIP = b"PK\x03\x04"
 _NUMPY = b"\x93NUMPY"
 # The long integer that opens every file of torch.save's older format, as pickle writes it after the protocol.
@@ -297,7 +298,7 @@ def _write_safetensors(path: Path, checkpoint: Checkpoint) -> None:
     first: dict[Hashable, str] = {}
     tied: dict[str, str] = {}
     for name, tensor in checkpoint.state_dict.items():
-        view, storage = identity(tensor), tensor.untyped_storage()._cdata
+        view, storage = identity(tensor), storage_id(tensor)
         if view in first:
             tied[name] = first[view]
         # The format has no shared memory: a name that shares some with an earlier one gets a copy.
@@ -321,8 +322,7 @@ def _assemble(checkpoint: Checkpoint) -> Any:
             weights[name] = state_dict[name.removeprefix(prefix)]
     for name, tensor in state_dict.items():
         weights.setdefault(prefix + name, tensor)
-    if hasattr(checkpoint.original, "_metadata"):  # the modules' versions, which load_state_dict looks at
-        weights._metadata = checkpoint.original._metadata  # type: ignore[attr-defined]
+    keep_metadata(weights, checkpoint.original)
     if checkpoint.container is None or checkpoint.key is None:
         return weights
     root = level = dict(checkpoint.container)

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from gpmt.core.schedule import Schedule
 from gpmt.errors import ScopeError
+from gpmt.extras_private import averaged_model
 from gpmt.integrations.start import start
 from gpmt.pruner import Pruner
 
@@ -67,7 +68,7 @@ class PruningCallback(Callback):  # type: ignore[misc]  # Lightning is not insta
         self._loaded = None
         for callback in trainer.callbacks:
             if isinstance(callback, WeightAveraging):
-                self.pruner.track(callback._average_model)
+                self.pruner.track(averaged_model(callback))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the Pruner, for Lightning's checkpoint."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.errors import CheckpointError
+from gpmt.extras_private import save_timm_config
 from gpmt.formats.checkpoint import save_checkpoint
 from gpmt.formats.exporters.card import Library, model_card
 from gpmt.formats.importers import hub_folder as folders
@@ -96,9 +97,7 @@ def _write(module: Any, state_dict: Mapping[str, Tensor], folder: Path, library:
             module.save_pretrained(folder, max_shard_size=limit)
         return
     if library == "timm":
-        from timm.models._hub import save_config_for_hf  # its public caller cannot write every memory format
-
-        save_config_for_hf(module, str(folder / CONFIG))
+        save_timm_config(module, str(folder / CONFIG))
     else:
         _write_json(folder / CONFIG, {} if module is None else {"architecture": type(module).__name__})
     _write_weights(state_dict, folder, limit if library == "pytorch" else sys.maxsize)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from gpmt.errors import CheckpointError
 from gpmt.formats.exporters.exported_network import Capture
+from gpmt.torch_private import tree_leaves
 
 SIZES = (1, 3)
 """Batch sizes that an export is tried with."""
@@ -119,7 +119,7 @@ def check_outputs(
 
 def tensors(outputs: object) -> list[Tensor]:
     """Return the tensors of what a network returned, in the order in which torch.export lists them."""
-    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
 
 
 def zeros(tensor: Tensor) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from gpmt.errors import RecipeError, reason
+from gpmt.extras_private import makes
 from gpmt.training.models.libraries import library
 
 TASKS = ("AutoModelForImageClassification", "AutoModelForSequenceClassification")
@@ -90,7 +91,7 @@ def _classifier(name: str, config: Any) -> Any:
     transformers = library("transformers")
     for task in TASKS:
         automatic = getattr(transformers, task)
-        if type(config) in automatic._model_mapping:
+        if makes(automatic, config):
             return automatic
     raise RecipeError(
         f"model is hf:{name}, a {config.model_type}, of which transformers makes neither an image "

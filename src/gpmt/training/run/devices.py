@@ -2,11 +2,11 @@
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import nn
 from torch.optim import SGD
 
 from gpmt.errors import RecipeError
+from gpmt.extras_private import reset_accelerator_state
 from gpmt.training.recipes.schema import Recipe
 
 PRECISIONS = {"float32": "no", "bf16": "bf16", "fp16": "fp16", None: None}
@@ -42,7 +42,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         _check_sharding(recipe)
         plugin = _sharding_plugin()
     # A process may carry out several runs; Accelerate keeps the precision and plugins of its first.
-    AcceleratorState._reset_state()
+    reset_accelerator_state()
     # Accelerate takes part in a CPU-only torchrun only when told that the CPU is meant.
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=PRECISIONS[compute.precision], fsdp_plugin=plugin)
     if plugin is not None and accelerator.num_processes == 1:
