@@ -20,6 +20,7 @@ ORDER = [
     "arithmetic",
     "atomic",
     "system",
+    "extras",
     "suggestions",
     "model_tools",
     "core",

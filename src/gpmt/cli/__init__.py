@@ -13,10 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from gpmt.errors import GpmtError
-
-# The extras that bring packages which commands import when they need them; "train" brings the others.
-_EXTRAS = {"datasets": "hf", "transformers": "hf", "lightning": "lightning"}
-_EXTRAS |= dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx")
+from gpmt.extras import missing
 
 
 class Commands(TyperGroup):
@@ -33,10 +30,7 @@ class Commands(TyperGroup):
             package = (error.name or "").split(".")[0]
             if package in ("", "gpmt"):
                 raise
-            extra = _EXTRAS.get(package, "train")
-            print(
-                f"error: {package} is not installed; pip install 'gpmt[{extra}]' brings it", file=sys.stderr
-            )
+            print(f"error: {missing(package)}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             print("interrupted; no file is half-written", file=sys.stderr)

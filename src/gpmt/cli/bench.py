@@ -13,6 +13,7 @@ import typer
 
 from gpmt.cli.options import AsJson, InputShape, ModelName, examples, print_json, working
 from gpmt.errors import CheckpointError, GpmtError
+from gpmt.extras import missing
 from gpmt.system import cpu_name
 
 if TYPE_CHECKING:
@@ -179,9 +180,9 @@ def _others(
     calls: dict[str, Any] = {}
     wanted = ENGINES if asked is None else asked
     if "onnx" in wanted:
-        missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
-        if missing and asked is None:
-            result.left_out["onnx"] = f"{missing[0]} is not installed; pip install 'gpmt[onnx]' brings it"
+        lacking = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+        if lacking and asked is None:
+            result.left_out["onnx"] = missing(lacking[0])
         else:
             try:
                 calls["onnx"] = onnx_call(module, inputs, result.threads)

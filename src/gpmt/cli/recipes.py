@@ -10,7 +10,7 @@ import typer
 
 from gpmt.cli.options import AsJson, examples, print_json, working
 from gpmt.core.budget import parse_sparsity
-from gpmt.errors import GpmtError, RecipeError
+from gpmt.errors import RecipeError
 
 if TYPE_CHECKING:
     from gpmt.training.recipes.schema import Recipe
@@ -38,10 +38,7 @@ def recipes(
     as_json: AsJson = False,
 ) -> None:
     """List the recipes that come with the package, by network and data, or show one of them."""
-    try:
-        from gpmt.training.recipes.files import load_recipe, shipped, shipped_text
-    except ImportError as error:
-        raise GpmtError(f"gpmt recipes needs {error.name}, which is missing; install gpmt[train]") from None
+    from gpmt.training.recipes.files import load_recipe, shipped, shipped_text
 
     if name is None:
         if resolved:

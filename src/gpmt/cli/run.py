@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from gpmt.cli.options import AsJson, examples, print_json
-from gpmt.errors import GpmtError
 
 EXAMPLES = examples(
     "gpmt run digits",
@@ -50,14 +49,11 @@ def run(
     Exit code 0: done and verified; 1: the result is not as promised; 2: the request or a file is not valid; 3:
     stopped by --max-minutes or --max-epochs; 130: interrupted.
     """
-    try:
-        from accelerate import PartialState
+    from accelerate import PartialState
 
-        from gpmt.training.recipes.files import load_recipe, short_name
-        from gpmt.training.run.run import Interrupted, Stopped
-        from gpmt.training.run.run import run as carry_out
-    except ImportError as error:
-        raise GpmtError(f"gpmt run needs {error.name}, which is missing; install gpmt[train]") from None
+    from gpmt.training.recipes.files import load_recipe, short_name
+    from gpmt.training.run.run import Interrupted, Stopped
+    from gpmt.training.run.run import run as carry_out
 
     loaded = load_recipe(recipe, overrides or [])
     if out is None:  # the recipe.yaml of a run folder goes on in that folder

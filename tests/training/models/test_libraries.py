@@ -41,7 +41,6 @@ def test_the_networks_are_those_of_the_libraries():
     assert network(torch.randn(2, 1, 32, 32)).shape == (2, 4)
 
 
-@pytest.mark.filterwarnings("ignore:The default weight initialization:FutureWarning")
 def test_logits_beside_those_of_an_auxiliary_head():
     network = build("torchvision:googlenet", num_classes=3, input_shape=(3, 64, 64))
     assert network.training
@@ -83,15 +82,19 @@ def test_a_network_that_cannot_take_the_images(name, input_shape, sentence):
 
 
 @pytest.mark.parametrize(
-    ("library", "name"),
-    [("torchvision", "torchvision:resnet18"), ("timm", "timm:resnet18"), ("transformers", "hf:folder")],
+    ("library", "name", "extra"),
+    [
+        ("torchvision", "torchvision:resnet18", "train"),
+        ("timm", "timm:resnet18", "train"),
+        ("transformers", "hf:folder", "hf"),
+    ],
 )
-def test_a_missing_library_is_named(library, name, monkeypatch, tmp_path):
+def test_a_missing_library_is_named(library, name, extra, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "config.json").write_text("{}")
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(
-        RecipeError, match=rf"^{library} is not installed; pip install 'gpmt\[train\]' brings it$"
+        RecipeError, match=rf"^{library} is not installed; pip install 'gpmt\[{extra}\]' brings it$"
     ):
         check_name(name)

@@ -124,7 +124,7 @@ def test_folders_that_hold_no_classifier(tmp_path, vit):
         check_name(vit)
     transformers.Wav2Vec2Config().save_pretrained("sounds")
     with pytest.raises(
-        RecipeError, match="a wav2vec2, of which transformers makes neither an image nor a text"
+        RecipeError, match="a wav2vec2, from which transformers makes neither an image nor a text"
     ):
         check_name("hf:sounds")
 

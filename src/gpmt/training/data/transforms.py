@@ -1,10 +1,10 @@
-"""How an image or a text becomes an input: the published augmentation, and tokens."""
+"""How a sample becomes an input: the published augmentation of images, and tokens of texts."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,17 +12,37 @@ from PIL import Image
 from torch import Tensor
 
 from gpmt.errors import DataError
-from gpmt.training.data.source import normalised
+from gpmt.training.data.source import Inputs
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 
 
-def decoded(source: Path | bytes, name: str) -> Image.Image:
-    """Return an image file, or its bytes, in RGB; DataError gives its `name` where it is damaged.
+class SampleTransform(Protocol):
+    """How a sample becomes an input of the network."""
 
-    The orientation that a camera noted is ignored, as torchvision and the published training do.
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input without the batch."""
+
+    def evaluation_input(self, sample: Any) -> Inputs:
+        """Return the input for evaluation, on the CPU and without a batch dimension."""
+
+    def training_input(self, sample: Any) -> Inputs:
+        """Return the augmented input; what is random is drawn from PyTorch's global generator."""
+
+    def finish_batch(self, batch: Any) -> Inputs:
+        """Turn a batch of inputs, by now on the device, into what the network takes."""
+
+    def example(self) -> Inputs:
+        """Return one input of zeros with a batch dimension of 1."""
+
+
+def decode_image(source: Path | bytes, name: str) -> Image.Image:
+    """Decode an image file, or its bytes, to RGB; raise DataError with its `name` where it is damaged.
+
+    The orientation in EXIF is ignored, as torchvision and the published training do.
     """
     try:
         with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
@@ -31,12 +51,25 @@ def decoded(source: Path | bytes, name: str) -> Image.Image:
         raise DataError(f"{name} cannot be read as an image ({error}); replace or remove the file") from error
 
 
+def normalised(pixels: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Turn bytes [b, h, w, c] into floats [b, c, h, w], laid out channels last.
+
+    The bytes are scaled to [0, 1] first, then normalised with `mean` and `std` per channel.
+
+    >>> normalised(torch.tensor([[[[0], [255]]]], dtype=torch.uint8), mean=(0.5,), std=(0.25,)).tolist()
+    [[[[-2.0, 2.0]]]]
+    """
+    means = torch.tensor(mean, device=pixels.device)
+    stds = torch.tensor(std, device=pixels.device)
+    return (pixels * (1 / (255 * stds)) - means / stds).permute(0, 3, 1, 2)
+
+
 @dataclass(frozen=True)
-class ImageForm:
+class ImageTransform:
     """Square images of `size` pixels; the augmentation is the one ImageNet results are published with.
 
     For training a part of 8 to 100 % of the image, of aspect 3:4 to 4:3, is scaled to `size` and mirrored with
-    probability one half. For evaluation the shorter side is scaled to `resize` and the middle is cut out.
+    probability one half. For evaluation the shorter side is scaled to `resize` and the centre is cropped.
     """
 
     size: int
@@ -62,7 +95,7 @@ class ImageForm:
         return 3, self.size, self.size
 
     @cached_property
-    def _transforms(self) -> tuple[Any, Any]:
+    def _pipelines(self) -> tuple[Any, Any]:
         from torchvision.transforms import InterpolationMode, v2
 
         mode = InterpolationMode(self.interpolation)
@@ -70,16 +103,16 @@ class ImageForm:
         resize = v2.Resize(self.resize, interpolation=mode, antialias=True)
         return v2.Compose([resize, v2.CenterCrop(self.size)]), v2.Compose([crop, v2.RandomHorizontalFlip()])
 
-    def plain(self, sample: Image.Image) -> Tensor:
-        """Return the pixels for evaluation, uint8 [size, size, 3]."""
-        return torch.from_numpy(np.array(self._transforms[0](sample)))
+    def evaluation_input(self, sample: Image.Image) -> Tensor:
+        """Return the centre crop, uint8 [size, size, 3]."""
+        return torch.from_numpy(np.array(self._pipelines[0](sample)))
 
-    def augmented(self, sample: Image.Image) -> Tensor:
-        """Return the pixels for training, uint8 [size, size, 3]."""
-        return torch.from_numpy(np.array(self._transforms[1](sample)))
+    def training_input(self, sample: Image.Image) -> Tensor:
+        """Return a random crop, mirrored or not, uint8 [size, size, 3]."""
+        return torch.from_numpy(np.array(self._pipelines[1](sample)))
 
-    def finished(self, batch: Tensor) -> Tensor:
-        """Return float32 [b, 3, size, size]; bytes are normalised here, since four times fewer are moved."""
+    def finish_batch(self, batch: Tensor) -> Tensor:
+        """Return float32 [b, 3, size, size], normalised, which is done here since bytes are quicker to move."""
         return normalised(batch, mean=self.mean, std=self.std)
 
     def example(self) -> Tensor:
@@ -88,7 +121,7 @@ class ImageForm:
 
 
 @dataclass(frozen=True)
-class TextForm:
+class TextTransform:
     """Texts as tokens, cut or padded to `max_length`, in the keywords the tokenizer gives (int64)."""
 
     tokenizer: Any
@@ -99,14 +132,14 @@ class TextForm:
         """Number of tokens."""
         return (self.max_length,)
 
-    def plain(self, sample: str) -> dict[str, Tensor]:
+    def evaluation_input(self, sample: str) -> dict[str, Tensor]:
         """Return input_ids, attention_mask and, for networks that take them, token_type_ids, each [max_length]."""
         tokens = self.tokenizer(sample, truncation=True, padding="max_length", max_length=self.max_length)
         return {key: torch.tensor(values) for key, values in tokens.items()}
 
-    augmented = plain
+    training_input = evaluation_input
 
-    def finished(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def finish_batch(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the batch as it is."""
         return batch
 
@@ -114,5 +147,5 @@ class TextForm:
         """Return zeros [1, max_length] by keyword, with a mask of ones: a network may fail where all is masked."""
         return {
             key: (torch.ones_like if key == "attention_mask" else torch.zeros_like)(values)[None]
-            for key, values in self.plain("").items()
+            for key, values in self.evaluation_input("").items()
         }

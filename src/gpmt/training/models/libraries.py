@@ -1,30 +1,21 @@
 """The networks of torchvision and timm."""
 
-from importlib import import_module
-from types import ModuleType
-
 from torch import nn
 
 from gpmt.errors import RecipeError
+from gpmt.extras import import_extra
 from gpmt.suggestions import did_you_mean
 
-
-def library(name: str) -> ModuleType:
-    """Import a package that not everyone has; raise RecipeError with the way to install it where it is missing."""
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise RecipeError(f"{name} is not installed; pip install 'gpmt[train]' brings it") from None
+_INIT_WEIGHTS = ("googlenet", "inception_v3")
+"""Networks that initialise their weights by default, but warn unless they are told to."""
 
 
 def check_torchvision(name: str) -> None:
     """Raise RecipeError unless torchvision has a classifier of this name, of images or of videos.
 
-    Its other networks are left out, also because making them downloads a backbone.
+    Its other networks are left out: they are not classifiers, and making them downloads a backbone.
     """
-    models = library("torchvision").models
+    models = import_extra("torchvision", RecipeError).models
     _check("torchvision", name, [*models.list_models(models), *models.list_models(models.video)])
 
 
@@ -32,18 +23,20 @@ def make_torchvision(name: str, num_classes: int, input_shape: tuple[int, ...]) 
     """Return the network as torchvision makes it, without weights."""
     if input_shape[0] != 3:
         raise ValueError(f"torchvision's networks take 3 channels, not {input_shape[0]}")
-    model: nn.Module = library("torchvision").models.get_model(name, weights=None, num_classes=num_classes)
+    models = import_extra("torchvision", RecipeError).models
+    options = {"init_weights": True} if name in _INIT_WEIGHTS else {}
+    model: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **options)
     return model
 
 
 def check_timm(name: str) -> None:
     """Raise RecipeError unless timm has a network of this name."""
-    _check("timm", name, library("timm").list_models())
+    _check("timm", name, import_extra("timm", RecipeError).list_models())
 
 
 def make_timm(name: str, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
     """Return the network as timm makes it, without weights, for as many channels as the images have."""
-    model: nn.Module = library("timm").create_model(
+    model: nn.Module = import_extra("timm", RecipeError).create_model(
         name, pretrained=False, num_classes=num_classes, in_chans=input_shape[0]
     )
     return model

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import nn
 
 from gpmt.errors import RecipeError, reason
+from gpmt.extras import import_extra
 from gpmt.extras_private import makes
-from gpmt.training.models.libraries import library
 
 TASKS = ("AutoModelForImageClassification", "AutoModelForSequenceClassification")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -26,44 +27,53 @@ def check_folder(name: str) -> None:
         )
 
 
-def make_transformer(name: str, num_classes: int, *, weights: bool) -> nn.Module:
-    """Return the classifier in float32 and training mode, with the folder's weights if it has any and `weights`.
-
-    Raises ValueError when the folder's head has another number of classes, or its weights are those of another
-    network. Tensors that the folder lacks, such as a head, are fresh.
-    """
-    folder = Path(name).expanduser()
+def make_untrained(name: str, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+    """Return the classifier with fresh weights, in float32 and training mode; any `input_shape` will do."""
     config = _config(name)
     classifier = _classifier(name, config)
     config.num_labels = num_classes
-    if weights and _has_weights(folder):
-        with _quiet():
-            model, loaded = classifier.from_pretrained(
-                folder,
-                config=config,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-        _check_loaded(model, loaded, num_classes)
-    else:
-        model = classifier.from_config(config, trust_remote_code=False)
+    model: nn.Module = classifier.from_config(config, trust_remote_code=False).float().train()
+    return model
+
+
+def make_trained(name: str, num_classes: int) -> nn.Module:
+    """Return the classifier in float32 and training mode, with the folder's weights if it has any.
+
+    Tensors that the folder lacks, such as a head, are fresh. Raises ValueError when the folder's head has
+    another number of classes, or its weights are those of another network.
+    """
+    folder = Path(name).expanduser()
+    if not _has_weights(folder):
+        return make_untrained(name, num_classes, ())
+    config = _config(name)
+    classifier = _classifier(name, config)
+    config.num_labels = num_classes
+    with _silent_transformers():
+        model, loaded = classifier.from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    _check_loaded(model, loaded, num_classes)
     trained: nn.Module = model.float().train()
     return trained
 
 
 def text_length(name: str) -> int | None:
-    """Return how many tokens a text classifier is fed where nothing is said: 128, or fewer if it takes no more.
-
-    None for an image classifier.
-    """
+    """Return the default number of tokens of a text classifier: 128, or fewer if it takes no more; else None."""
     config = _config(name)
-    if _classifier(name, config) is getattr(library("transformers"), TASKS[0]):
+    if _classifier(name, config) is getattr(_transformers(), TASKS[0]):
         return None
     longest: int = getattr(config, "max_position_embeddings", 128)
     return min(128, longest)
+
+
+def _transformers() -> ModuleType:
+    return import_extra("transformers", RecipeError)
 
 
 def _config(name: str) -> Any:
@@ -74,7 +84,7 @@ def _config(name: str) -> Any:
             "give a folder that save_pretrained of transformers wrote"
         )
     try:
-        return library("transformers").AutoConfig.from_pretrained(
+        return _transformers().AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
     except (ValueError, OSError, KeyError) as error:
@@ -87,15 +97,15 @@ def _config(name: str) -> Any:
 
 
 def _classifier(name: str, config: Any) -> Any:
-    """The automatic class that makes a classifier of this configuration."""
-    transformers = library("transformers")
+    """Return the Auto class that makes a classifier of this configuration."""
+    transformers = _transformers()
     for task in TASKS:
         automatic = getattr(transformers, task)
         if makes(automatic, config):
             return automatic
     raise RecipeError(
-        f"model is hf:{name}, a {config.model_type}, of which transformers makes neither an image "
-        "nor a text classifier; give the folder of one that it does"
+        f"model is hf:{name}, a {config.model_type}, from which transformers makes neither an image "
+        "nor a text classifier; give the folder of an image or text classifier"
     )
 
 
@@ -118,9 +128,9 @@ def _check_loaded(model: nn.Module, loaded: dict[str, Any], num_classes: int) ->
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silent_transformers() -> Iterator[None]:
     """Keep transformers from printing its own report; what matters of it becomes an error here."""
-    logging = library("transformers").utils.logging
+    logging = _transformers().utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

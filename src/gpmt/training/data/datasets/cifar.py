@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gpmt.errors import DataError
+from gpmt.training.data.datasets.data_root import Track, check_root
 from gpmt.training.data.datasets.image_tree import ImageFiles, tree_pair
-from gpmt.training.data.datasets.root import Track, folder
-from gpmt.training.data.source import InMemory, Split
+from gpmt.training.data.in_memory_source import InMemorySource, Split
 
 # CIFAR-10's are those of the authors' scripts, CIFAR-100's those of its training split.
 NORMALISATION = {
@@ -21,21 +21,21 @@ NORMALISATION = {
 BATCHES = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 
 
-def load(name: str, root: Path | None, track: Track) -> InMemory:
+def load(name: str, root: Path | None, track: Track) -> InMemorySource:
     """Return ``cifar10`` or ``cifar100`` from the published python files or from a tree of images."""
     expected = f"either {BATCHES[name]} (the python version) or train/<class>/*.jpg and test/<class>/*.jpg"
-    root = folder(root, name, expected)
+    root = check_root(root, name, expected)
     mean, std = NORMALISATION[name]
     if (root / "train").is_dir() and (root / "test").is_dir():
         train, test, classes = tree_pair(root, train="train", test="test")
-        return InMemory(_in_memory(train, track), _in_memory(test, track), classes, mean, std)
+        return InMemorySource(_decode_all(train, track), _decode_all(test, track), classes, mean, std)
     if (root / BATCHES[name]).is_dir():
-        train_split, test_split, classes = _batches(name, root)
-        return InMemory(train_split, test_split, classes, mean, std)
+        train_split, test_split, classes = _read_published(name, root)
+        return InMemorySource(train_split, test_split, classes, mean, std)
     raise DataError(f"{root} holds no {name} that can be read; it must hold {expected}")
 
 
-def _batches(name: str, root: Path) -> tuple[Split, Split, tuple[str, ...]]:
+def _read_published(name: str, root: Path) -> tuple[Split, Split, tuple[str, ...]]:
     """Read the pickled batches; torchvision unpickles them only if their MD5 sums are the published ones."""
     from torchvision.datasets import CIFAR10, CIFAR100
 
@@ -53,7 +53,7 @@ def _batches(name: str, root: Path) -> tuple[Split, Split, tuple[str, ...]]:
     return train, test, tuple(splits[0].classes)
 
 
-def _in_memory(files: ImageFiles, track: Track) -> Split:
+def _decode_all(files: ImageFiles, track: Track) -> Split:
     """Decode images of one size."""
 
     def pixels(index: int) -> Tensor:

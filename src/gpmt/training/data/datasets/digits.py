@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from gpmt.errors import DataError
-from gpmt.training.data.source import InMemory, Split
+from gpmt.training.data.datasets.data_root import Track
+from gpmt.training.data.in_memory_source import InMemorySource, Split
 
 
-def load(root: Path | None) -> InMemory:
+def load(name: str, root: Path | None, track: Track) -> InMemorySource:
     """Return the 1,797 digits, 8×8, values 0 to 16; every class is split 4:1 in a fixed shuffled order.
 
     Mean and deviation were computed from the training split.
@@ -28,4 +29,6 @@ def load(root: Path | None) -> InMemory:
         members = members[torch.randperm(len(members), generator=generator)]
         in_test[members[: len(members) // 5]] = True
     train, test = (Split(pixels[chosen], labels[chosen]) for chosen in (~in_test, in_test))
-    return InMemory(train, test, tuple(str(label) for label in range(10)), mean=(0.3061,), std=(0.3763,))
+    return InMemorySource(
+        train, test, tuple(str(label) for label in range(10)), mean=(0.3061,), std=(0.3763,)
+    )

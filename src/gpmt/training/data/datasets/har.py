@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gpmt.errors import DataError
-from gpmt.training.data.datasets.root import Track, folder
-from gpmt.training.data.source import Series, Split
+from gpmt.training.data.datasets.data_root import Track, check_root
+from gpmt.training.data.in_memory_source import SeriesSource, Split
 
 STEPS = 128
 SIGNALS = tuple(f"{kind}_{axis}" for kind in ("body_acc", "body_gyro", "total_acc") for axis in "xyz")
@@ -23,13 +23,13 @@ HAR2 = (("SITTING", "LAYING", "WALKING_UPSTAIRS"), ("STANDING", "WALKING", "WALK
 """How HAR-2 merges the activities: Kusupati et al., FastGRNN (2018, arXiv 1901.02358), on the data sets."""
 
 
-def load(name: str, root: Path | None, track: Track) -> Series:
+def load(name: str, root: Path | None, track: Track) -> SeriesSource:
     """Return ``har6``, the six activities, or ``har2``, which merges them into two.
 
     A sample is a window of 128 steps (2.56 s) of 9 signals, in the order of `SIGNALS`. Mean and deviation
     of each signal are those of the training split.
     """
-    root = folder(root, name, EXPECTED)
+    root = check_root(root, name, EXPECTED)
     if (root / "UCI HAR Dataset").is_dir():
         root = root / "UCI HAR Dataset"
     _check_activities(_existing(root / "activity_labels.txt"))
@@ -37,14 +37,14 @@ def load(name: str, root: Path | None, track: Track) -> Series:
     values = train.samples.double()
     mean, std = (tuple(statistic.tolist()) for statistic in (values.mean((0, 1)), values.std((0, 1))))
     if name == "har6":
-        return Series(train, test, ACTIVITIES, mean, std)
+        return SeriesSource(train, test, ACTIVITIES, mean, std)
     merged = torch.tensor([int(activity in HAR2[1]) for activity in ACTIVITIES])
     train, test = (Split(split.samples, merged[split.labels]) for split in (train, test))
-    return Series(train, test, tuple(" or ".join(group) for group in HAR2), mean, std)
+    return SeriesSource(train, test, tuple(" or ".join(group) for group in HAR2), mean, std)
 
 
 def _split(root: Path, part: str, track: Track) -> Split:
-    labels = _numbers(root / part / f"y_{part}.txt", columns=1)[:, 0].long() - 1
+    labels = _read_values(root / part / f"y_{part}.txt", columns=1)[:, 0].long() - 1
     if labels.min() < 0 or labels.max() >= len(ACTIVITIES):
         raise DataError(
             f"{root / part / f'y_{part}.txt'} has labels from {labels.min() + 1} to {labels.max() + 1}, but must "
@@ -54,7 +54,7 @@ def _split(root: Path, part: str, track: Track) -> Split:
     def signals() -> Iterator[Tensor]:
         for signal in SIGNALS:
             path = root / part / "Inertial Signals" / f"{signal}_{part}.txt"
-            values = _numbers(path, columns=STEPS)
+            values = _read_values(path, columns=STEPS)
             if len(values) != len(labels):
                 raise DataError(
                     f"{path} has {len(values):,} lines, but y_{part}.txt has {len(labels):,}; fetch both anew"
@@ -65,8 +65,8 @@ def _split(root: Path, part: str, track: Track) -> Split:
     return Split(samples, labels)
 
 
-def _numbers(path: Path, *, columns: int) -> Tensor:
-    """Return the numbers of a text file as float32 [lines, columns]."""
+def _read_values(path: Path, *, columns: int) -> Tensor:
+    """Return the values of a text file as float32 [lines, columns]."""
     try:
         values = np.loadtxt(_existing(path), dtype=np.float32, ndmin=2)
     except ValueError as error:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from gpmt.errors import DataError
-from gpmt.training.data.transforms import decoded
+from gpmt.training.data.transforms import decode_image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
 EVALUATION = ("val", "validation", "test")
@@ -37,7 +37,7 @@ class ImageFiles:
     def read(self, index: int) -> Image.Image:
         """Return image `index` in RGB."""
         path = self.path(index)
-        return decoded(path, str(path))
+        return decode_image(path, str(path))
 
     def subset(self, index: Tensor) -> Self:
         """Return the images at `index` [m]."""

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from gpmt.errors import DataError
-from gpmt.training.data.datasets.root import folder
-from gpmt.training.data.idx import read_idx
-from gpmt.training.data.source import InMemory, Split
+from gpmt.training.data.datasets.data_root import Track, check_root
+from gpmt.training.data.datasets.idx import read_idx
+from gpmt.training.data.in_memory_source import InMemorySource, Split
 
 EXPECTED = (
     "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte "
@@ -23,9 +23,9 @@ CLASSES = {
 NORMALISATION = {"mnist": ((0.1307,), (0.3081,)), "fashion-mnist": ((0.2860,), (0.3530,))}
 
 
-def load(name: str, root: Path | None) -> InMemory:
+def load(name: str, root: Path | None, track: Track) -> InMemorySource:
     """Return ``mnist`` or ``fashion-mnist`` from the four IDX files in `root`."""
-    root = folder(root, name, EXPECTED)
+    root = check_root(root, name, EXPECTED)
     splits = []
     for part in ("train", "t10k"):
         arrays = []
@@ -43,4 +43,4 @@ def load(name: str, root: Path | None) -> InMemory:
             )
         splits.append(Split(torch.tensor(pixels).unsqueeze(3), torch.tensor(labels, dtype=torch.int64)))
     mean, std = NORMALISATION[name]
-    return InMemory(splits[0], splits[1], CLASSES[name], mean, std)
+    return InMemorySource(splits[0], splits[1], CLASSES[name], mean, std)

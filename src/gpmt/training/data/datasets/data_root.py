@@ -1,4 +1,4 @@
-"""The folder that a data set lies in."""
+"""The folder that holds the files of a data set, and how reading them reports its progress."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ Track = Callable[[Iterable[Tensor], str, int], Iterable[Tensor]]
 """Wraps slow iteration over so many items in a progress bar with a title."""
 
 
-def folder(root: Path | None, name: str, expected: str) -> Path:
+def check_root(root: Path | None, name: str, expected: str) -> Path:
     """Return `root` if it is a folder; DataError says what data set `name` expects in it."""
     if root is None:
         raise DataError(f"data.root is not given; give data.root=FOLDER, where the folder holds {expected}")

@@ -1,14 +1,9 @@
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from gpmt.core.scope import find_scope
 from gpmt.errors import RecipeError
-from gpmt.training.models import FACTORIES, build, check_name, construct, example, logits
-from gpmt.training.models.call import check_fit
-from gpmt.training.models.cifar_resnet import BasicBlock
-from gpmt.training.models.wide_resnet import WideBlock
+from gpmt.training.models import FACTORIES, build, check_name, construct
 
 IMAGES = sorted(set(FACTORIES) - {"fastgrnn", "cifar-resnet34", "cifar-resnet101", "cifar-resnet152"})
 
@@ -69,49 +64,6 @@ def test_names_are_those_of_the_checkpoints_in_circulation():
     assert {"conv1.weight", "bn1.weight", "layer3.1.conv2.weight", "linear.bias"} <= set(names)
 
 
-def test_shortcut_subsamples_and_pads_channels_with_zeros():
-    x = torch.randn(2, 16, 8, 8)
-    shortcut = BasicBlock(16, 32, 2).shortcut(x)
-    assert shortcut.shape == (2, 32, 4, 4)
-    assert torch.equal(shortcut[:, 8:24], x[:, :, ::2, ::2])
-    assert not shortcut[:, :8].any()
-    assert not shortcut[:, 24:].any()
-
-
-@pytest.mark.parametrize(("in_channels", "stride"), [(4, 1), (3, 1), (4, 2)])
-def test_wide_block_is_norm_relu_convolution_twice(in_channels, stride):
-    block = WideBlock(in_channels, 4, stride).eval()
-    block.bn1.running_mean.normal_()
-    x = torch.randn(2, in_channels, 6, 6)
-    active = block.bn1(x).relu()
-    changed = stride == 2 or in_channels == 3
-    kept = F.conv2d(active, block.shortcut[0].weight, stride=stride) if changed else x
-    hidden = F.conv2d(active, block.conv1.weight, stride=stride, padding=1)
-    out = F.conv2d(block.bn2(hidden).relu(), block.conv2.weight, padding=1)
-    torch.testing.assert_close(block(x), out + kept)
-
-
-def test_wide_block_drops_three_tenths_between_its_convolutions():
-    block = WideBlock(3, 16, 1)
-    seen = []
-    block.conv2.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    x = torch.randn(4, 3, 16, 16)
-    block(x)
-    block.eval()(x)
-    zeros = [float((hidden == 0).float().mean()) for hidden in seen]
-    assert zeros[0] == pytest.approx(zeros[1] + 0.3 * (1 - zeros[1]), abs=0.05)
-
-
-def test_lenet_is_two_convolutions_then_two_linear_layers():
-    network = build("lenet5-caffe", num_classes=10, input_shape=(1, 28, 28))
-    x = torch.randn(3, 1, 28, 28)
-    weights = network.state_dict()
-    h = F.max_pool2d(F.conv2d(x, weights["conv1.weight"], weights["conv1.bias"]), 2)
-    h = F.max_pool2d(F.conv2d(h, weights["conv2.weight"], weights["conv2.bias"]), 2).flatten(1)
-    h = F.linear(h, weights["fc1.weight"], weights["fc1.bias"]).relu()
-    torch.testing.assert_close(network(x), F.linear(h, weights["fc2.weight"], weights["fc2.bias"]))
-
-
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
@@ -152,25 +104,3 @@ def test_trying_a_network_changes_nothing():
     untried = construct("wrn-10-1", num_classes=3, input_shape=(3, 8, 8))
     assert torch.equal(after, torch.rand(1))
     torch.testing.assert_close(tried.state_dict(), untried.state_dict(), rtol=0, atol=0)
-
-
-def test_the_modes_of_single_layers_survive_the_trial():
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.Dropout())
-    model[2].eval()
-    check_fit(model, torch.zeros(1, 4), 2)
-    with pytest.raises(ValueError, match=r"^it does not run on an input of shape 5 \("):
-        check_fit(model, torch.zeros(1, 5), 2)
-    with pytest.raises(ValueError, match=r"^for two inputs it returns shape 2x2, but 3 classes need 2x3$"):
-        check_fit(model, torch.zeros(1, 4), 3)
-    assert [module.training for module in model.modules()] == [True, True, True, False]
-
-
-def test_logits_are_found_in_what_a_network_returns():
-    class Answer(nn.Module):
-        def forward(self, x: torch.Tensor, factor: float = 1.0) -> torch.Tensor:
-            return factor * x
-
-    x = torch.ones(2, 3)
-    assert torch.equal(logits(Answer(), x), x)
-    assert torch.equal(logits(Answer(), {"x": x, "factor": torch.tensor(2.0)}), 2 * x)
-    assert example(Answer(), (3, 4)).shape == (1, 3, 4)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gpmt.errors import DataError
-from gpmt.training.data.idx import read_idx
+from gpmt.training.data.datasets.idx import read_idx
 
 # Two images of 2×3 pixels, byte for byte.
 GOLDEN = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3, *range(12)])

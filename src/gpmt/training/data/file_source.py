@@ -1,4 +1,4 @@
-"""A data set that is read sample by sample while training goes on, because it is too large for memory."""
+"""Data sets that are too large for memory: worker processes read samples while training goes on."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -11,14 +11,16 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from gpmt.errors import DataError
 from gpmt.system import core_count
-from gpmt.training.data.source import Batch, Inputs, fixed_order, mix, shares
+from gpmt.training.data.sampling import fixed_order, mix_seed, shares
+from gpmt.training.data.source import Batch, Inputs
+from gpmt.training.data.transforms import SampleTransform
 
 MAX_WORKERS = 8
 """More do not help: the disk, or the network's own speed, is the limit by then."""
 
 
 class Samples(Protocol):
-    """One split of a data set in files: labels at hand, the rest read when asked for."""
+    """One split of a data set in files: labels in memory, samples read on request."""
 
     @property
     def labels(self) -> Tensor:
@@ -31,40 +33,30 @@ class Samples(Protocol):
         """Return the samples at `index` [m]."""
 
 
-class Form(Protocol):
-    """How a sample becomes an input of the network."""
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input without the batch."""
-
-    def plain(self, sample: Any) -> Inputs:
-        """Return the input, not yet on the device and without a batch dimension."""
-
-    def augmented(self, sample: Any) -> Inputs:
-        """Return the same for training; what is random is drawn from PyTorch's global generator."""
-
-    def finished(self, batch: Any) -> Inputs:
-        """Turn a batch of inputs, by now on the device, into what the network takes."""
-
-    def example(self) -> Inputs:
-        """Return one input of zeros with a batch dimension of 1."""
-
-
 @dataclass(frozen=True)
-class FromFiles:
+class FileSource:
     """A `Source` that reads, decodes and augments in worker processes, ahead of the training.
 
     The augmentation of a sample depends on the seed and on its position in the epoch alone, so that it is the
-    same with any number of workers and of processes. `workers` counts the workers of each training process; 0
-    reads in the process itself, None takes the cores left over, at most `MAX_WORKERS`. Without a training split
-    the data are good for evaluation only. Iterating raises DataError, which names the sample, where one is damaged.
+    same with any number of workers and of processes. Iterating raises DataError, which names the sample, where
+    one is damaged.
+
+    Attributes:
+        train: the training split; None where the data are for evaluation only.
+        test: the test split.
+        classes: names of the classes, in the order of their labels.
+        transform: how samples become inputs.
+        workers: worker processes of each training process; 0 reads in the process itself, None takes the cores
+            left over, at most `MAX_WORKERS`.
+        device: where batches are placed.
+        rank: which of the training processes this is.
+        processes: how many training processes there are.
     """
 
     train: Samples | None
     test: Samples
     classes: tuple[str, ...]
-    form: Form
+    transform: SampleTransform
     workers: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
@@ -73,7 +65,7 @@ class FromFiles:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input without the batch."""
-        return self.form.input_shape
+        return self.transform.input_shape
 
     @property
     def train_size(self) -> int:
@@ -94,35 +86,35 @@ class FromFiles:
         return len(shares(self.train_size, batch_size, rank=0, processes=self.processes))
 
     def train_batches(self, batch_size: int, *, seed: tuple[int, ...]) -> Iterator[Batch]:
-        """Yield this process's part of each batch of `batch_size` samples, as `shares` cuts the epoch."""
-        train = self._training()
-        generator = torch.Generator().manual_seed(mix(seed))
+        """Yield this process's part of each batch of `batch_size` samples, as `shares` divides the epoch."""
+        train = self._training_split()
+        generator = torch.Generator().manual_seed(mix_seed(seed))
         order = torch.randperm(self.train_size, generator=generator)
         parts = shares(self.train_size, batch_size, rank=self.rank, processes=self.processes)
         keys = (list(zip(order[part].tolist(), range(part.start, part.stop), strict=True)) for part in parts)
-        return self._batches(_Reader(train, self.form, seed), keys)
+        return self._batches(_Reader(train, self.transform, seed), keys)
 
     def test_batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield every sample of the test split once, this process's share of it, without augmentation."""
         order = torch.arange(self.test_size)
         parts = torch.split(order, batch_size)[self.rank :: self.processes]
-        return self._batches(_Reader(self.test, self.form), _plain_keys(parts))
+        return self._batches(_Reader(self.test, self.transform), _evaluation_keys(parts))
 
     def plain_batches(self, batch_size: int, *, images: int) -> Iterator[Batch]:
         """Yield `images` training samples without augmentation, the same in every process."""
-        train = self._training()
+        train = self._training_split()
         parts = torch.split(fixed_order(self.train_size)[:images], batch_size)
-        return self._batches(_Reader(train, self.form), _plain_keys(parts))
+        return self._batches(_Reader(train, self.transform), _evaluation_keys(parts))
 
     def example(self) -> Inputs:
         """Return one input of zeros with a batch dimension of 1."""
-        inputs: Inputs = _moved(self.form.example(), self.device)
+        inputs: Inputs = _to_device(self.transform.example(), self.device)
         return inputs
 
-    def _training(self) -> Samples:
+    def _training_split(self) -> Samples:
         if self.train is None:
             raise DataError(
-                "the data have a test split only, which is enough to evaluate; to train, give data.root=FOLDER "
+                "the data have a test split only, which is for evaluation; to train, give data.root=FOLDER "
                 "with a train split as well"
             )
         return self.train
@@ -132,7 +124,7 @@ class FromFiles:
             reader,
             batch_sampler=keys,
             num_workers=default_workers() if self.workers is None else self.workers,
-            collate_fn=_collated,
+            collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # or the loader would draw from the one that dropout draws from
         )
@@ -140,13 +132,13 @@ class FromFiles:
             for batch in loader:
                 if isinstance(batch, DataError):
                     raise batch
-                inputs, labels = _moved(batch, self.device)
-                yield self.form.finished(inputs), labels
+                inputs, labels = _to_device(batch, self.device)
+                yield self.transform.finish_batch(inputs), labels
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
             raise DataError(
-                f"a worker that reads the data died ({str(error).strip(' .')}), mostly for want of memory; "
+                f"a worker that reads the data died ({str(error).strip(' .')}), mostly because memory ran out; "
                 "lower data.workers"
             ) from error
 
@@ -161,16 +153,16 @@ _Key = tuple[int, int | None]
 """Index of a sample, and its position in the epoch where it is to be augmented."""
 
 
-def _plain_keys(parts: Iterable[Tensor]) -> Iterator[list[Any]]:
+def _evaluation_keys(parts: Iterable[Tensor]) -> Iterator[list[_Key]]:
     return ([(index, None) for index in part.tolist()] for part in parts)
 
 
 @dataclass(frozen=True)
 class _Reader(Dataset[Any]):
-    """What the workers do: read a sample and give it its form."""
+    """What the workers do: read a sample and transform it."""
 
     samples: Samples
-    form: Form
+    transform: SampleTransform
     seed: tuple[int, ...] = ()
 
     def __getitem__(self, key: _Key) -> Any:
@@ -181,21 +173,21 @@ class _Reader(Dataset[Any]):
             return error  # raised in a worker, it would come out with a traceback as its text
         label = self.samples.labels[index]
         if position is None:
-            return self.form.plain(sample), label
+            return self.transform.evaluation_input(sample), label
         with torch.random.fork_rng(devices=[]):
             # One more than the position: a trailing zero would give the seed of the order itself.
-            torch.default_generator.manual_seed(mix((*self.seed, position + 1)))
-            return self.form.augmented(sample), label
+            torch.default_generator.manual_seed(mix_seed((*self.seed, position + 1)))
+            return self.transform.training_input(sample), label
 
 
-def _collated(samples: list[Any]) -> Any:
+def _collate(samples: list[Any]) -> Any:
     damaged = next((sample for sample in samples if isinstance(sample, DataError)), None)
     return damaged or default_collate(samples)
 
 
-def _moved(inputs: Any, device: torch.device) -> Any:
+def _to_device(inputs: Any, device: torch.device) -> Any:
     if isinstance(inputs, Tensor):
         return inputs.to(device, non_blocking=True)
     if isinstance(inputs, dict):
-        return {key: _moved(value, device) for key, value in inputs.items()}
-    return [_moved(value, device) for value in inputs]
+        return {key: _to_device(value, device) for key, value in inputs.items()}
+    return [_to_device(value, device) for value in inputs]

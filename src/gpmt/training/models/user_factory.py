@@ -21,7 +21,7 @@ def find_factory(name: str) -> Callable[..., Any]:
     """
     module_name, _, attribute = name.partition(":")
     try:
-        with _current_folder():
+        with _importing_from_here():
             module = import_module(module_name)
     except Exception as error:  # the module is anyone's code
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
@@ -35,13 +35,15 @@ def find_factory(name: str) -> Callable[..., Any]:
     factory: Callable[..., Any] | None = getattr(module, attribute, None)
     if not callable(factory):
         package = module_name.split(".")[0]
-        there = [key for key, value in vars(module).items() if callable(value) and _made_in(value, package)]
-        nearest = did_you_mean(attribute, there) if there else "it has none"
+        made_there = [
+            key for key, value in vars(module).items() if callable(value) and _made_in(value, package)
+        ]
+        nearest = did_you_mean(attribute, made_there) if made_there else "it has no callables"
         raise RecipeError(f"model is {name}, but {module_name} has no factory {attribute!r}; {nearest}")
     return factory
 
 
-def make_own(name: str, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+def make(name: str, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
     """Return what the factory makes, given those of `num_classes` and `input_shape` that its signature names.
 
     Raises RecipeError when it raises, or does not return an `nn.Module`.
@@ -50,9 +52,9 @@ def make_own(name: str, num_classes: int, input_shape: tuple[int, ...]) -> nn.Mo
     given: dict[str, Any] = {"num_classes": num_classes, "input_shape": input_shape}
     try:
         named = inspect.signature(factory).parameters
-        with _current_folder():
+        with _importing_from_here():
             model = factory(**{key: value for key, value in given.items() if key in named})
-    except Exception as error:  # so is the factory
+    except Exception as error:  # the factory is anyone's code too
         raise RecipeError(f"model is {name}, which raised {_shown(error)}; correct the factory") from error
     if not isinstance(model, nn.Module):
         raise RecipeError(f"model is {name}, which returned a {type(model).__name__}; return an nn.Module")
@@ -60,8 +62,8 @@ def make_own(name: str, num_classes: int, input_shape: tuple[int, ...]) -> nn.Mo
 
 
 @contextmanager
-def _current_folder() -> Iterator[None]:
-    """Let modules of the current folder be imported first, as ``python -m`` does, and not any longer than needed."""
+def _importing_from_here() -> Iterator[None]:
+    """Let modules of the current folder be imported first, as ``python -m`` does, inside the block alone."""
     folder = os.getcwd()
     sys.path.insert(0, folder)
     try:

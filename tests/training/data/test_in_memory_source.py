@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpmt.training.data.source import InMemory, Series, Split, balanced, shares
+from gpmt.training.data.in_memory_source import InMemorySource, SeriesSource, Split
 
 CPU = torch.device("cpu")
 
@@ -15,7 +15,7 @@ def make(count=23, *, shape=(6, 5, 3), crop_padding=0, flip=False, mean=0.0, std
     pixels = torch.randint(256, (count, *shape), generator=generator, dtype=torch.uint8)
     images = Split(pixels, torch.arange(count))
     channels = shape[2]
-    return InMemory(
+    return InMemorySource(
         images,
         images,
         ("a",) * 10,
@@ -47,7 +47,7 @@ def test_batches_are_channels_last_and_normalised_per_channel():
     pixels = torch.randint(256, (4, 6, 6, 3), dtype=torch.uint8)
     images = Split(pixels, torch.arange(4))
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
-    source = InMemory(images, images, ("a",), mean, std)
+    source = InMemorySource(images, images, ("a",), mean, std)
     (batch, _), *rest = source.test_batches(4)
     assert rest == []
     assert batch.is_contiguous(memory_format=torch.channels_last)
@@ -114,10 +114,6 @@ def test_train_steps_counts_the_batches(count, processes):
     assert source.train_steps(8) == len(list(source.train_batches(8, seed=(0,))))
 
 
-def test_a_batch_that_gives_each_process_one_sample_is_no_step():
-    assert shares(12, 2, rank=0, processes=2) == []
-
-
 def test_plain_batches_are_the_same_images_in_every_process_without_augmentation():
     sources = [make(24, crop_padding=2, flip=True).placed(CPU, rank=r, processes=2) for r in range(2)]
     first, second = ([*source.plain_batches(4, images=10)] for source in sources)
@@ -141,23 +137,9 @@ def test_example_is_one_input_of_zeros():
 def test_series_are_normalised_per_channel_and_keep_their_shape():
     generator = torch.Generator().manual_seed(0)
     split = Split(torch.randn(6, 4, 2, generator=generator), torch.arange(6))
-    source = Series(split, split, ("a",), (1.0, -1.0), (2.0, 0.5))
+    source = SeriesSource(split, split, ("a",), (1.0, -1.0), (2.0, 0.5))
     assert source.input_shape == (4, 2)
     assert source.example().shape == (1, 4, 2)
     ((series, labels),) = source.train_batches(6, seed=(0,))
     expected = (split.samples[labels] - torch.tensor([1.0, -1.0])) / torch.tensor([2.0, 0.5])
     torch.testing.assert_close(series, expected)
-
-
-@settings(deadline=None)
-@given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6), data=st.data())
-def test_a_balanced_choice_takes_from_no_class_while_another_has_two_fewer(sizes, data):
-    labels = torch.tensor([label for label, size in enumerate(sizes) for _ in range(size)], dtype=torch.int64)
-    count = data.draw(st.integers(0, len(labels)))
-    chosen = balanced(labels, count)
-    assert len(chosen.unique()) == count
-    assert torch.equal(chosen, chosen.sort().values)
-    assert torch.equal(chosen, balanced(labels, count))
-    taken = torch.bincount(labels[chosen], minlength=len(sizes)).tolist()
-    left_over = [own for own, size in zip(taken, sizes, strict=True) if own < size]
-    assert not left_over or max(taken) - min(left_over) <= 1

@@ -1,6 +1,5 @@
 """Folders of Hugging Face datasets: parquet files as on the hub, or what `save_to_disk` wrote."""
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,18 +10,17 @@ from PIL import Image
 from torch import Tensor
 
 from gpmt.errors import DataError, reason
+from gpmt.extras import import_extra
 from gpmt.training.data.datasets.image_tree import EVALUATION
-from gpmt.training.data.transforms import TextForm, decoded
+from gpmt.training.data.transforms import decode_image
 
 TEXT_COLUMNS = ("text", "sentence", "content")
 LABEL_COLUMNS = ("label", "labels")
-MAX_LENGTH = 128
-"""Tokens of a text where nothing is said: enough for sentences and short reviews."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Samples in one column of a `datasets.Dataset`: labels int64 [n], and the numbers of their rows [n]."""
+    """Samples in one column of a `datasets.Dataset`: their labels int64 [n] and row indices int64 [n]."""
 
     dataset: Any
     title: str
@@ -37,8 +35,8 @@ class Rows:
         if isinstance(value, str):
             return value
         if isinstance(value, dict) and value["bytes"]:
-            return decoded(value["bytes"], f"{name} ({value['path'] or 'no path'})")
-        raise DataError(f"{name} has nothing in column {self.column}; remove the row")
+            return decode_image(value["bytes"], f"{name} ({value['path'] or 'no path'})")
+        raise DataError(f"{name} is empty in column {self.column}; remove the row")
 
     def subset(self, index: Tensor) -> Self:
         """Return the samples at `index` [m]."""
@@ -59,10 +57,10 @@ def parquet_files(root: Path) -> dict[str, list[str]]:
 def load(root: Path, *, as_text: bool, expected: str) -> tuple[Rows | None, Rows, tuple[str, ...]]:
     """Return train and test samples, without the former where there is none, and the classes.
 
-    Parquet files are copied once into the cache of `datasets` (HF_DATASETS_CACHE), where single rows can be
-    reached. The test split is the first of `EVALUATION`. Columns are found by their types and names.
+    Parquet files are converted once into the cache of `datasets` (HF_DATASETS_CACHE), from which single rows
+    can be read. The test split is the first of `EVALUATION`. Columns are found by their types and names.
     """
-    splits = _open(root, expected)
+    splits = _open_splits(root, expected)
     test = next((split for split in EVALUATION if split in splits), None)
     if test is None:
         raise DataError(f"{root} has splits {', '.join(splits)}, but needs one of {', '.join(EVALUATION)}")
@@ -76,47 +74,15 @@ def load(root: Path, *, as_text: bool, expected: str) -> tuple[Rows | None, Rows
     for split, part in parts.items():
         title = f"the {split} split of {root}"
         part = part.select_columns([column])
-        if not as_text:  # decoded here as everywhere else, so that a damaged image is named
-            part = part.cast_column(column, package("datasets").Image(decode=False))
-        labels = _numbered(values[split], classes, title)
+        if not as_text:  # decoded by `decode_image`, so that the error names a damaged image
+            part = part.cast_column(column, import_extra("datasets", DataError).Image(decode=False))
+        labels = _label_indices(values[split], classes, title)
         samples[split] = Rows(part, title, column, torch.arange(len(labels)), labels)
     return samples.get("train"), samples[test], classes
 
 
-def text_form(folder: Path, max_length: int | None) -> TextForm:
-    """Return the form of texts for the tokenizer in `folder`, which runs no code from there."""
-    folder = folder.expanduser()
-    if not folder.is_dir():
-        raise DataError(
-            f"data.tokenizer is {folder}, which is not a folder; give one that save_pretrained wrote"
-        )
-    try:
-        tokenizer = package("transformers").AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"data.tokenizer is {folder}, which holds no tokenizer that can be read ({reason(error)})"
-        ) from error
-    if tokenizer.pad_token is None:
-        raise DataError(f"the tokenizer in {folder} has no padding token; add one and save it again")
-    longest = tokenizer.model_max_length
-    length = min(MAX_LENGTH, longest) if max_length is None else max_length
-    if not 1 <= length <= longest:
-        raise DataError(f"data.max_length is {length}, but the tokenizer in {folder} takes 1 to {longest:,}")
-    return TextForm(tokenizer, length)
-
-
-def package(name: str) -> Any:
-    """Import a package of the extra `hf`."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise DataError(f"{name} is not installed; pip install 'gpmt[hf]' brings it") from error
-
-
-def _open(root: Path, expected: str) -> Any:
-    datasets = package("datasets")
+def _open_splits(root: Path, expected: str) -> Any:
+    datasets = import_extra("datasets", DataError)
     saved, files = (root / "dataset_dict.json").is_file(), parquet_files(root)
     if not saved and not files:
         raise DataError(f"{root} holds no dataset that can be read; it must hold {expected}")
@@ -179,7 +145,7 @@ def _classes(feature: Any, values: Sequence[Any]) -> tuple[str, ...]:
     return tuple(str(label) for label in range(max([0, *numbers]) + 1))
 
 
-def _numbered(values: Sequence[Any], classes: tuple[str, ...], title: str) -> Tensor:
+def _label_indices(values: Sequence[Any], classes: tuple[str, ...], title: str) -> Tensor:
     """Return labels as int64 [n]."""
     numbers = {name: number for number, name in enumerate(classes)}
     labels = [numbers.get(value, -1) if isinstance(value, str) else value for value in values]

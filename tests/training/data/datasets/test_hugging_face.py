@@ -1,67 +1,17 @@
 import sys
-from io import BytesIO
 from pathlib import Path
 
 import datasets as hf
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import BertTokenizerFast, PreTrainedTokenizerFast
+from tests.training.data.hugging_face_folders import LABELS, TEXTS, hub, images, jpeg, texts
 
 from gpmt.errors import DataError
 from gpmt.training.data import datasets
 
-TEXTS = ["good film", "bad film", "good good good film", "bad", "good", "film bad"]
-LABELS = [1, 0, 1, 0, 1, 0]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(hf.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    hf.disable_progress_bars()
-
-
-def jpeg(seed: int) -> bytes:
-    content = BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (20, 24, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(content, "JPEG")
-    return content.getvalue()
-
-
-def images(count: int, *, first: int = 0) -> hf.Dataset:
-    features = hf.Features({"image": hf.Image(), "label": hf.ClassLabel(names=["tench", "goldfish"])})
-    rows = [{"bytes": jpeg(first + number), "path": f"{first + number}.JPEG"} for number in range(count)]
-    return hf.Dataset.from_dict({"image": rows, "label": [n % 2 for n in range(count)]}, features=features)
-
-
-def texts(**columns) -> hf.Dataset:
-    return hf.Dataset.from_dict({"sentence": TEXTS, "label": LABELS} | columns)
-
-
-def hub(root: Path, **splits: hf.Dataset) -> Path:
-    """Write a folder as it is on the hub."""
-    (root / "data").mkdir(parents=True)
-    for name, split in splits.items():
-        split.to_parquet(root / "data" / f"{name}-00000-of-00001.parquet")
-    return root
-
-
-@pytest.fixture
-def tokenizer(tmp_path: Path) -> Path:
-    words = {"[PAD]": 0, "[UNK]": 1, "good": 2, "bad": 3, "film": 4}
-    model = Tokenizer(WordLevel(words, unk_token="[UNK]"))
-    model.pre_tokenizer = Whitespace()
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=model, pad_token="[PAD]", unk_token="[UNK]", model_max_length=16
-    )
-    wrapped.save_pretrained(tmp_path / "tokenizer")
-    return tmp_path / "tokenizer"
+pytestmark = pytest.mark.usefixtures("hugging_face_cache")
 
 
 @pytest.mark.parametrize("name", ["imagenet", "hf"])
@@ -126,55 +76,9 @@ def test_a_damaged_row_is_named(tmp_path: Path):
     ):
         next(batches)
     with pytest.raises(
-        DataError, match=rf"^row 2 of the validation split of {root} has nothing in column image"
+        DataError, match=rf"^row 2 of the validation split of {root} is empty in column image"
     ):
         source.test.read(2)
-
-
-def test_texts_become_tokens_of_one_length(tmp_path: Path, tokenizer: Path):
-    root = hub(tmp_path / "hub", train=texts(), validation=texts())
-    source = datasets.load("hf", root=root, tokenizer=tokenizer, max_length=3, workers=0)
-    assert (source.train_size, source.test_size, source.input_shape) == (6, 6, (3,))
-    assert source.classes == ("0", "1")
-    ((inputs, labels),) = source.test_batches(6)
-    assert labels.tolist() == LABELS
-    assert inputs["input_ids"].dtype == torch.int64
-    assert inputs["input_ids"][:4].tolist() == [[2, 4, 0], [3, 4, 0], [2, 2, 2], [3, 0, 0]]
-    assert inputs["attention_mask"][:4].tolist() == [[1, 1, 0], [1, 1, 0], [1, 1, 1], [1, 0, 0]]
-    example = source.example()
-    assert {key: value.tolist() for key, value in example.items() if key != "token_type_ids"} == {
-        "input_ids": [[0, 0, 0]],
-        "attention_mask": [[1, 1, 1]],
-    }
-    assert {*example} == {*inputs}
-
-
-def test_texts_are_shuffled_as_images_are(tmp_path: Path, tokenizer: Path):
-    root = hub(tmp_path / "hub", train=texts(), validation=texts())
-    source = datasets.load("hf", root=root, tokenizer=tokenizer, max_length=4, workers=1)
-    ((inputs, labels),) = source.train_batches(6, seed=(1,))
-    assert sorted(zip(inputs["input_ids"].tolist(), labels.tolist(), strict=True)) == sorted(
-        (
-            [{"good": 2, "bad": 3, "film": 4}[word] for word in text.split()] + [0] * (4 - len(text.split())),
-            label,
-        )
-        for text, label in zip(TEXTS, LABELS, strict=True)
-    )
-    ((plain, _),) = source.plain_batches(8, images=8)
-    assert not torch.equal(plain["input_ids"], inputs["input_ids"])
-
-
-def test_token_types_are_passed_on(tmp_path: Path):
-    vocabulary = tmp_path / "vocab.txt"
-    vocabulary.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n")
-    BertTokenizerFast(vocab=str(vocabulary)).save_pretrained(tmp_path / "bert")
-    root = hub(tmp_path / "hub", test=texts())
-    source = datasets.load("hf", root=root, tokenizer=tmp_path / "bert", workers=0)
-    assert source.input_shape == (128,)
-    inputs, _ = next(source.test_batches(2))
-    assert {key: tuple(value.shape) for key, value in inputs.items()} == dict.fromkeys(
-        ("input_ids", "token_type_ids", "attention_mask"), (2, 128)
-    )
 
 
 def test_labels_may_be_words(tmp_path: Path, tokenizer: Path):
@@ -205,7 +109,7 @@ def test_labels_may_be_words(tmp_path: Path, tokenizer: Path):
             r"row 0 of the test split of .* has label -1, but must have one from 0 to 0",
         ),
         ({"label": [0, None, 1, 0, 1, 1]}, True, r"row 1 of the test split of .* has label None"),
-        ({"sentence": [None] * 6}, True, r"row 0 of the test split of .* has nothing in column sentence"),
+        ({"sentence": [None] * 6}, True, r"row 0 of the test split of .* is empty in column sentence"),
     ],
 )
 def test_columns_that_are_not_clear_are_listed(tmp_path: Path, tokenizer: Path, columns, as_text, sentence):
@@ -236,31 +140,6 @@ def test_a_damaged_dataset_is_named(tmp_path: Path, saved: bool):
         DataError, match=rf"{root} holds a dataset that cannot be read \([^\n]+\); fetch it anew"
     ):
         datasets.load("hf", root=root)
-
-
-def test_a_tokenizer_that_cannot_be_used_is_named(tmp_path: Path, tokenizer: Path):
-    root = hub(tmp_path / "hub", test=texts())
-    for folder, length, sentence in (
-        (tmp_path / "absent", None, r"data.tokenizer is .*absent, which is not a folder"),
-        (root, None, r"data.tokenizer is .*hub, which holds no tokenizer that can be read \([^\n]*\)"),
-        (tokenizer, 17, r"data.max_length is 17, but the tokenizer in .* takes 1 to 16"),
-    ):
-        with pytest.raises(DataError, match=sentence):
-            datasets.load("hf", root=root, tokenizer=folder, max_length=length)
-    settings = tokenizer / "tokenizer_config.json"
-    settings.write_text(settings.read_text().replace('"pad_token": "[PAD]"', '"pad_token": null'))
-    with pytest.raises(DataError, match=r"the tokenizer in .* has no padding token; add one"):
-        datasets.load("hf", root=root, tokenizer=tokenizer, max_length=4)
-
-
-@pytest.mark.parametrize(
-    ("option", "value"), [("size", 32), ("mean", (0.0,)), ("flip", True), ("interpolation", "bicubic")]
-)
-def test_texts_have_no_use_for_options_of_images(tmp_path: Path, tokenizer: Path, option: str, value):
-    with pytest.raises(
-        DataError, match=rf"data.{option} is .*, but hf has no use for it, only for tokenizer"
-    ):
-        datasets.load("hf", root=tmp_path, tokenizer=tokenizer, **{option: value})
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

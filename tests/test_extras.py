@@ -1,0 +1,24 @@
+import sys
+
+import pytest
+
+from gpmt.errors import DataError, RecipeError
+from gpmt.extras import import_extra
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "error"), [("timm", "train", RecipeError), ("transformers", "hf", DataError)]
+)
+def test_a_missing_package_is_named_with_the_extra_that_installs_it(monkeypatch, package, extra, error):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        error, match=rf"^{package} is not installed; pip install 'gpmt\[{extra}\]' brings it$"
+    ):
+        import_extra(package, error)
+
+
+def test_a_package_that_misses_another_one_is_not_called_missing(monkeypatch, tmp_path):
+    (tmp_path / "incomplete_package.py").write_text("import a_module_that_does_not_exist\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="a_module_that_does_not_exist"):
+        import_extra("incomplete_package", DataError)

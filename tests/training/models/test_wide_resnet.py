@@ -1,0 +1,29 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gpmt.training.models.wide_resnet import WideBlock
+
+
+@pytest.mark.parametrize(("in_channels", "stride"), [(4, 1), (3, 1), (4, 2)])
+def test_wide_block_is_norm_relu_convolution_twice(in_channels, stride):
+    block = WideBlock(in_channels, 4, stride).eval()
+    block.bn1.running_mean.normal_()
+    x = torch.randn(2, in_channels, 6, 6)
+    active = block.bn1(x).relu()
+    changed = stride == 2 or in_channels == 3
+    kept = F.conv2d(active, block.shortcut[0].weight, stride=stride) if changed else x
+    hidden = F.conv2d(active, block.conv1.weight, stride=stride, padding=1)
+    out = F.conv2d(block.bn2(hidden).relu(), block.conv2.weight, padding=1)
+    torch.testing.assert_close(block(x), out + kept)
+
+
+def test_wide_block_drops_three_tenths_between_its_convolutions():
+    block = WideBlock(3, 16, 1)
+    seen = []
+    block.conv2.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = torch.randn(4, 3, 16, 16)
+    block(x)
+    block.eval()(x)
+    zeros = [float((hidden == 0).float().mean()) for hidden in seen]
+    assert zeros[0] == pytest.approx(zeros[1] + 0.3 * (1 - zeros[1]), abs=0.05)
