@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -23,11 +24,11 @@ def averaged_model(callback: Any) -> nn.Module:
     return model
 
 
-def save_timm_config(model: Any, path: str) -> None:
+def save_timm_config(model: Any, path: Path) -> None:
     """Write the config.json of a network of timm; its public caller cannot write every memory format."""
     from timm.models._hub import save_config_for_hf
 
-    save_config_for_hf(model, path)
+    save_config_for_hf(model, path)  # type: ignore[arg-type]  # a str for types, but older versions need a Path
 
 
 def makes(automatic: Any, config: Any) -> bool:

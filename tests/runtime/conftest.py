@@ -11,7 +11,9 @@ def cache_folder(tmp_path_factory):
     """Keep the user's cache out of it; processes that tests start inherit the folder."""
     before = os.environ.get("GPMT_CACHE")
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "gpmt-cache"  # one for all workers
+    folder = (
+        base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    ) / "gpmt-cache"  # one for all workers
     folder.mkdir(exist_ok=True)
     os.environ["GPMT_CACHE"] = str(folder)
     yield folder

@@ -97,7 +97,7 @@ def _write(module: Any, state_dict: Mapping[str, Tensor], folder: Path, library:
             module.save_pretrained(folder, max_shard_size=limit)
         return
     if library == "timm":
-        save_timm_config(module, str(folder / CONFIG))
+        save_timm_config(module, folder / CONFIG)
     else:
         _write_json(folder / CONFIG, {} if module is None else {"architecture": type(module).__name__})
     _write_weights(state_dict, folder, limit if library == "pytorch" else sys.maxsize)
