@@ -45,7 +45,7 @@ def layer(density=0.5, filters=24):
     source, output = (Planes(1, count, 6, 8, 8, 0) for count in (16, filters))
     channel = np.arange(16, dtype=np.int64)
     bias = np.zeros(filters, np.float32)
-    return Layer(weight, bias, channel * 4 * source.plane, channel, None, source, output, None, RELU)
+    return Layer(weight, bias, channel * source.plane_bytes, channel, None, source, output, None, RELU)
 
 
 def choose(threads=1, density=0.5, **more):

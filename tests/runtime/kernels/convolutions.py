@@ -7,8 +7,9 @@ import torch
 from hypothesis import strategies as st
 
 from gpmt.runtime.ir.graph import IDENTITY, RELU, RELU6, Activation, Conv
-from gpmt.runtime.layout.planes import Grids, Planes
-from gpmt.runtime.layout.taps import Windows
+from gpmt.runtime.layout.planes import Planes
+from gpmt.runtime.layout.solver import LayoutSolver
+from gpmt.runtime.layout.taps import ConvWindows
 
 ACTIVATIONS = [IDENTITY, RELU, RELU6, Activation("silu"), Activation("hardswish"), Activation("sigmoid")]
 
@@ -32,9 +33,10 @@ class Case:
 
     def taps(self):
         """Return weights [filters, taps], their offsets in bytes, channels, and shifts of the filters."""
-        windows = Windows.of(self.op, self.images.shape, (0, 0, self.output.height, self.output.width))
-        weight, place = windows.taps(self.op.weight)
-        return weight, *place(self.source)
+        windows = ConvWindows.of(self.op, self.images.shape, (0, 0, self.output.height, self.output.width))
+        taps = windows.taps(self.source)
+        weight = self.op.weight.reshape(len(self.op.weight), -1)
+        return weight, taps.offsets, taps.channels, taps.filter_offsets
 
     def expected(self):
         """Return what PyTorch computes in float64, [n, filters, h, w]."""
@@ -89,15 +91,17 @@ def cases(draw, grouped=True):
         height + padding[0] + padding[2] - reach[0] + 1,
         width + padding[1] + padding[3] - reach[1] + 1,
     )
-    grids = Grids()
-    grids.add("x", images, channels, height, width)
-    grids.add("y", images, filters, *out)
-    grids.add("r", images, filters, *out)
-    grids.join("x", "y")
-    grids.join("r", "y")
-    grids.need("x", **Windows.of(op, (images, channels, height, width), (images, filters, *out)).needs())
-    grids.need("r", above=draw(st.integers(0, 2)), left=0, below=0, right=0)
-    layouts = grids.solve()
+    solver = LayoutSolver()
+    solver.add("x", images, channels, height, width)
+    solver.add("y", images, filters, *out)
+    solver.add("r", images, filters, *out)
+    solver.share_pitch("x", "y")
+    solver.share_pitch("r", "y")
+    solver.need_zeros(
+        "x", **ConvWindows.of(op, (images, channels, height, width), (images, filters, *out)).zeros_read()
+    )
+    solver.need_zeros("r", above=draw(st.integers(0, 2)), left=0, below=0, right=0)
+    layouts = solver.solve()
     numbers = rng.standard_normal((images, channels, height, width)).astype(np.float32)
     added = rng.standard_normal((images, filters, *out)).astype(np.float32) if draw(st.booleans()) else None
     return Case(op, numbers, added, layouts["x"], layouts["y"], layouts["r"] if added is not None else None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gpmt.runtime.codegen import kernel as kernel
-from gpmt.runtime.layout.planes import LINE, Planes
+from gpmt.runtime.layout.planes import CACHE_LINE, Planes
 
 PATTERN = np.float32(-12345.678)  # what numbers are before a kernel writes them
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -47,7 +47,7 @@ class Buffer:
         self.layout = layout
         self.numbers = guarded(layout.size, at=at)
         self.pixels = layout.view(self.numbers)
-        end = layout.front + layout.images * layout.image
+        end = layout.origin + layout.images * layout.image_stride
         if images is None:
             self.numbers[:] = PATTERN
         else:
@@ -57,11 +57,11 @@ class Buffer:
     @property
     def address(self):
         """Where pixel (0, 0) of channel 0 of image 0 is."""
-        return self.numbers.ctypes.data + 4 * self.layout.front
+        return self.numbers.ctypes.data + self.layout.origin_bytes
 
     def channel(self, first):
         """Return the address of pixel (0, 0) of a channel of image 0."""
-        return self.address + 4 * first * self.layout.plane
+        return self.address + 4 * first * self.layout.plane_stride
 
     def check(self, expected, channels=None, tolerance=1e-5):
         """Compare the pixels with images [n, c, h, w]; pads must be zero and all else, other channels too, as it was.
@@ -73,16 +73,16 @@ class Buffer:
         layout = self.layout
         channels = channels or slice(None)
         close(self.pixels[:, channels], expected, tolerance)
-        area = self.numbers[layout.front : layout.front + layout.images * layout.image]
-        planes = area.reshape(layout.images, layout.channels, layout.plane)
-        rows = planes[:, channels, : layout.cover].reshape(*expected.shape[:3], layout.pitch)
+        area = self.numbers[layout.origin : layout.origin + layout.images * layout.image_stride]
+        planes = area.reshape(layout.images, layout.channels, layout.plane_stride)
+        rows = planes[:, channels, : layout.extent].reshape(*expected.shape[:3], layout.pitch)
         assert (rows[..., layout.width :] == 0).all(), "pads are not zero"
-        tail = planes[:, channels, layout.cover : -(-layout.cover // LINE) * LINE]
+        tail = planes[:, channels, layout.extent : -(-layout.extent // CACHE_LINE) * CACHE_LINE]
         assert ((tail == 0) | (tail == PATTERN)).all(), "something else than zeros behind the last row"
         rest = planes.copy()
-        rest[:, channels, : -(-layout.cover // LINE) * LINE] = PATTERN
+        rest[:, channels, : -(-layout.extent // CACHE_LINE) * CACHE_LINE] = PATTERN
         assert (rest == PATTERN).all(), "written between planes or into other channels"
-        outside = np.delete(self.numbers, slice(layout.front, layout.front + area.size))
+        outside = np.delete(self.numbers, slice(layout.origin, layout.origin + area.size))
         assert (outside == PATTERN).all(), "written before the first plane or behind the last one"
 
 

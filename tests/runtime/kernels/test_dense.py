@@ -18,12 +18,12 @@ def test_equals_the_oracle(case, lanes, shape, parts, start):
     at = "start" if start else "end"
     weight, offsets, _, _ = case.taps()
     (tile, bunch), output, residual = shape, case.output, case.residual
-    vectors = -(-output.cover // lanes)
+    vectors = -(-output.extent // lanes)
     weights, bias = pack(weight, case.op.bias, bunch)
     spec = DenseConvKernel(
         lanes, Tiles.of(vectors, tile), bunch, output.images, len(weight), weight.shape[1], parts,
-        4 * case.source.image, 4 * output.image, 4 * output.plane,
-        4 * residual.image if residual else 0, 4 * residual.plane if residual else 0,
+        case.source.image_bytes, output.image_bytes, output.plane_bytes,
+        residual.image_bytes if residual else 0, residual.plane_bytes if residual else 0,
         residual is not None, case.op.activation,
     )  # fmt: skip
     result = Buffer(output, at=at)

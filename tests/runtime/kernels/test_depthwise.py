@@ -99,7 +99,7 @@ def test_depthwise(case, lanes, side, added, wide, activation, seed):
         "output": result,
         "residual": Buffer(extra, residual, side) if extra else 0,
         "weights": copied(pack_weights(weight, bias), side),
-        "mask": copied(output.mask(-(-output.cover // 16) * 16), side),
+        "mask": copied(output.mask(), side),
     }
     run(spec, args)
     result.check(expected)
@@ -118,7 +118,7 @@ def test_the_sizes_of_mobile_networks(size, kernel, stride):
     result = Buffer(output)
     args = {
         "residual": 0,
-        "mask": output.mask(-(-output.cover // 16) * 16),
+        "mask": output.mask(),
         "weights": pack_weights(weight, bias),
     }
     run(spec, {"input": Buffer(source, images), "output": result, **args}, reversed(range(spec.items)))
@@ -138,7 +138,7 @@ def test_short_rows_as_one_line(size, added):
     spec = DepthwiseConvKernel(16, source, output, kernel, (1, 1), padding[:2], dilation, extra, RELU6)
     assert spec.line == (size != (1, 1))
     result = Buffer(output)
-    args = {"mask": output.mask(-(-output.cover // 16) * 16), "weights": pack_weights(weight, bias)}
+    args = {"mask": output.mask(), "weights": pack_weights(weight, bias)}
     args["residual"] = Buffer(extra, residual) if extra else 0
     run(spec, {"input": Buffer(source, images), "output": result, **args})
     result.check(expected)

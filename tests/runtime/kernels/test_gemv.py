@@ -35,6 +35,6 @@ def test_linear(lanes, side, samples, features, filters, vectors, activation, se
     }
     run(spec, args, reversed(range(spec.items)))
     close(result.pixels[0, :, 0].T, expected.astype(np.float32))
-    rest = result.numbers[: output.front + output.images * output.image].copy()
+    rest = result.numbers[: output.origin + output.images * output.image_stride].copy()
     output.view(rest)[...] = 0
     assert not rest.any()

@@ -36,7 +36,7 @@ def numbers(seed, *shape):
 
 
 def mask(layout, side):
-    return copied(layout.mask(-(-layout.cover // 16) * 16), side)
+    return copied(layout.mask(), side)
 
 
 def arguments(spec, left, right, result, side="end"):

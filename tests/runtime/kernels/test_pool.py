@@ -133,6 +133,6 @@ def test_mean_of_channels(lanes, side, images, channels, height, width, pad, vec
     result = Buffer(output, np.zeros((output.images, output.channels, output.height, output.width)), side)
     run(GlobalMeanKernel(lanes, source, output), {"input": Buffer(source, values, side), "output": result})
     close(result.pixels, means.transpose(2, 1, 3, 0) if vectors else means, 1e-5)
-    rest = result.numbers[: output.front + output.images * output.image].copy()
+    rest = result.numbers[: output.origin + output.images * output.image_stride].copy()
     output.view(rest)[...] = 0
     assert not rest.any()

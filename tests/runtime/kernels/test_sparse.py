@@ -17,14 +17,14 @@ def convolve(case, lanes, tile, blocks, groups, at="end", order=None):
     weight, offsets, channel, shift = case.taps()
     blocks = 1 if shift is not None else blocks
     output, residual = case.output, case.residual
-    vectors = -(-output.cover // lanes)
+    vectors = -(-output.extent // lanes)
     made = arrange(
         weight, case.op.bias, offsets, channel, channels=case.source.channels, blocks=blocks, groups=groups,
-        shift=shift, output_plane=4 * output.plane, residual_plane=4 * residual.plane if residual else 0,
+        shift=shift, output_plane=output.plane_bytes, residual_plane=residual.plane_bytes if residual else 0,
     )  # fmt: skip
     spec = SparseConvKernel(
-        lanes, Tiles.of(vectors, tile), output.images, groups, blocks, 4 * case.source.image, 4 * output.image,
-        4 * residual.image if residual else 0, residual is not None, case.op.activation,
+        lanes, Tiles.of(vectors, tile), output.images, groups, blocks, case.source.image_bytes, output.image_bytes,
+        residual.image_bytes if residual else 0, residual is not None, case.op.activation,
     )  # fmt: skip
     result = Buffer(output, at=at)
     args = {

@@ -1,4 +1,4 @@
-"""Windows as shifted planes against PyTorch's convolution in float64."""
+"""The taps of convolutions, read at constant offsets, against PyTorch's convolution in float64."""
 
 import numpy as np
 import torch
@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpmt.runtime.ir.graph import Conv
-from gpmt.runtime.layout.planes import LINE, OVERRUN, Grids
-from gpmt.runtime.layout.taps import Windows
+from gpmt.runtime.layout.planes import CACHE_LINE, OVERREAD
+from gpmt.runtime.layout.solver import LayoutSolver
+from gpmt.runtime.layout.taps import ConvWindows
 
 PAIR = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
@@ -39,25 +40,25 @@ def expected(op, images):
 def laid_out(images, windows, output):
     """Return the layouts of phases and output, and a buffer of the phases, with NaN around it."""
     (sy, sx), phases = windows.stride, windows.phases
-    grids = Grids()
-    grids.add("x", len(images), images.shape[1] * len(phases), *windows.phase_size)
-    grids.add("y", *output.shape)
-    grids.join("x", "y")
-    grids.need("x", **windows.needs())
-    layouts = grids.solve()
+    solver = LayoutSolver()
+    solver.add("x", len(images), images.shape[1] * len(phases), *windows.phase_size)
+    solver.add("y", *output.shape)
+    solver.share_pitch("x", "y")
+    solver.need_zeros("x", **windows.zeros_read())
+    layouts = solver.solve()
     layout = layouts["x"]
-    numbers = np.full(layout.size, np.nan)
-    numbers[layout.front - layout.gap : layout.front + layout.images * layout.image] = 0.0
+    buffer = np.full(layout.size, np.nan)
+    buffer[layout.origin - layout.gap : layout.origin + layout.images * layout.image_stride] = 0.0
     pixels = np.zeros((layout.images, layout.channels, layout.height, layout.width))
     for i, (row, column) in enumerate(phases):
         part = images[:, :, row::sy, column::sx]
         pixels[:, i :: len(phases), : part.shape[2], : part.shape[3]] = part
-    start = layout.front + np.arange(layout.images)[:, None] * layout.image
+    start = layout.origin + np.arange(layout.images)[:, None] * layout.image_stride
     for c in range(layout.channels):
         for y in range(layout.height):
-            place = start + c * layout.plane + y * layout.pitch + np.arange(layout.width)
-            numbers[place] = pixels[:, c, y]
-    return layouts, numbers
+            index = start + c * layout.plane_stride + y * layout.pitch + np.arange(layout.width)
+            buffer[index] = pixels[:, c, y]
+    return layouts, buffer
 
 
 @settings(max_examples=150, deadline=None)
@@ -65,44 +66,47 @@ def laid_out(images, windows, output):
 def test_taps_read_what_a_convolution_reads(drawn):
     op, images = drawn
     right = expected(op, images)
-    windows = Windows.of(op, images.shape, right.shape)
-    layouts, numbers = laid_out(images, windows, right)
-    weight, place = windows.taps(op.weight)
-    offsets, channel, shift = place(layouts["x"])
+    windows = ConvWindows.of(op, images.shape, right.shape)
+    layouts, buffer = laid_out(images, windows, right)
+    weight = op.weight.reshape(len(op.weight), -1)
+    taps = windows.taps(layouts["x"])
+    offsets = taps.offsets
+    group = np.zeros(len(op.weight), int) if taps.filter_offsets is None else taps.filter_offsets
     source, output = layouts["x"], layouts["y"]
-    assert weight.shape == (len(op.weight), len(offsets)) == (len(op.weight), len(channel))
-    assert (np.diff(channel) >= 0).all()
+    assert weight.shape == (len(op.weight), len(offsets)) == (len(op.weight), len(taps.channels))
+    assert (np.diff(taps.channels) >= 0).all()
     assert source.pitch == output.pitch
     assert not (offsets % 4).any()
-    # Kernels also go through the pads behind the last row.
-    end = source.front + (len(images) - 1) * source.image + -(-output.cover // LINE) * LINE
-    assert end + (offsets.max() + (0 if shift is None else shift.max())) // 4 <= source.size - OVERRUN + LINE
+    # Kernels also go through the padding behind the last row.
+    end = (
+        source.origin + (len(images) - 1) * source.image_stride + -(-output.extent // CACHE_LINE) * CACHE_LINE
+    )
+    assert end + (offsets.max() + group.max()) // 4 <= source.size - OVERREAD + CACHE_LINE
     ys, xs = np.arange(right.shape[2])[:, None], np.arange(right.shape[3])
-    pixels = source.front + ys * output.pitch + xs
+    pixels = source.origin + ys * output.pitch + xs
     for n in range(len(images)):
         for f in range(len(op.weight)):
-            more = 0 if shift is None else shift[f]
-            read = numbers[n * source.image + pixels + (offsets[:, None, None] + more) // 4]
+            read = buffer[n * source.image_stride + pixels + (offsets[:, None, None] + group[f]) // 4]
             found = np.tensordot(weight[f].astype(np.float64), read, 1)
             np.testing.assert_allclose(found, right[n, f], atol=1e-12)
 
 
 @settings(max_examples=100, deadline=None)
 @given(convolutions())
-def test_needs_are_no_more_than_the_padding_of_the_input(drawn):
+def test_no_more_zeros_are_read_than_the_padding_has(drawn):
     op, images = drawn
     right = expected(op, images)
-    needs = Windows.of(op, images.shape, right.shape).needs(phases=False)
+    zeros = ConvWindows.of(op, images.shape, right.shape).zeros_read(phases=False)
     top, left, bottom, right_side = op.padding
-    assert needs["above"] == top
-    assert needs["left"] == left
-    assert needs["below"] <= bottom
-    assert needs["right"] <= right_side
+    assert zeros["above"] == top
+    assert zeros["left"] == left
+    assert zeros["below"] <= bottom
+    assert zeros["right"] <= right_side
 
 
 def test_a_strided_pointwise_convolution_reads_one_phase():
     op = Conv("x", "y", np.ones((2, 3, 1, 1), np.float32), np.zeros(2, np.float32), (2, 2))
-    windows = Windows.of(op, (1, 3, 8, 7), (1, 2, 4, 4))
+    windows = ConvWindows.of(op, (1, 3, 8, 7), (1, 2, 4, 4))
     assert windows.phases == ((0, 0),)
     assert windows.phase_size == (4, 4)
-    assert windows.needs() == {"above": 0, "left": 0, "below": 0, "right": 0, "past": 0}
+    assert windows.zeros_read() == {"above": 0, "left": 0, "below": 0, "right": 0, "past_padding": 0}

@@ -13,8 +13,8 @@ from gpmt.runtime.ir.graph import IDENTITY, RELU
 from gpmt.runtime.kernels.dense import DenseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.kernels.sparse import SparseConvKernel
-from gpmt.runtime.layout.planes import LINE, Planes
-from gpmt.runtime.lowering.candidates import Layer, candidates, mask
+from gpmt.runtime.layout.planes import Planes
+from gpmt.runtime.lowering.candidates import Layer, candidates
 
 
 def layer_of(case):
@@ -49,7 +49,7 @@ def linear(samples, features, filters, density=1.0, activation=IDENTITY):
     source, output = (Planes(1, count, 1, samples, samples, 0) for count in (features, filters))
     channel = np.arange(features, dtype=np.int64)
     bias = rng.standard_normal(filters).astype(np.float32)
-    return Layer(weight, bias, channel * 4 * source.plane, channel, None, source, output, None, activation)
+    return Layer(weight, bias, channel * source.plane_bytes, channel, None, source, output, None, activation)
 
 
 @settings(max_examples=5, deadline=None)
@@ -99,17 +99,13 @@ def test_a_pixel_in_the_padding_is_no_linear_layer():
     source, output = Planes(1, 3, 1, 1, 3, 16), Planes(1, 2, 1, 3, 3, 16)
     channel = np.arange(3, dtype=np.int64)
     weight, bias = np.ones((2, 3), np.float32), np.zeros(2, np.float32)
-    layer = Layer(weight, bias, channel * 4 * source.plane - 4, channel, None, source, output, None, IDENTITY)
+    layer = Layer(
+        weight, bias, channel * source.plane_bytes - 4, channel, None, source, output, None, IDENTITY
+    )
     images = np.full((1, 3, 1, 1), 2.0, np.float32)
     expected = np.array([[[[0, 6, 0]], [[0, 6, 0]]]], np.float32)
     for candidate in candidates(layer, processor.host(), 1):
         compute(candidate, layer, images).check(expected)
-
-
-def test_the_mask_covers_whole_lines():
-    planes = Planes(1, 1, 3, 5, 7, 0)
-    assert mask(planes).shape == (2 * LINE,)
-    assert mask(planes).sum() == -15
 
 
 @pytest.mark.parametrize("large", ["input", "output"])

@@ -88,9 +88,9 @@ class _Trial:
     def __init__(self, candidate: Candidate, layouts: dict[str, Planes]) -> None:
         self.candidate = candidate
         arrays = candidate.arrays()
-        sizes = {role: 4 * planes.size for role, planes in layouts.items()}
+        sizes = {role: planes.buffer_bytes for role, planes in layouts.items()}
         arena = Arena(total([*sizes.values(), *(array.nbytes for array in arrays.values())]))
-        places = {role: arena.take(size) + 4 * layouts[role].front for role, size in sizes.items()}
+        places = {role: arena.take(size) + layouts[role].origin_bytes for role, size in sizes.items()}
         places |= {role: arena.put(array) for role, array in arrays.items()}
         self._arena = arena
         self._args = np.array([places.get(role, 0) for role in candidate.spec.ARGS], np.int64)

@@ -98,8 +98,8 @@ class Engine:
         self.steps = lowered.steps
         self.choices = list(choices)
         self._buffers = _share(lowered.steps, lowered.layouts)
-        self._activations = Arena(total(4 * planes.size for planes in self._buffers.planes))
-        places = [self._activations.take(4 * planes.size) for planes in self._buffers.planes]
+        self._activations = Arena(total(planes.buffer_bytes for planes in self._buffers.planes))
+        places = [self._activations.take(planes.buffer_bytes) for planes in self._buffers.planes]
         self._cells = np.zeros(sum(len(choice.spec.ARGS) for choice in choices), np.int64)
         self._parts: list[_Segment | OnTorch] = []
         self._fill(lowered, places)
@@ -248,7 +248,7 @@ class Engine:
                     name = step.places[role]
                     planes = lowered.layouts[name]
                     skipped = step.first_channel if role == "output" else step.from_channel
-                    start = planes.front + skipped * planes.plane
+                    start = planes.origin + skipped * planes.plane_stride
                     self._cells[cell] = places[self._buffers.number[name]] + 4 * start
                 elif role == "output":
                     segment.writes.append((cell, step.tensors[role]))

@@ -55,7 +55,7 @@ class DepthwiseConvKernel(Walk):
         pitch = self.output.pitch
         same = self.input.pitch == pitch and (self.residual is None or self.residual.pitch == pitch)
         vectors = ceil_div(self.output.width, self.lanes) * self.output.height
-        return self.stride == (1, 1) and same and 2 * vectors > 3 * ceil_div(self.output.cover, self.lanes)
+        return self.stride == (1, 1) and same and 2 * vectors > 3 * ceil_div(self.output.extent, self.lanes)
 
     @property
     def _together(self) -> int:
@@ -75,10 +75,10 @@ class DepthwiseConvKernel(Walk):
         e = Emitter(self.lanes)
         image, start, stop, first, last = self._cut.of_item(e)
         planes = [self.input, self.output, self.residual or self.output]
-        bases = [e.add(e.arg(i), e.mul(image, 4 * plane.image)) for i, plane in enumerate(planes)]
+        bases = [e.add(e.arg(i), e.mul(image, plane.image_bytes)) for i, plane in enumerate(planes)]
         with e.loop(start, stop) as channel:
             at = [
-                e.add(base, e.mul(channel, 4 * plane.plane))
+                e.add(base, e.mul(channel, plane.plane_bytes))
                 for base, plane in zip(bases, planes, strict=True)
             ]
             taps = self.kernel[0] * self.kernel[1]
@@ -126,17 +126,17 @@ class _Channel:
                 value = e.activate(value, spec.activation)
                 e.store(e.keep(value, e.load(mask, e.mask, 4 * lanes * t)), target, 4 * lanes * t)
 
-        vectors = ceil_div(spec.output.cover, lanes)
+        vectors = ceil_div(spec.output.extent, lanes)
         stepped(e, 0, vectors, vectors, _SUMS, tile)
 
     def rows(self, y: Index, count: int) -> None:
         """Make `count` rows of the output from row y on."""
         e, spec = self.e, self.spec
         top = e.add(e.mul(y, spec.stride[0]), -spec.padding[0])
-        corner = e.add(e.add(self.input, e.mul(top, 4 * spec.input.pitch)), -4 * spec.padding[1])
-        target = e.add(self.output, e.mul(y, 4 * spec.output.pitch))
+        corner = e.add(e.add(self.input, e.mul(top, spec.input.pitch_bytes)), -4 * spec.padding[1])
+        target = e.add(self.output, e.mul(y, spec.output.pitch_bytes))
         added = spec.residual
-        residual = e.add(self.residual, e.mul(y, 4 * added.pitch)) if added else None
+        residual = e.add(self.residual, e.mul(y, added.pitch_bytes)) if added else None
 
         def body(piece: Piece) -> None:
             if piece.pixels:

@@ -83,11 +83,11 @@ class GemvKernel:
 
         def products(feature: Index, count: int) -> None:
             row = e.add(weights, e.mul(feature, 4 * self.block))
-            place = e.add(source, e.mul(feature, 4 * self.input.plane))
+            place = e.add(source, e.mul(feature, self.input.plane_bytes))
             for i in range(count):
                 loaded = [e.load(row, e.vector, 4 * i * self.block + v * step) for v in range(self.vectors)]
                 for sample in range(samples):
-                    number = e.splat(e.load(place, F32, 4 * i * self.input.plane + 4 * sample))
+                    number = e.splat(e.load(place, F32, 4 * i * self.input.plane_stride + 4 * sample))
                     for total, weight in zip(sums[i % ways][sample], loaded, strict=True):
                         e.builder.store(e.fma(weight, number, e.builder.load(total)), total)
 
@@ -106,12 +106,12 @@ class GemvKernel:
         """Write the numbers of a block, each to the plane of its filter."""
 
         def block(filters: Index, count: int) -> None:
-            target = e.add(e.arg(1), e.mul(filters, 4 * self.output.plane))
+            target = e.add(e.arg(1), e.mul(filters, self.output.plane_bytes))
             for sample in range(samples):
                 for i in range(count):
                     vector = results[sample * self.vectors + i // self.lanes]
                     number = e.builder.extract_element(vector, ir.Constant(I32, i % self.lanes))
-                    e.store(number, target, 4 * (i * self.output.plane + sample))
+                    e.store(number, target, 4 * (i * self.output.plane_stride + sample))
 
         first = e.mul(e.item, self.block)
         stepped(e, first, e.add(first, self.block), self.output.channels, self.block, block)

@@ -147,8 +147,8 @@ def _output(
     e: Emitter, output: Planes, base: Index, channel: Index, phases: int
 ) -> Callable[[Index, int], Index]:
     """Return what gives the address of a row of a phase of an input's channel."""
-    first = e.add(base, e.mul(channel, 4 * output.plane * phases))
-    return lambda y, i: e.add(e.add(first, e.mul(y, 4 * output.pitch)), 4 * i * output.plane)
+    first = e.add(base, e.mul(channel, output.plane_bytes * phases))
+    return lambda y, i: e.add(e.add(first, e.mul(y, output.pitch_bytes)), 4 * i * output.plane_stride)
 
 
 @dataclass(frozen=True)
@@ -187,12 +187,12 @@ class PhasesKernel(Walk):
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes)
         image, start, stop, first, last = self._cut.of_item(e)
-        source = e.add(e.arg(0), e.mul(image, 4 * self.input.image))
-        output = e.add(e.arg(1), e.mul(image, 4 * self.output.image))
+        source = e.add(e.arg(0), e.mul(image, self.input.image_bytes))
+        output = e.add(e.arg(1), e.mul(image, self.output.image_bytes))
         with e.loop(start, stop) as channel:
-            plane = e.add(source, e.mul(channel, 4 * self.input.plane))
+            plane = e.add(source, e.mul(channel, self.input.plane_bytes))
             target = _output(e, self.output, output, channel, len(self.phases))
-            self._rows.emit(e, first, last, lambda y: e.add(plane, e.mul(y, 4 * self.input.pitch)), target)
+            self._rows.emit(e, first, last, lambda y: e.add(plane, e.mul(y, self.input.pitch_bytes)), target)
         return e.text()
 
 
@@ -239,7 +239,7 @@ class ImportImagesKernel(Walk):
         image, start, stop, first, last = self._cut.of_item(e)
         by_image, by_channel, by_row, by_column = (e.arg(i) for i in range(2, 6))
         source = e.add(e.arg(0), e.builder.mul(image, by_image))
-        output = e.add(e.arg(1), e.mul(image, 4 * self.output.image))
+        output = e.add(e.arg(1), e.mul(image, self.output.image_bytes))
 
         def planes(scattered: bool) -> None:
             with e.loop(start, stop) as channel:
@@ -289,14 +289,16 @@ class ImportImagesKernel(Walk):
             for i in range(self.lanes):
                 rows.append(load_first(e, place, channels) if i < pixels else e.splat(0.0))
                 place = e.add(place, by_column)
-            row = e.add(output, e.add(e.mul(channel, 4 * self.output.plane), e.mul(y, 4 * self.output.pitch)))
+            row = e.add(
+                output, e.add(e.mul(channel, self.output.plane_bytes), e.mul(y, self.output.pitch_bytes))
+            )
             room = (
                 self.lanes
                 if pixels == self.lanes
                 else min(self.lanes, self.output.pitch - (self.width - pixels))
             )
             for i, column in enumerate(transpose(e, rows)[:channels]):
-                Piece(x, pixels, room).store(e, column, e.add(row, 4 * i * self.output.plane))
+                Piece(x, pixels, room).store(e, column, e.add(row, 4 * i * self.output.plane_stride))
 
         with e.loop(first, last) as y:
 
@@ -308,9 +310,9 @@ class ImportImagesKernel(Walk):
             stepped(e, 0, self.width, self.width, self.lanes, columns)
             # Pads that the last vector does not reach.
             begin = round_up(self.width, self.lanes)
-            row = e.add(output, e.mul(y, 4 * self.output.pitch))
+            row = e.add(output, e.mul(y, self.output.pitch_bytes))
             with e.loop(start, stop) as channel:
-                plane = e.add(row, e.mul(channel, 4 * self.output.plane))
+                plane = e.add(row, e.mul(channel, self.output.plane_bytes))
                 for x0 in range(begin, self.output.pitch, self.lanes):
                     Piece(constant(x0), 0, min(self.lanes, self.output.pitch - x0)).store(
                         e, e.splat(0.0), plane
@@ -343,16 +345,16 @@ class ExportImagesKernel(Walk):
         e = Emitter(self.lanes)
         size = 4 * self.input.height * self.input.width
         image, start, stop, first, last = self._cut.of_item(e)
-        source = e.add(e.arg(0), e.mul(image, 4 * self.input.image))
+        source = e.add(e.arg(0), e.mul(image, self.input.image_bytes))
         output = e.add(e.arg(1), e.mul(image, size * self.input.channels))
         with e.loop(start, stop) as channel:
             plane, target = (
-                e.add(source, e.mul(channel, 4 * self.input.plane)),
+                e.add(source, e.mul(channel, self.input.plane_bytes)),
                 e.add(output, e.mul(channel, size)),
             )
             self._rows.emit(
                 e, first, last,
-                lambda y: e.add(plane, e.mul(y, 4 * self.input.pitch)),
+                lambda y: e.add(plane, e.mul(y, self.input.pitch_bytes)),
                 lambda y, _: e.add(target, e.mul(y, 4 * self.input.width)),
             )  # fmt: skip
         return e.text()

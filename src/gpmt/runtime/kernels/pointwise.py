@@ -121,7 +121,7 @@ class PointwiseKernel:
     @property
     def vectors(self) -> int:
         """Vectors of a plane."""
-        return ceil_div(self.left.cover, self.lanes)
+        return ceil_div(self.left.extent, self.lanes)
 
     @property
     def vectors_each(self) -> int:
@@ -147,14 +147,14 @@ class PointwiseKernel:
         """Return the sizes that the kernel reads."""
         channels, vectors = self._parts
         sizes = self.channels, self.channels_each, channels, self.vectors, self.vectors_each, vectors
-        images = self.left.image, self._right_image, self.output.image
-        planes = self.left.plane, self.right.plane, self.output.plane
+        images = self.left.image_stride, self._right_image, self.output.image_stride
+        planes = self.left.plane_stride, self.right.plane_stride, self.output.plane_stride
         return np.array([*sizes, *(4 * step for step in (*images, *planes))], np.int64)
 
     @property
     def _right_image(self) -> int:
         """Numbers from an image of right to the next."""
-        return self.right.image
+        return self.right.image_stride
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class GateKernel(PointwiseKernel):
 
     @property
     def _right_image(self) -> int:
-        return self.right.image if self.right.images > 1 else 1
+        return self.right.image_stride if self.right.images > 1 else 1
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,8 @@ class _Windows(Walk):
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes)
         image, start, stop, first, last = self._cut.of_item(e)
-        source = e.add(e.arg(0), e.mul(image, 4 * self.input.image))
-        output = e.add(e.arg(1), e.mul(image, 4 * self.output.image))
+        source = e.add(e.arg(0), e.mul(image, self.input.image_bytes))
+        output = e.add(e.arg(1), e.mul(image, self.output.image_bytes))
         together = max(1, min(self.output.height, self._cut.rows_each, _ROOM // self._length))
         memory = e.builder.alloca(ir.ArrayType(F32, together * self._length))
         memory.align = 64
@@ -107,8 +107,8 @@ class _Windows(Walk):
             e.store(self._outside(e), e.add(rows, place), align=4 * self.lanes)
 
         with e.loop(start, stop) as channel:
-            plane = e.add(source, e.mul(channel, 4 * self.input.plane))
-            target = e.add(output, e.mul(channel, 4 * self.output.plane))
+            plane = e.add(source, e.mul(channel, self.input.plane_bytes))
+            target = e.add(output, e.mul(channel, self.output.plane_bytes))
             with e.loop(first, last, together) as begin:
                 end = least(e, last, e.add(begin, together))
                 for step in (self._down, self._across):
@@ -119,7 +119,7 @@ class _Windows(Walk):
 
     def _down(self, e: Emitter, y: Index, row: Index, plane: Index) -> None:
         """Combine the rows of the windows that make row y of the output."""
-        height, pitch = self.kernel[0], 4 * self.input.pitch
+        height, pitch = self.kernel[0], self.input.pitch_bytes
         top = e.add(e.mul(y, self.stride[0]), -self.padding[0])
         window = e.add(plane, e.mul(top, pitch))
         result = e.add(row, 4 * self._before)
@@ -163,7 +163,7 @@ class _Windows(Walk):
         """Combine the columns of the windows, and write row y of the output."""
         step, width = self.stride[1], self.kernel[1]
         corner = e.add(row, 4 * (self._before - self.padding[1]))
-        written = e.add(target, e.mul(y, 4 * self.output.pitch))
+        written = e.add(target, e.mul(y, self.output.pitch_bytes))
 
         def body(piece: Piece) -> None:
             if not piece.pixels:
@@ -273,18 +273,20 @@ class GlobalMeanKernel(Walk):
     @property
     def _cut(self) -> Cut:
         # All images of a channel in one item: their means lie in one cache line.
-        return Cut.of(1, self.input.channels, 1, self.input.images * self.input.plane)
+        return Cut.of(1, self.input.channels, 1, self.input.images * self.input.plane_stride)
 
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes)
         source, output = self.input, self.output
         _, start, stop, _, _ = self._cut.of_item(e)
-        sample = 4 if output.images == 1 else 4 * output.image
+        sample = 4 if output.images == 1 else output.image_bytes
         with e.loop(start, stop) as channel, e.loop(0, source.images) as image:
-            plane = e.add(e.arg(0), e.add(e.mul(channel, 4 * source.plane), e.mul(image, 4 * source.image)))
+            plane = e.add(
+                e.arg(0), e.add(e.mul(channel, source.plane_bytes), e.mul(image, source.image_bytes))
+            )
             mean = e.builder.fmul(self._sum(e, plane), ir.Constant(F32, 1 / (source.height * source.width)))
-            place = e.add(e.mul(channel, 4 * output.plane), e.mul(image, sample))
+            place = e.add(e.mul(channel, output.plane_bytes), e.mul(image, sample))
             e.store(mean, e.add(e.arg(1), place))
         return e.text()
 
@@ -299,7 +301,7 @@ class GlobalMeanKernel(Walk):
                 value = e.load(address, e.vector, 4 * i * self.lanes)
                 e.builder.store(e.builder.fadd(e.builder.load(sums[i]), value), sums[i])
 
-        cover = self.input.cover
+        cover = self.input.extent
         stepped(e, 0, cover, cover, ways * self.lanes, vectors)
         values = [e.builder.load(variable) for variable in sums]
         while len(values) > 1:

@@ -42,14 +42,14 @@ class UpsampleKernel(Walk):
         source, output, (down, across) = self.input, self.output, self.factor
         image, start, stop, first, last = self._cut.of_item(e)
         images = (
-            e.add(e.arg(0), e.mul(image, 4 * source.image)),
-            e.add(e.arg(1), e.mul(image, 4 * output.image)),
+            e.add(e.arg(0), e.mul(image, source.image_bytes)),
+            e.add(e.arg(1), e.mul(image, output.image_bytes)),
         )
         part = ir.VectorType(F32, self.lanes // across)
         with e.loop(start, stop) as channel, e.loop(first, last) as y:
-            row = e.add(e.add(images[0], e.mul(channel, 4 * source.plane)), e.mul(y, 4 * source.pitch))
+            row = e.add(e.add(images[0], e.mul(channel, source.plane_bytes)), e.mul(y, source.pitch_bytes))
             target = e.add(
-                e.add(images[1], e.mul(channel, 4 * output.plane)), e.mul(y, 4 * down * output.pitch)
+                e.add(images[1], e.mul(channel, output.plane_bytes)), e.mul(y, 4 * down * output.pitch)
             )
 
             def repeat(piece: Piece, row: ir.Value = row, target: ir.Value = target) -> None:

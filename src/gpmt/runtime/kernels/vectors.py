@@ -16,18 +16,18 @@ from gpmt.arithmetic import ceil_div
 from gpmt.runtime.codegen.emitter import Emitter, constant
 from gpmt.runtime.codegen.loops import Cut, Index, Walk, least, stepped
 from gpmt.runtime.codegen.shuffles import load_first, store_first, transpose
-from gpmt.runtime.layout.planes import LINE, Planes
+from gpmt.runtime.layout.planes import CACHE_LINE, Planes
 
 
 def _cut(samples: int, features: int) -> Cut:
     """Return the items: features are channels here, lines of samples are rows."""
-    return Cut.of(1, features, ceil_div(samples, LINE), LINE, by=LINE)
+    return Cut.of(1, features, ceil_div(samples, CACHE_LINE), CACHE_LINE, by=CACHE_LINE)
 
 
 def _lines(e: Emitter, line: Index, samples: int, body: Callable[[Index, int], None]) -> None:
     """Write a body for the squares of a line of samples; it takes the first sample and how many there are."""
-    first = e.mul(line, LINE)
-    last = least(e, e.add(first, LINE), constant(samples))
+    first = e.mul(line, CACHE_LINE)
+    last = least(e, e.add(first, CACHE_LINE), constant(samples))
     stepped(e, first, last, samples, e.lanes, body)
 
 
@@ -52,7 +52,7 @@ class ImportVectorsKernel(Walk):
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes)
         _, start, stop, first, last = self._cut.of_item(e)
-        step, plane = e.arg(2), 4 * self.output.plane
+        step, plane = e.arg(2), self.output.plane_bytes
 
         def square(sample: Index, samples: int, feature: Index, features: int) -> None:
             place = e.add(e.add(e.arg(0), e.builder.mul(sample, step)), e.mul(feature, 4))
@@ -99,23 +99,25 @@ class FlattenKernel(Walk):
     @property
     def _cut(self) -> Cut:
         source = self.input
-        return Cut.of(ceil_div(source.images, LINE), source.channels, source.height, LINE * source.width)
+        return Cut.of(
+            ceil_div(source.images, CACHE_LINE), source.channels, source.height, CACHE_LINE * source.width
+        )
 
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes)
-        source, plane = self.input, 4 * self.output.plane
+        source, plane = self.input, self.output.plane_bytes
         line, start, stop, first, last = self._cut.of_item(e)
 
         def row(sample: Index, samples: int, channel: Index, y: Index) -> None:
-            pixels = e.add(e.arg(0), e.add(e.mul(channel, 4 * source.plane), e.mul(y, 4 * source.pitch)))
-            pixels = e.add(pixels, e.mul(sample, 4 * source.image))
+            pixels = e.add(e.arg(0), e.add(e.mul(channel, source.plane_bytes), e.mul(y, source.pitch_bytes)))
+            pixels = e.add(pixels, e.mul(sample, source.image_bytes))
             feature = e.mul(e.add(e.mul(channel, source.height), y), source.width)
             target = e.add(e.arg(1), e.add(e.mul(feature, plane), e.mul(sample, 4)))
 
             def square(x: Index, columns: int) -> None:
                 place = e.add(pixels, e.mul(x, 4))
-                rows = [e.load(place, e.vector, 4 * i * source.image) for i in range(samples)]
+                rows = [e.load(place, e.vector, 4 * i * source.image_stride) for i in range(samples)]
                 _store(e, rows, e.add(target, e.mul(x, plane)), plane, columns)
 
             stepped(e, 0, source.width, source.width, self.lanes, square)
@@ -149,7 +151,7 @@ class ExportVectorsKernel(Walk):
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes)
         _, start, stop, first, last = self._cut.of_item(e)
-        plane, step = 4 * self.input.plane, 4 * self.input.channels
+        plane, step = self.input.plane_bytes, 4 * self.input.channels
 
         def square(sample: Index, samples: int, feature: Index, features: int) -> None:
             place = e.add(e.arg(0), e.add(e.mul(feature, plane), e.mul(sample, 4)))

@@ -1,1 +1,1 @@
-"""Where the numbers of a value lie in memory, and what convolutions read of them."""
+"""Where the values of a tensor lie in memory, and where convolutions read them."""

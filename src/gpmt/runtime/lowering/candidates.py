@@ -19,7 +19,7 @@ from gpmt.runtime.kernels import dense, sparse
 from gpmt.runtime.kernels.dense import DenseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.kernels.sparse import SparseConvKernel
-from gpmt.runtime.layout.planes import LINE, Planes
+from gpmt.runtime.layout.planes import Planes
 
 Array = NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int64]
 
@@ -89,7 +89,7 @@ def candidates(layer: Layer, processor: Processor, threads: int) -> list[Candida
 
 def _check_reach(layer: Layer) -> None:
     for planes in (layer.input, layer.output, layer.residual):
-        size = 4 * planes.image if planes else 0
+        size = planes.image_bytes if planes else 0
         if size > _REACH:
             raise RuntimeProgramError(
                 f"a layer works on {size / 2**30:.1f} GiB at once, but its kernels reach 2 GiB; compile for "
@@ -98,20 +98,20 @@ def _check_reach(layer: Layer) -> None:
 
 
 def _sparse(layer: Layer, processor: Processor, threads: int) -> Iterator[Candidate]:
-    vectors = ceil_div(layer.output.cover, processor.lanes)
+    vectors = ceil_div(layer.output.extent, processor.lanes)
     most = processor.registers - 3 if processor.registers == 16 else 14
     channels = int(layer.channel[-1]) + 1 if len(layer.channel) else 1
     kept, filters = layer.kept, len(layer.weight)
     common = SparseConvKernel(
         processor.lanes, Tiles.of(vectors, 1), layer.output.images, 1, 1,
-        4 * layer.input.image, 4 * layer.output.image,
-        4 * layer.residual.image if layer.residual else 0, layer.residual is not None, layer.activation,
+        layer.input.image_bytes, layer.output.image_bytes,
+        layer.residual.image_bytes if layer.residual else 0, layer.residual is not None, layer.activation,
     )  # fmt: skip
     for tiling in _tilings(vectors, most):
         size = tiling.size
         # What a tile reads of a channel: itself, and for windows the rows around.
         spread = int(layer.offsets.max() - layer.offsets.min()) if len(layer.offsets) else 0
-        halo = spread - 4 * (channels - 1) * layer.input.plane
+        halo = spread - 4 * (channels - 1) * layer.input.plane_stride
         bytes_of_channel = 4 * processor.lanes * size + max(0, halo)
         for blocks in (1, 2, 3, 4, 6, 8, 12, 16):
             if blocks > max(1, channels // 8) or (blocks > 1 and layer.shift is not None):
@@ -134,13 +134,13 @@ def _stream(layer: Layer, channels: int, spec: SparseConvKernel) -> dict[str, Ar
     made = sparse.arrange(
         layer.weight, layer.bias, layer.offsets, layer.channel,
         channels=channels, blocks=spec.blocks, groups=spec.groups, shift=layer.shift,
-        output_plane=4 * layer.output.plane, residual_plane=4 * layer.residual.plane if layer.residual else 0,
+        output_plane=layer.output.plane_bytes, residual_plane=layer.residual.plane_bytes if layer.residual else 0,
     )  # fmt: skip
     return {
         "stream": made.stream,
         "rows": made.rows,
         "table": made.table,
-        "mask": mask(layer.output),
+        "mask": layer.output.mask(),
         "numbers": spec.numbers(),
     }
 
@@ -149,7 +149,7 @@ def _dense(layer: Layer, processor: Processor, threads: int) -> Iterator[Candida
     filters, taps = layer.weight.shape
     if layer.shift is not None or not taps:
         return
-    vectors = ceil_div(layer.output.cover, processor.lanes)
+    vectors = ceil_div(layer.output.extent, processor.lanes)
     shapes = ((3, 4), (2, 6), (1, 8)) if processor.registers == 16 else ((4, 6), (3, 8), (2, 8), (1, 8))
     for tile, bunch in shapes:
         if tile > vectors:
@@ -162,9 +162,9 @@ def _dense(layer: Layer, processor: Processor, threads: int) -> Iterator[Candida
         cycles *= round_up(tiles * parts, threads) / (tiles * parts)
         spec = DenseConvKernel(
             processor.lanes, tiling, bunch, layer.output.images, filters, taps, parts,
-            4 * layer.input.image, 4 * layer.output.image, 4 * layer.output.plane,
-            4 * layer.residual.image if layer.residual else 0,
-            4 * layer.residual.plane if layer.residual else 0,
+            layer.input.image_bytes, layer.output.image_bytes, layer.output.plane_bytes,
+            layer.residual.image_bytes if layer.residual else 0,
+            layer.residual.plane_bytes if layer.residual else 0,
             layer.residual is not None, layer.activation,
         )  # fmt: skip
         yield Candidate(spec, cycles, partial(_packed, layer, spec))
@@ -175,7 +175,7 @@ def _gemv(layer: Layer, processor: Processor) -> Iterator[Candidate]:
     source, output = layer.input, layer.output
     one_row = source.images == source.height == output.height == 1 and source.width == output.width
     # A window of one pixel may lie beside it, in the padding.
-    pixels = 4 * source.plane * np.arange(source.channels)
+    pixels = source.plane_bytes * np.arange(source.channels)
     linear = one_row and layer.shift is None and np.array_equal(layer.offsets, pixels)
     # Filters in the lanes: for so few samples that they would not fill a vector.
     if linear and layer.residual is None and source.width <= 4:
@@ -197,14 +197,9 @@ def _packed(layer: Layer, spec: DenseConvKernel) -> dict[str, Array]:
         "weights": weights,
         "bias": bias,
         "offsets": offsets,
-        "mask": mask(layer.output),
+        "mask": layer.output.mask(),
         "numbers": spec.numbers(),
     }
-
-
-def mask(planes: Planes) -> Array:
-    """Return the mask of a plane, for as many numbers as kernels write."""
-    return planes.mask(round_up(planes.cover, LINE))
 
 
 def _tilings(vectors: int, most: int) -> list[Tiles]:

@@ -27,9 +27,9 @@ from gpmt.runtime.ir.graph import (
 from gpmt.runtime.kernels import pool, upsample
 from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel, pack_weights
 from gpmt.runtime.kernels.pointwise import AddKernel, AffineKernel, CopyKernel, GateKernel, MultiplyKernel
-from gpmt.runtime.layout.planes import OVERRUN
-from gpmt.runtime.layout.taps import Windows
-from gpmt.runtime.lowering.candidates import Array, Candidate, Layer, candidates, mask
+from gpmt.runtime.layout.planes import OVERREAD
+from gpmt.runtime.layout.taps import ConvWindows
+from gpmt.runtime.lowering.candidates import Array, Candidate, Layer, candidates
 from gpmt.runtime.lowering.steps import Layouts, Lowered
 from gpmt.runtime.lowering.value_layouts import Form, Forms, features_of, is_pixel
 
@@ -43,7 +43,7 @@ def lower(graph: Graph, processor: Processor, threads: int) -> Lowered:
         lowering.operator(operator)
     for name in graph.outputs:
         lowering.tensor(name)
-    lowering.result.layouts = lowering.grids.solve()
+    lowering.result.layouts = lowering.solver.solve()
     return lowering.result
 
 
@@ -101,7 +101,7 @@ class _Lowering(Forms):
         right = self.either(values[-1], like=left)
         output = self.buffer(op.output, "vectors" if left.endswith(":vectors") else "images")
         for source in (left, right):
-            self.grids.join(source, output)
+            self.solver.share_pitch(source, output)
         self._in_step(label, kernel, op.activation, (left, right, output), arrays)
 
     def _multiply(self, op: graph.Multiply) -> None:
@@ -110,7 +110,7 @@ class _Lowering(Forms):
             return
         left, right = self.images(op.left), self.either(op.right)
         output = self.buffer(op.output, "images")
-        self.grids.join(left, output)
+        self.solver.share_pitch(left, output)
         self._in_step("gate", GateKernel, op.activation, (left, right, output), {})
 
     def _in_step(
@@ -123,7 +123,9 @@ class _Lowering(Forms):
         def candidates(p: Layouts) -> list[Candidate]:
             spec = kernel(self.lanes, p["left"], p["right"], p["output"], activation)
             return [
-                Candidate(spec, 0.0, lambda: {**arrays, "mask": mask(p["output"]), "numbers": spec.numbers()})
+                Candidate(
+                    spec, 0.0, lambda: {**arrays, "mask": p["output"].mask(), "numbers": spec.numbers()}
+                )
             ]
 
         self.step(label, places, {}, candidates)
@@ -144,9 +146,9 @@ class _Lowering(Forms):
                 weight = np.ascontiguousarray(op.weight[:, :, y, x])
                 self._matrix(op, weight, label, op.residual, more)
                 return
-        windows = Windows.of(op, shape_in, shape_out)
+        windows = ConvWindows.of(op, shape_in, shape_out)
         # Vectors of pixels that lie far apart would end beyond what may be read.
-        close = op.stride[1] * self.lanes <= OVERRUN // 2
+        close = op.stride[1] * self.lanes <= OVERREAD // 2
         if op.depthwise and close and op.weight[0].size <= _MOST_TAPS:
             self._depthwise(op, windows, label, more)
             return
@@ -156,29 +158,29 @@ class _Lowering(Forms):
         places = {"input": source, "output": output} | ({"residual": residual} if residual else {})
         for other in (source, residual):
             if other:
-                self.grids.join(other, output)
-        self.grids.need(source, **windows.needs())
-        weight, taps = windows.taps(op.weight)
+                self.solver.share_pitch(other, output)
+        self.solver.need_zeros(source, **windows.zeros_read())
+        weight = op.weight.reshape(filters, -1)
 
         def kernels(planes: Layouts) -> list[Candidate]:
-            offsets, channel, shift = taps(planes["input"])
+            taps = windows.taps(planes["input"])
             layer = Layer(
-                weight, op.bias, offsets, channel, shift,
+                weight, op.bias, taps.offsets, taps.channels, taps.filter_offsets,
                 planes["input"], planes["output"], planes.get("residual"), op.activation,
             )  # fmt: skip
             return candidates(layer, self.processor, self.threads)
 
         self.step(label, places, {}, kernels, **more)
 
-    def _depthwise(self, op: Conv, windows: Windows, label: str, more: dict[str, Any]) -> None:
+    def _depthwise(self, op: Conv, windows: ConvWindows, label: str, more: dict[str, Any]) -> None:
         source = self.images(op.input)
         residual = self.images(op.residual) if op.residual else None
         output = self.buffer(op.output, "images")
         if op.stride == (1, 1):
-            self.grids.join(source, output)
+            self.solver.share_pitch(source, output)
         if residual:
-            self.grids.join(residual, output)
-        self.grids.need(source, **windows.needs(phases=False))
+            self.solver.share_pitch(residual, output)
+        self.solver.need_zeros(source, **windows.zeros_read(phases=False))
         places = {"input": source, "output": output} | ({"residual": residual} if residual else {})
         self.native(
             label + " depthwise", places, {},
@@ -186,7 +188,7 @@ class _Lowering(Forms):
                 self.lanes, p["input"], p["output"], (op.weight.shape[2], op.weight.shape[3]),
                 op.stride, op.padding[:2], op.dilation, p.get("residual"), op.activation,
             ),
-            lambda p: {"weights": pack_weights(op.weight, op.bias), "mask": mask(p["output"])},
+            lambda p: {"weights": pack_weights(op.weight, op.bias), "mask": p["output"].mask()},
             **more,
         )  # fmt: skip
 
@@ -217,7 +219,7 @@ class _Lowering(Forms):
         def kernels(planes: Layouts) -> list[Candidate]:
             features = np.arange(weight.shape[1], dtype=np.int64)
             layer = Layer(
-                weight, op.bias, features * 4 * planes["input"].plane, features, None,
+                weight, op.bias, features * planes["input"].plane_bytes, features, None,
                 planes["input"], planes["output"], planes.get("residual"), op.activation,
             )  # fmt: skip
             return candidates(layer, self.processor, self.threads)
@@ -265,7 +267,7 @@ class _Lowering(Forms):
 
     def _copy(self, label: str, source: str, output: str, **channels: int) -> None:
         """Add a step that copies channels."""
-        self.grids.join(source, output)
+        self.solver.share_pitch(source, output)
 
         def candidates(p: Layouts) -> list[Candidate]:
             spec = CopyKernel(self.lanes, p["left"], p["left"], p["output"])

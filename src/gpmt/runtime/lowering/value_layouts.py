@@ -18,8 +18,8 @@ from gpmt.runtime.codegen.processor import Processor
 from gpmt.runtime.ir.graph import Graph, Pair, Value
 from gpmt.runtime.kernels.pack import ExportImagesKernel, ImportImagesKernel, PhasesKernel
 from gpmt.runtime.kernels.vectors import ExportVectorsKernel, FlattenKernel, ImportVectorsKernel
-from gpmt.runtime.layout.planes import Grids
-from gpmt.runtime.layout.taps import Windows
+from gpmt.runtime.layout.solver import LayoutSolver
+from gpmt.runtime.layout.taps import ConvWindows
 from gpmt.runtime.lowering.candidates import Array, Candidate
 from gpmt.runtime.lowering.steps import Layouts, Lowered, Native, OnTorch
 
@@ -33,7 +33,7 @@ class Forms:
         self.graph = replace(graph, values=dict(graph.values))
         self.lanes = processor.lanes
         self.result = Lowered()
-        self.grids = Grids()
+        self.solver = LayoutSolver()
         self.forms: dict[str, dict[str, str]] = {}
         self.phased: dict[tuple[str, Pair, tuple[Pair, ...]], str] = {}
         for name in (*graph.inputs, *graph.constants):
@@ -100,10 +100,10 @@ class Forms:
         buffer = f"{name}:{form}"
         shape = self.graph.values[name].shape
         if form == "images":
-            self.grids.add(buffer, *shape)
+            self.solver.add(buffer, *shape)
         else:
             features = features_of(shape)
-            self.grids.add(buffer, 1, features, 1, int(np.prod(shape)) // features)
+            self.solver.add(buffer, 1, features, 1, int(np.prod(shape)) // features)
         self.forms.setdefault(name, {})[form] = buffer
         return buffer
 
@@ -150,7 +150,7 @@ class Forms:
             return self.vectors(name)
         return self.images(name)
 
-    def phases(self, value: str, windows: Windows) -> str:
+    def phases(self, value: str, windows: ConvWindows) -> str:
         """Return the buffer of a value's phases; from a tensor they are made at once, without the images."""
         key = value, windows.stride, windows.phases
         if key not in self.phased:
@@ -158,7 +158,7 @@ class Forms:
             images, channels, height, width = self.graph.values[value].shape
             source = self.forms[value].get("images")
             self.phased[key] = buffer = f"{value}:phases{len(self.phased)}"
-            self.grids.add(buffer, images, channels * len(phases), *windows.phase_size)
+            self.solver.add(buffer, images, channels * len(phases), *windows.phase_size)
             if source:
                 self.native(
                     "phases", {"input": source, "output": buffer}, {},
