@@ -27,6 +27,7 @@ ORDER = [
     "formats.masks",
     "masks",
     "allocations",
+    "planning",
     "prune",
     "pruner",
     "integrations",

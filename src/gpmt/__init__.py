@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from gpmt.formats.sparse.reader import SparseFile, load_sparse
     from gpmt.formats.sparse.writer import SparseSize, save_sparse
     from gpmt.masks import Masks
-    from gpmt.prune import Plan, plan, prune_
+    from gpmt.planning.plan import Plan
+    from gpmt.prune import plan, prune_
     from gpmt.pruner import Pruner
     from gpmt.runtime.program import Program, compile, load_program
     from gpmt.verification import Verification, verify
@@ -23,7 +24,7 @@ _HOME = {
     "Gradual": "gpmt.core.schedule",
     "Masks": "gpmt.masks",
     "OneShot": "gpmt.core.schedule",
-    "Plan": "gpmt.prune",
+    "Plan": "gpmt.planning.plan",
     "Program": "gpmt.runtime.program",
     "Pruner": "gpmt.pruner",
     "SparseFile": "gpmt.formats.sparse.reader",

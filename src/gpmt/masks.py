@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpmt.core.shards import cut, local
+from gpmt.core.shards import local, local_part
 from gpmt.errors import MaskError
 from gpmt.formats.masks.hashes import mask_hash, structure_hash
 from gpmt.model_tools import unwrap
@@ -141,7 +141,7 @@ class Masks(Mapping[str, Tensor]):
                         torch.autograd.graph.increment_version(tensor)
                     key_loops.zero_pruned(tensor.detach().view(-1), self._packed[name].numpy())
                 else:
-                    part.masked_fill_(~cut(self[name], tensor).to(part.device), 0)
+                    part.masked_fill_(~local_part(self[name], tensor).to(part.device), 0)
 
     def _tensors(self, target: Target) -> dict[str, Tensor]:
         if isinstance(target, nn.Module):

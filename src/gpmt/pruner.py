@@ -12,17 +12,18 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from gpmt.allocations.allocate import Allocation
 from gpmt.core.budget import Ratio
 from gpmt.core.patterns import Patterns, listed
 from gpmt.core.schedule import Schedule
 from gpmt.core.scope import find_scope
-from gpmt.core.shards import cut, local, process_groups, reshard
+from gpmt.core.shards import local, local_part, process_groups, reshard
 from gpmt.core.structure import Granularity
 from gpmt.errors import BudgetError, MaskError
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
-from gpmt.prune import Plan, plan
+from gpmt.planning.options import PlanOptions
+from gpmt.planning.plan import Plan
+from gpmt.prune import plan
 from gpmt.torch_private import step_hooks, support_step_hooks
 
 VERSION = 1
@@ -102,7 +103,7 @@ class Pruner:
         min_kept: int | str = 0,
         scope: Patterns | None = None,
         exclude: Patterns = (),
-        allocation: Allocation = "exact",
+        allocation: str = "exact",
         granularity: Granularity = "weight",
         seed: int = 0,
         steps_per_epoch: int | None = None,
@@ -114,13 +115,14 @@ class Pruner:
         self._model = unwrap(model)
         self._replica = next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
         self._optimizer = _unwrap_optimizer(optimizer)
-        self._patterns: dict[str, Any] = {"scope": scope, "exclude": exclude}
-        self._budget: dict[str, Any] = {
-            "min_kept": min_kept,
-            "allocation": allocation,
-            "granularity": granularity,
-            "seed": seed,
-        }
+        self._options = PlanOptions(
+            scope=scope,
+            exclude=exclude,
+            min_kept=min_kept,
+            allocation=allocation,
+            granularity=granularity,
+            seed=seed,
+        )
         self._steps_per_unit = _steps_per_unit(schedule, steps_per_epoch)
         self._keep: dict[
             str, Tensor
@@ -217,12 +219,15 @@ class Pruner:
         return {
             "schedule": self.schedule.to_dict(),
             "steps_per_unit": self._steps_per_unit,
-            **{name: _spelled(patterns) for name, patterns in self._patterns.items()},
-            **{name: str(value) for name, value in self._budget.items()},
+            "scope": _spelled(self._options["scope"]),
+            "exclude": _spelled(self._options["exclude"]),
+            **{k: str(v) for k, v in self._options.items() if k not in ("scope", "exclude")},
         }
 
     def _prunable(self) -> dict[str, Tensor]:
-        return find_scope(self._model, **self._patterns, shared=True).tensors
+        return find_scope(
+            self._model, scope=self._options["scope"], exclude=self._options["exclude"], shared=True
+        ).tensors
 
     def _check_only_pruner(self) -> None:
         mine = {id(weight): name for name, weight in self._prunable().items()}
@@ -258,7 +263,7 @@ class Pruner:
 
     def _plan(self, sparsity: Ratio) -> Plan:
         reshard(self._model)
-        return plan(self._model, sparsity=sparsity, **self._patterns, **self._budget)
+        return plan(self._model, sparsity=sparsity, **self._options)
 
     def _set_masks(self, masks: Masks | None) -> None:
         self._keep = {}
@@ -295,7 +300,7 @@ class Pruner:
         if keep is None or (keep.shape, keep.device) != (part.shape, part.device):
             # In the memory format of the weight (channels last, say): equal strides are fastest.
             keep = torch.empty_like(part, dtype=torch.int8)
-            self._keep[name] = keep.copy_(cut(self.masks[name], weight)).neg_()
+            self._keep[name] = keep.copy_(local_part(self.masks[name], weight)).neg_()
         return keep
 
     def _weight(self, name: str) -> nn.Parameter:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gpmt.core.budget import Ratio, parse_min_kept, parse_sparsity, pruned_count
+from gpmt.core.budget import Ratio, floor_of, parse_min_kept, parse_sparsity, pruned_count
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
 from gpmt.core.structure import Granularity, check_matrices, counted, live_columns
@@ -211,14 +211,14 @@ def verify(
     found = find_scope(target, scope=scope, exclude=exclude)
     rows = count_tensors(found, masks, granularity=granularity)
     numel = sum(row.numel for row in rows)
-    floor = parse_min_kept(min_kept, numel, unit=unit)
+    least_kept = parse_min_kept(min_kept, numel, unit=unit)
     checks = [_finite(rows), _dead(rows), _collapsed(rows)]
     if masks is not None:
         checks.append(_masked(rows, unit))
     if wanted is not None:
         checks.append(_total(rows, pruned_count(wanted, numel), numel, tolerance, unit))
-    if floor:
-        checks.append(_floors(rows, floor, unit))
+    if least_kept:
+        checks.append(_floors(rows, least_kept, unit))
     return Verification(tuple(check for check in checks if check is not None), rows, granularity)
 
 
@@ -309,15 +309,16 @@ def _total(rows: tuple[TensorCount, ...], wanted: int, numel: int, tolerance: in
     )
 
 
-def _floors(rows: tuple[TensorCount, ...], floor: int, unit: str) -> Check:
+def _floors(rows: tuple[TensorCount, ...], min_kept: int, unit: str) -> Check:
     low = []
     for row in rows:
         kept = row.kept if row.kept_by_mask is None else row.kept_by_mask
-        if kept < min(row.numel, floor):
-            low.append(f"{row.name} ({kept:,} of {min(row.numel, floor):,})")
+        floor = floor_of(row.numel, min_kept)
+        if kept < floor:
+            low.append(f"{row.name} ({kept:,} of {floor:,})")
     if low:
         return Check("minimum", "failed", f"fewer {unit} are kept than the minimum in {_first(low)}")
-    return Check("minimum", "ok", f"every tensor keeps at least {floor:,} {unit}, or all it has")
+    return Check("minimum", "ok", f"every tensor keeps at least {min_kept:,} {unit}, or all it has")
 
 
 def _first(names: list[str], limit: int = 5) -> str:

@@ -106,7 +106,10 @@ def test_existing_files_are_kept_without_force(dense: str) -> None:
         (["IN", "-o", "out.pt", "--min-kept", "many"], "min_kept is 'many', but must be a whole number"),
         (["IN", "-o", "out.pt", "--min-kept", "200"], "the minimum of 200 in each of 2 tensors needs 280"),
         (["IN", "-o", "out.pt", "--scope", "conw"], "conv"),
-        (["IN", "-o", "out.pt", "--allocation", "best"], "allocation is 'best', but must be one of exact,"),
+        (
+            ["IN", "-o", "out.pt", "--allocation", "best"],
+            "allocation is 'best', but must be one of erk, exact,",
+        ),
         (
             ["IN", "-o", "out.pt", "--model", "resnet20"],
             "--model is resnet20, but the shape of its input is not known",

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gpmt.core.scope import find_scope
-from gpmt.core.shards import cut, is_shared, local, process_groups, reshard, whole
+from gpmt.core.shards import is_shared, local, local_part, process_groups, reshard, whole
 from gpmt.masks import Masks
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this PyTorch is built without distributed")
@@ -34,7 +34,7 @@ def test_a_tensor_that_is_not_shared_is_its_own_whole_and_part() -> None:
     tensor, mask = torch.ones(2, 3), torch.eye(2, 3, dtype=torch.bool)
     assert not is_shared(tensor)
     assert whole(tensor) is local(tensor) is tensor
-    assert cut(mask, tensor) is mask
+    assert local_part(mask, tensor) is mask
     assert process_groups([tensor]) == []
 
 
@@ -44,7 +44,7 @@ def test_a_shared_tensor(share: Any) -> None:
     assert is_shared(parameter)
     assert type(whole(parameter)) is Tensor
     assert torch.equal(whole(parameter), values)
-    assert torch.equal(cut(values > 2, parameter), values > 2)
+    assert torch.equal(local_part(values > 2, parameter), values > 2)
     assert len(process_groups([parameter, torch.ones(1), share(values)])) == 1
     with torch.no_grad():
         local(parameter).zero_()

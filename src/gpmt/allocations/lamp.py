@@ -19,11 +19,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpmt.core import key_loops
+from gpmt.core.allocation import Allocation, Problem
 from gpmt.core.key_loops import BINS, TOP_BINS
 from gpmt.core.keys import KEY32, MagnitudeKeys
-from gpmt.core.select import map_shares, thread_count
+from gpmt.core.select import map_groups, thread_count
 
 Floats = NDArray[np.float64]
+
+
+class LAMP(Allocation):
+    """Keep the weights with the largest LAMP scores of the network."""
+
+    def counts(self, problem: Problem) -> list[list[int]]:
+        """Count, for each total, the weights of every tensor above the threshold on the scores."""
+        return lamp_counts(problem.tensors, totals=problem.totals, floors=problem.floors)
 
 
 def lamp_counts(
@@ -34,11 +43,11 @@ def lamp_counts(
     threads = thread_count(sources)
     found: dict[int, _Scores] = {}
 
-    def summarise(share: list[int]) -> None:
-        for index in share:
+    def summarise(group: list[int]) -> None:
+        for index in group:
             found[index] = _Scores.of(sources[index])
 
-    map_shares(sources, summarise, threads)
+    map_groups(sources, summarise, threads)
     search = _Search(sources, [found[index] for index in range(len(sources))], list(floors), threads)
     return [search.counts(total) for total in totals]
 
@@ -125,11 +134,11 @@ class _Search:
         """Count the weights of each tensor that score at least `score`, with one pass over the open bins."""
         counts = [0] * len(self.sources)
 
-        def work(share: list[int]) -> None:
-            for index in share:
+        def work(group: list[int]) -> None:
+            for index in group:
                 counts[index] = max(self.floors[index], self._count(index, score))
 
-        map_shares(self.sources, work, self.threads)
+        map_groups(self.sources, work, self.threads)
         return counts
 
     def _count(self, index: int, score: float) -> int:

@@ -12,29 +12,51 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from gpmt.core import key_loops
-from gpmt.core import select as exact
+from gpmt.core.allocation import Allocation, Problem
+from gpmt.core.budget import floor_of
 from gpmt.core.keys import KeyFormat, KeySource
-from gpmt.core.select import Cut, Selection
+from gpmt.core.select import Cut, Selection, select
 from gpmt.errors import BudgetError
 
 MAX_ROUNDS = 10_000
 
 
-def select(sources: Sequence[KeySource], form: KeyFormat, sparsity: Fraction, min_kept: int) -> Selection:
-    """Cut every tensor as the authors' scripts do; raise `BudgetError` where these would never end."""
+class Reference(Allocation):
+    """Cut every tensor as the authors' scripts do."""
+
+    exact_total = False
+    global_threshold = True
+
+    def select(
+        self, problem: Problem, sources: Sequence[KeySource], key_format: KeyFormat
+    ) -> list[Selection]:
+        """Select for each sparsity by itself; raise `BudgetError` where the scripts would never end."""
+        return [
+            select_as_scripts(sources, key_format, sparsity, problem.min_kept)
+            for sparsity in problem.sparsities
+        ]
+
+
+def select_as_scripts(
+    sources: Sequence[KeySource], key_format: KeyFormat, sparsity: Fraction, min_kept: int
+) -> Selection:
+    """Return the cuts of the scripts for one sparsity."""
     sizes = [source.numel for source in sources]
     target = float(sparsity)
     smallest = max(int(target * sum(sizes)), 1)  # the rank of the threshold, from the smallest magnitude
     rank = sum(sizes) - smallest + 1
-    first = exact.select(sources, form, totals=[rank], floors=[0] * len(sizes))[0]
-    cuts = [_keep_ties(source, form, first.key) for source in sources]
+    first = select(sources, key_format, totals=[rank], floors=[0] * len(sizes))[0]
+    cuts = [_keep_ties(source, key_format, first.key, min_kept) for source in sources]
     if not min_kept:
         return Selection(tuple(cuts), first.key)
     sparsities = [1 - cut.kept / size for cut, size in zip(cuts, sizes, strict=True)]
     sparsities = refine(sparsities, sizes, target=target, min_kept=min_kept)
     ranks = [size - min(max(int(s * size), 1), size) + 1 for s, size in zip(sparsities, sizes, strict=True)]
-    own = exact.select(sources, form, totals=[sum(ranks)], floors=ranks)[0]
-    cuts = [_keep_ties(source, form, cut.key) for source, cut in zip(sources, own.cuts, strict=True)]
+    own = select(sources, key_format, totals=[sum(ranks)], floors=ranks)[0]
+    cuts = [
+        _keep_ties(source, key_format, cut.key, min_kept)
+        for source, cut in zip(sources, own.cuts, strict=True)
+    ]
     return Selection(tuple(cuts), None)
 
 
@@ -71,12 +93,13 @@ def _total(sparsities: Sequence[float], sizes: Sequence[int]) -> float:
     return sum(s * size for s, size in zip(sparsities, sizes, strict=True)) / sum(sizes)
 
 
-def _keep_ties(source: KeySource, form: KeyFormat, key: int | None) -> Cut:
+def _keep_ties(source: KeySource, key_format: KeyFormat, key: int | None, min_kept: int) -> Cut:
     """Cut at |w| >= threshold, so that all ties stay."""
     key = key or 0
     above = equal = 0
     for keys in source.chunks():
-        larger, same = key_loops.count_above(keys, bits=form.bits, threshold=key)
+        larger, same = key_loops.count_above(keys, bits=key_format.bits, threshold=key)
         above += larger
         equal += same
-    return Cut(key, equal, above + equal, binds=False)
+    kept = above + equal
+    return Cut(key, equal, kept, binds=0 < kept == floor_of(source.numel, min_kept))

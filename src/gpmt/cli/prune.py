@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from gpmt import allocations
 from gpmt.cli.files import Quiet
 from gpmt.cli.options import (
     AsJson,
@@ -23,9 +24,9 @@ from gpmt.cli.options import (
 from gpmt.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from gpmt.allocations.allocate import Allocation
     from gpmt.core import structure
 
+ALLOCATIONS = allocations.names()
 EXAMPLES = examples(
     "gpmt prune resnet50.pth -o pruned.pth --sparsity 0.9 --min-kept 0.05%",
     "gpmt prune model.safetensors -o pruned.safetensors --sparsity 90% --exclude 'classifier.*'",
@@ -54,10 +55,10 @@ def prune(
     scope: Scope = None,
     exclude: Exclude = None,
     allocation: Annotated[
-        str, typer.Option(help="exact, reference, uniform, erk, lamp or random.")
+        str, typer.Option(help=f"{', '.join(ALLOCATIONS[:-1])} or {ALLOCATIONS[-1]}.")
     ] = "exact",
     granularity: Granularity = "weight",
-    seed: Annotated[int, typer.Option(help="For --allocation random.")] = 0,
+    seed: Annotated[int, typer.Option(help="For allocations that draw at random.")] = 0,
     masks_file: Annotated[
         Path | None, typer.Option("--masks", metavar="FILE", help="Write the masks too, to fine-tune with.")
     ] = None,
@@ -99,7 +100,7 @@ def prune(
             min_kept=min_kept,
             scope=scope or None,
             exclude=tuple(exclude or ()),
-            allocation=cast("Allocation", allocation),
+            allocation=allocation,
             granularity=cast("structure.Granularity", granularity),
             seed=seed,
         )

@@ -81,13 +81,22 @@ def pruned_count(sparsity: Fraction, numel: int) -> int:
     return math.floor(sparsity * numel)
 
 
+def floor_of(numel: int, min_kept: int) -> int:
+    """Return the floor of one tensor, the number of weights that it keeps at least: min(numel, min_kept).
+
+    >>> floor_of(500, 1000), floor_of(5000, 1000)
+    (500, 1000)
+    """
+    return min(numel, min_kept)
+
+
 def check_feasible(
     sizes: Mapping[str, int], *, sparsity: Fraction, min_kept: int, unit: str = "weights"
 ) -> None:
-    """Raise `BudgetError` unless every tensor can keep min(n, min_kept) weights within the kept budget."""
+    """Raise `BudgetError` unless the floors of all tensors fit into what the sparsity keeps."""
     numel = sum(sizes.values())
     kept = numel - pruned_count(sparsity, numel)
-    floors = {name: min(size, min_kept) for name, size in sizes.items()}
+    floors = {name: floor_of(size, min_kept) for name, size in sizes.items()}
     needed = sum(floors.values())
     if needed <= kept:
         return

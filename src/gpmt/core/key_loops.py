@@ -1,4 +1,4 @@
-"""Counting and cutting keys: numba loops on the CPU, the same in torch operations on other devices.
+"""Counting keys and packing masks: numba loops on the CPU, the same in torch operations on other devices.
 
 Every function takes a 1-D int32 or int64 tensor of keys whose sign bit is ignored, and works on integers
 only, so the results do not depend on the device, the number of threads or the size of a chunk. The numba
@@ -40,7 +40,7 @@ def count_digit(keys: Tensor, *, bits: int, shift: int, prefixes: Counts, histog
     above = shift + 16
     if keys.device.type == "cpu":
         unsigned, word = _unsigned(keys)
-        first = np.full(TOP_BINS, -1, np.int8)  # small enough for the first-level cache
+        first = np.full(TOP_BINS, -1, np.int8)  # small enough for the L1 cache
         rows = np.arange(len(prefixes), dtype=np.int8)
         first[(prefixes >> (bits - 15 - above))[::-1]] = rows[::-1]
         mask = word((1 << bits) - 1)

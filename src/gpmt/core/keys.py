@@ -18,14 +18,14 @@ from torch import Tensor
 from gpmt.errors import WeightsError
 
 CHUNK = 1 << 19
-"""Weights read at a time, at the most: few enough to stay in the cache, many enough to be worth a call."""
+"""Max weights read at a time: few enough to stay in the cache, many enough to be worth a call."""
 
 
 @dataclass(frozen=True)
 class KeyFormat:
-    """How keys are laid out: `dtype` of the float whose bits they are, and their length in `bits`.
+    """The `dtype` of the float whose bits the keys are, the `integer` type that holds them, and their length.
 
-    A key is read in digits from the top: the first of 15 bits, the others of 16.
+    A key has `bits` bits, and is read in digits from the top: the first of 15 bits, the others of 16.
     """
 
     dtype: torch.dtype
@@ -55,46 +55,46 @@ class KeySource(Protocol):
         ...
 
 
-def key_format(tensors: Iterable[Tensor]) -> KeyFormat:
+def key_format_of(tensors: Iterable[Tensor]) -> KeyFormat:
     """Return the narrowest format that holds the magnitudes of all `tensors` exactly."""
     return KEY64 if any(tensor.dtype == torch.float64 for tensor in tensors) else KEY32
 
 
-def key_value(key: int, form: KeyFormat) -> float:
+def key_value(key: int, key_format: KeyFormat) -> float:
     """Return the magnitude whose key is `key`.
 
     >>> key_value(0x3F80_0000, KEY32)
     1.0
     """
-    return torch.tensor(key, dtype=form.integer).view(form.dtype).item()
+    return torch.tensor(key, dtype=key_format.integer).view(key_format.dtype).item()
 
 
 class MagnitudeKeys:
     """Read the keys of one tensor's magnitudes, chunk by chunk, on the device where the tensor lives."""
 
-    def __init__(self, name: str, tensor: Tensor, form: KeyFormat, *, chunk: int = CHUNK) -> None:
+    def __init__(self, name: str, tensor: Tensor, key_format: KeyFormat, *, chunk: int = CHUNK) -> None:
         if tensor.is_meta:
             raise WeightsError(f"{name} has no data (it is on the meta device); load its weights first")
         self.name = name
         self.numel = tensor.numel()
         self._tensor = tensor.detach()
-        self._form = form
-        # Views cost nothing; pieces that have to be copied or widened are smaller, to keep the copies few.
-        view = tensor.is_contiguous() and tensor.dtype == form.dtype
+        self._key_format = key_format
+        # Views cost nothing; chunks that have to be copied or widened are smaller, to keep the copies small.
+        view = tensor.is_contiguous() and tensor.dtype == key_format.dtype
         self._chunk = chunk if view else max(1, chunk // 4)
 
     def chunks(self) -> Iterator[Tensor]:
         """Yield the float bits, sign included, of consecutive weights in flat order."""
-        for piece in flat_pieces(self._tensor, self._chunk):
-            yield piece.to(self._form.dtype).view(self._form.integer)
+        for chunk in flat_chunks(self._tensor, self._chunk):
+            yield chunk.to(self._key_format.dtype).view(self._key_format.integer)
 
 
-def flat_pieces(tensor: Tensor, chunk: int) -> Iterator[Tensor]:
-    """Yield 1-D pieces of at most `chunk` elements, in flat (C) order whatever the memory format.
+def flat_chunks(tensor: Tensor, chunk: int) -> Iterator[Tensor]:
+    """Yield 1-D tensors of at most `chunk` elements, in flat (C) order whatever the memory format.
 
-    Pieces of a contiguous tensor are views; others are copied one piece at a time.
+    Chunks of a contiguous tensor are views; others are copied one chunk at a time.
 
-    >>> list(flat_pieces(torch.arange(6).reshape(2, 3).T, 4))
+    >>> list(flat_chunks(torch.arange(6).reshape(2, 3).T, 4))
     [tensor([0, 3, 1, 4]), tensor([2, 5])]
     """
     if tensor.is_contiguous():
@@ -105,4 +105,4 @@ def flat_pieces(tensor: Tensor, chunk: int) -> Iterator[Tensor]:
         axis = next(i for i, size in enumerate(tensor.shape) if size > 1)
         rows = max(1, tensor.shape[axis] * chunk // tensor.numel())
         for part in torch.split(tensor, rows, dim=axis):
-            yield from flat_pieces(part, chunk)
+            yield from flat_chunks(part, chunk)

@@ -6,8 +6,8 @@ one ranking of all the others. It is found here by reading the keys digit by dig
 selection): each pass counts one digit of the keys that are still undecided into a histogram, which fixes that
 digit of every threshold. A float32 network takes two such passes and one that counts the result per tensor.
 
-The weights that no floor takes (the free ones) are never listed: as a floor takes the largest weights of its
-tensor, the free ones of a digit are the tensor's histogram cut off at the floor.
+The weights outside the floors are never listed: as a floor takes the largest weights of its tensor, those outside
+it are the tensor's histogram up to the floor's threshold.
 
 Memory: histograms only, a fixed number for each thread, whatever the size of the network. Ties: equal
 magnitudes are kept in the order of the tensors, then of the flat index.
@@ -31,14 +31,14 @@ from gpmt.errors import WeightsError
 
 MAX_THREADS = 8
 HISTOGRAM_BYTES = 24 << 20
-"""Memory for the histograms of all threads; it decides how many thresholds are sought in the same passes."""
+"""Memory for the histograms of all threads; it decides how many thresholds are found in the same passes."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where one tensor is cut: kept are all keys above `key`, and the first `ties` in flat order equal to it."""
+    """Where one tensor is cut: all keys above `key` stay, and the first `ties` in flat order equal to it."""
 
     key: int
     ties: int
@@ -56,7 +56,7 @@ class Selection:
 
 
 def select(
-    sources: Sequence[KeySource], form: KeyFormat, *, totals: Sequence[int], floors: Sequence[int]
+    sources: Sequence[KeySource], key_format: KeyFormat, *, totals: Sequence[int], floors: Sequence[int]
 ) -> list[Selection]:
     """Select exactly `total` weights for every one of `totals`, at least `floors[l]` of them in tensor l.
 
@@ -68,8 +68,8 @@ def select(
     at_once = max(1, HISTOGRAM_BYTES // (threads * 2 * BINS * 8) - 1)
     selections = []
     for start in range(0, len(totals), at_once):
-        search = _Search(sources, form, totals[start : start + at_once], floors, threads)
-        selections += search.run()
+        search = _Search(sources, key_format, totals[start : start + at_once], floors, threads)
+        selections += search.selections()
     return selections
 
 
@@ -80,24 +80,24 @@ def thread_count(sources: Sequence[KeySource]) -> int:
     return min(torch.get_num_threads(), MAX_THREADS, len(sources))
 
 
-def map_shares(sources: Sequence[KeySource], work: Callable[[list[int]], _T], threads: int) -> list[_T]:
-    """Deal the tensors into `threads` shares of about equal size, and return `work(indices)` of each share."""
-    shares: list[list[int]] = [[] for _ in range(threads)]
+def map_groups(sources: Sequence[KeySource], work: Callable[[list[int]], _T], threads: int) -> list[_T]:
+    """Split the tensors into `threads` groups of about equal size; return `work(indices)` of each group."""
+    groups: list[list[int]] = [[] for _ in range(threads)]
     loads = [0] * threads
     for index in sorted(range(len(sources)), key=lambda i: -sources[i].numel):
         lightest = loads.index(min(loads))
-        shares[lightest].append(index)
+        groups[lightest].append(index)
         loads[lightest] += sources[index].numel
     if threads == 1:
-        return [work(shares[0])]
+        return [work(groups[0])]
     with ThreadPoolExecutor(threads, thread_name_prefix="gpmt") as pool:
-        return list(pool.map(work, shares))
+        return list(pool.map(work, groups))
 
 
 class _Thresholds:
     """Thresholds found digit by digit: the digits so far of each (`prefix`), and the rank left within them.
 
-    A threshold of rank r is the r-th largest key; one of rank 0 is not sought (not `active`).
+    A threshold of rank r is the r-th largest key; one of rank 0 is not looked for (not `active`).
     """
 
     def __init__(self, ranks: Sequence[int]) -> None:
@@ -114,32 +114,32 @@ class _Thresholds:
 
 
 class _Search:
-    """One run of the radix selection: the thresholds of the floors, one a tensor, and λ, one a total."""
+    """One radix selection: the thresholds of the floors, one per tensor, and λ, one per total."""
 
     def __init__(
         self,
         sources: Sequence[KeySource],
-        form: KeyFormat,
+        key_format: KeyFormat,
         totals: Sequence[int],
         floors: Sequence[int],
         threads: int,
     ) -> None:
-        self.sources, self.form, self.floors, self.threads = sources, form, floors, threads
+        self.sources, self.key_format, self.floors, self.threads = sources, key_format, floors, threads
         self.own = _Thresholds(floors)
         self.shared = _Thresholds([total - sum(floors) for total in totals])
         self.bad: dict[int, int] = {}
 
-    def run(self) -> list[Selection]:
-        top, *rest = self.form.shifts
-        parts = map_shares(self.sources, partial(self._count_top, shift=top), self.threads)
+    def selections(self) -> list[Selection]:
+        top, *rest = self.key_format.shifts
+        parts = map_groups(self.sources, partial(self._count_top, shift=top), self.threads)
         self._refuse_non_finite()
         queries = np.flatnonzero(self.shared.active)
-        free = np.sum(parts, axis=0)
+        outside_floors = np.sum(parts, axis=0)
         for query in queries:
-            self.shared.refine(query, free)
+            self.shared.refine(query, outside_floors)
         for shift in rest:
             self._settle_floors(queries)
-            parts = map_shares(
+            parts = map_groups(
                 self.sources, partial(self._count_next, shift=shift, queries=queries), self.threads
             )
             for query, histogram in zip(queries, np.sum(parts, axis=0), strict=True):
@@ -155,25 +155,25 @@ class _Search:
         if len(queries) == len(self.shared.rank):
             self.own.active &= self.own.prefix <= self.shared.prefix[queries].max()
 
-    def _count_top(self, share: list[int], shift: int) -> Counts:
-        """Fix the top digit of the floors in the share; return the histogram [2^15] of the free weights."""
-        free, histogram = np.zeros((2, TOP_BINS), np.int64)
-        for index in share:
+    def _count_top(self, group: list[int], shift: int) -> Counts:
+        """Fix the top digit of the floors in the group; return the histogram [2^15] of the weights outside floors."""
+        outside_floors, histogram = np.zeros((2, TOP_BINS), np.int64)
+        for index in group:
             histogram[:] = 0
             for keys in self.sources[index].chunks():
-                key_loops.count_top_digit(keys, bits=self.form.bits, histogram=histogram)
-            if bad := int(histogram[self.form.infinity >> shift :].sum()):
+                key_loops.count_top_digit(keys, bits=self.key_format.bits, histogram=histogram)
+            if bad := int(histogram[self.key_format.infinity >> shift :].sum()):
                 self.bad[index] = bad
             if self.own.active[index]:
-                self._cut_off(histogram, index)
-            free += histogram
-        return free
+                self._take_floor(histogram, index)
+            outside_floors += histogram
+        return outside_floors
 
-    def _count_next(self, share: list[int], shift: int, queries: Counts) -> Counts:
-        """Fix the next digit of the floors in the share; return histograms [totals, 2^16] of the free weights."""
-        free = np.zeros((len(queries), BINS), np.int64)
+    def _count_next(self, group: list[int], shift: int, queries: Counts) -> Counts:
+        """Fix the next digit of the floors in the group; return histograms [totals, 2^16] outside the floors."""
+        outside_floors = np.zeros((len(queries), BINS), np.int64)
         buffer = np.empty((len(queries) + 1, BINS), np.int64)
-        for index in share:
+        for index in group:
             # Keys that start with more than the floor's prefix are in the floor, so they are not counted.
             wanted = self.shared.prefix[queries]
             if self.own.active[index]:
@@ -186,18 +186,18 @@ class _Search:
             histograms[:] = 0
             for keys in self.sources[index].chunks():
                 key_loops.count_digit(
-                    keys, bits=self.form.bits, shift=shift, prefixes=prefixes, histograms=histograms
+                    keys, bits=self.key_format.bits, shift=shift, prefixes=prefixes, histograms=histograms
                 )
             if self.own.active[index]:
-                self._cut_off(histograms[np.searchsorted(prefixes, floor)], index)
-            for total, query in zip(free, queries, strict=True):
+                self._take_floor(histograms[np.searchsorted(prefixes, floor)], index)
+            for total, query in zip(outside_floors, queries, strict=True):
                 row = np.searchsorted(prefixes, self.shared.prefix[query])
                 if row < len(prefixes) and prefixes[row] == self.shared.prefix[query]:
                     total += histograms[row]
-        return free
+        return outside_floors
 
-    def _cut_off(self, histogram: Counts, index: int) -> None:
-        """Fix the next digit of one tensor's floor, and take the floor's weights out of its `histogram`."""
+    def _take_floor(self, histogram: Counts, index: int) -> None:
+        """Fix the next digit of one tensor's floor, and remove the floor's weights from its `histogram`."""
         digit = self.own.refine(index, histogram)
         histogram[digit] -= self.own.rank[index]  # what the floor takes of this bin
         histogram[digit + 1 :] = 0
@@ -218,25 +218,25 @@ class _Search:
         """
         counts = np.zeros((len(self.shared.rank), len(self.sources), 2), np.int64)
 
-        def work(share: list[int]) -> None:
-            for index in share:
-                open_ = [query for query in queries if not self._below(index, query)]
-                for keys in self.sources[index].chunks() if open_ else ():
-                    for query in open_:
+        def work(group: list[int]) -> None:
+            for index in group:
+                undecided = [query for query in queries if not self._below(index, query)]
+                for keys in self.sources[index].chunks() if undecided else ():
+                    for query in undecided:
                         threshold = int(self.shared.prefix[query])
                         counts[query, index] += key_loops.count_above(
-                            keys, bits=self.form.bits, threshold=threshold
+                            keys, bits=self.key_format.bits, threshold=threshold
                         )
 
         if len(queries):
-            map_shares(self.sources, work, self.threads)
+            map_groups(self.sources, work, self.threads)
         return counts
 
     def _below(self, index: int, query: int) -> bool:
         return bool(self.own.active[index] and self.own.prefix[index] < self.shared.prefix[query])
 
     def _selection(self, query: int, counts: Counts) -> Selection:
-        """Turn one total's thresholds into cuts, dealing the ties at λ in the order of the tensors."""
+        """Turn one total's thresholds into cuts; the ties at λ go to the tensors in their order."""
         if not self.shared.active[query]:
             return Selection(tuple(self._floor_cut(index) for index in range(len(self.sources))), None)
         key, left = int(self.shared.prefix[query]), int(self.shared.rank[query])
@@ -257,5 +257,5 @@ class _Search:
     def _floor_cut(self, index: int) -> Cut:
         floor = self.floors[index]
         if not floor:
-            return Cut(self.form.infinity, 0, 0, binds=False)
+            return Cut(self.key_format.infinity, 0, 0, binds=False)
         return Cut(int(self.own.prefix[index]), int(self.own.rank[index]), floor, binds=True)

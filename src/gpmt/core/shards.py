@@ -40,7 +40,7 @@ def local(tensor: Tensor) -> Tensor:
     return part
 
 
-def cut(mask: Tensor, like: Tensor) -> Tensor:
+def local_part(mask: Tensor, like: Tensor) -> Tensor:
     """Return the part of `mask`, which every process has whole, that belongs to `local(like)`; nothing is sent."""
     if not is_shared(like):
         return mask

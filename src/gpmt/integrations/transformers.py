@@ -15,7 +15,7 @@ from transformers.trainer_utils import has_length
 
 from gpmt.atomic import atomic_path
 from gpmt.core.schedule import Schedule
-from gpmt.core.shards import cut, local
+from gpmt.core.shards import local, local_part
 from gpmt.errors import CheckpointError
 from gpmt.integrations.start import start
 from gpmt.masks import Masks
@@ -109,7 +109,7 @@ def _load_state(args: TrainingArguments, step: int, model: nn.Module) -> dict[st
         masks.fits(model)
         for name, mask in masks.items():
             weight = model.get_parameter(name)
-            if local(weight)[~cut(mask, weight).to(weight.device)].any():
+            if local(weight)[~local_part(mask, weight).to(weight.device)].any():
                 raise CheckpointError(
                     f"{path} prunes weights of {name} that are not zero, so the weights are of another checkpoint, "
                     f"or the Trainer did not find them all in this one, as its warning of missing keys says; {remedy}"

@@ -15,7 +15,7 @@ from rich.text import Text
 from gpmt.core.compare import Difference
 from gpmt.macs import sparse_macs
 from gpmt.masks import Masks
-from gpmt.prune import Plan
+from gpmt.planning.plan import Plan
 from gpmt.verification import TensorCount, Verification
 
 Macs = Mapping[str, int | None]
@@ -116,7 +116,7 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def shorten(name: str, width: int) -> str:
-    """Cut out of a name what is too long for `width`: its end tells most, then its beginning.
+    """Shorten a name to `width` characters by leaving out the middle; most of the end is kept.
 
     >>> shorten("backbone.layer1.0.conv1", 17)
     'backbo…r1.0.conv1'

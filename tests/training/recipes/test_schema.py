@@ -55,7 +55,7 @@ def test_overrides_reach_sections_that_a_recipe_leaves_out(tmp_path: Path):
         ("sparsity=1", r"^recipe digits: prune.sparsity is 1, but must be at least 0 and below 1$"),
         ("sparsity=90", r"prune.sparsity is 90, but .*; for 90 % give 0.9"),
         ("min_kept=-1", r"prune.min_kept is -1, but must be a whole number"),
-        ("allocation=magic", r"prune.allocation is 'magic', but must be 'exact', 'reference'"),
+        ("allocation=magic", r"prune.allocation is 'magic', but must be one of .*exact, .*lamp"),
         ("schedule=slow", r"prune.schedule is 'slow', but must be 'one-shot', 'gradual' or 'ac-dc'"),
         ("end=3", r"prune.end is given, but schedule is one-shot; it is for gradual$"),
         ("accumulate=40", r"override accumulate could be dense.accumulate or finetune.accumulate"),

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from gpmt.allocations.allocate import Allocation
+from gpmt import allocations
 from gpmt.core.budget import parse_min_kept, parse_sparsity
 from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.suggestions import did_you_mean
@@ -180,7 +180,7 @@ class Prune(Section):
     min_kept: Annotated[
         int | str, PlainValidator(lambda value: _parsed(value, lambda v: parse_min_kept(v, 0)))
     ] = 0
-    allocation: Allocation = "exact"
+    allocation: Annotated[str, AfterValidator(allocations.check_name)] = "exact"
     granularity: Literal["weight", "column"] = "weight"
     scope: Patterns | None = None
     exclude: Patterns = ()

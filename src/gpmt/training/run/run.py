@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list
 
+from gpmt import allocations
 from gpmt.errors import GpmtError
 from gpmt.macs import count_macs, sparse_macs
 from gpmt.training.models import construct
@@ -109,8 +110,7 @@ def _finish(experiment: Experiment) -> dict[str, Any]:
     verification = verify(
         folder.model,
         masks=folder.masks,
-        # The authors' scheme meets the total only nearly, by design.
-        sparsity=None if prune.allocation == "reference" else prune.sparsity,
+        sparsity=prune.sparsity if allocations.find(prune.allocation).exact_total else None,
         min_kept=prune.min_kept,
         scope=prune.scope,
         exclude=prune.exclude,

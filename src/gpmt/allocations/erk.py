@@ -1,0 +1,18 @@
+"""Erdős–Rényi-Kernel (Evci et al. 2020, "Rigging the Lottery", section 3)."""
+
+from gpmt.core.allocation import Allocation, Problem
+from gpmt.core.share import share
+
+
+class ERK(Allocation):
+    """Keep weights in proportion to the sum of a tensor's dimensions.
+
+    A tensor that would get more than it has is kept whole, and the others share the rest.
+    """
+
+    columns = False  # the shares follow the shapes of the tensors, which columns do not have
+
+    def counts(self, problem: Problem) -> list[list[int]]:
+        """Share each total in proportion to the sums of the tensors' dimensions."""
+        dimensions = [sum(tensor.shape) for tensor in problem.tensors.values()]
+        return [share(dimensions, problem.sizes, total, problem.floors) for total in problem.totals]

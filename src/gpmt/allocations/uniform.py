@@ -1,0 +1,12 @@
+"""Uniform pruning: the same density in every tensor."""
+
+from gpmt.core.allocation import Allocation, Problem
+from gpmt.core.share import share
+
+
+class Uniform(Allocation):
+    """Give every tensor the same density, as far as the floors allow."""
+
+    def counts(self, problem: Problem) -> list[list[int]]:
+        """Share each total in proportion to the sizes of the tensors."""
+        return [share(problem.sizes, problem.sizes, total, problem.floors) for total in problem.totals]

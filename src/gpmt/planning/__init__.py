@@ -1,0 +1,1 @@
+"""Plans: what is pruned in each tensor, and the masks."""
