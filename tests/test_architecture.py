@@ -61,6 +61,13 @@ ORDER = [
 MODULES = sorted(ROOT.rglob("*.py"))
 FACES = {"", "runtime", "training"}
 """Packages whose `__init__` is a docstring, or hands names on."""
+WITH_PRIVATE_NAMES = {
+    "torch_private",
+    "extras_private",
+    "runtime.codegen.llvmlite_private",
+    "runtime.threads.locks",
+}
+"""Modules that use private names of other libraries; `test_private_names.py` looks each name up."""
 
 
 def part(module: str) -> str:
@@ -105,6 +112,55 @@ def test_imports_point_backwards(name: str):
     place = ORDER.index(part(name))
     later = {other for other in imported(NAMES[name]) if ORDER.index(part(other)) > place}
     assert not later, f"{name} imports {sorted(later)}, which come after it"
+
+
+def is_private(name: str) -> bool:
+    return any(part.startswith("_") and not part.endswith("__") for part in name.split("."))
+
+
+def foreign_private_names(path: Path) -> set[str]:
+    """Return the private names in a file that it does not define: imported, read as attributes or by `getattr`."""
+    own, used = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
+                own.add(name)
+            case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name, ctx=ast.Store()):
+                own.add(name)
+            case ast.Attribute(attr=name):
+                used.add(name)
+            case ast.Import(names=aliases):
+                used |= {alias.name for alias in aliases}
+            case ast.ImportFrom(module=module, names=aliases):
+                used |= {f"{module}.{alias.name}" for alias in aliases}
+            case ast.Call(
+                func=ast.Name(id="getattr" | "hasattr" | "setattr"), args=[_, ast.Constant(value=name), *_]
+            ):
+                used.add(name)
+    return {name for name in used - own if is_private(name)}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITH_PRIVATE_NAMES])
+def test_private_names_of_others_have_their_modules(name: str):
+    found = foreign_private_names(NAMES[name])
+    assert not found, f"{name} uses {sorted(found)}; put them into one of {sorted(WITH_PRIVATE_NAMES)}"
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("from torch._ops import OpOverload", "torch._ops.OpOverload"),
+        ("from torch.utils import _pytree", "torch.utils._pytree"),
+        ("import torch._dynamo", "torch._dynamo"),
+        ("base = torch.nn.modules.conv._ConvNd", "_ConvNd"),
+        ("count = tensor._version", "_version"),
+        ("inner = getattr(model, '_orig_mod', None)", "_orig_mod"),
+    ],
+)
+def test_private_names_of_others_are_found(tmp_path: Path, line: str, name: str):
+    path = tmp_path / "module.py"
+    path.write_text(f"{line}\ndef _own(): return one._own, torch.__version__\n")
+    assert foreign_private_names(path) == {name}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(ROOT)))

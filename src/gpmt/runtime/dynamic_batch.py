@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.model_tools import Example, quiet, split_example
@@ -16,6 +15,7 @@ from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.batch import native_batch, rebatched
 from gpmt.runtime.ir.graph import Graph, Operator
 from gpmt.runtime.passes.fuse import fuse
+from gpmt.torch_private import FAKE_TENSOR_LOGGER, FakeTensorMode
 
 _FACTOR, _MORE = 4, 61  # how a second example is larger: what a network does for few samples only shows
 
@@ -32,7 +32,7 @@ def with_dynamic_batch(graph: Graph, model: nn.Module, example: Example) -> Grap
         return graph
     more = _FACTOR * batch + _MORE
     try:
-        with quiet("torch._subclasses.fake_tensor"):
+        with quiet(FAKE_TENSOR_LOGGER):
             other = fuse(capture(model, _longer(example, more), thorough=False).graph)
     except RuntimeProgramError:
         return graph

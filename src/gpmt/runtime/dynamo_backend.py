@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_leaves
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.frontend.capture import capture
-from gpmt.runtime.frontend.record import Aliased, Recording, record, storage
+from gpmt.runtime.frontend.record import Aliased, Recording, record
 from gpmt.runtime.ir.graph import Fallback, Reshape, Slice
 from gpmt.runtime.passes.fuse import fuse
 from gpmt.runtime.program import build
 from gpmt.runtime.threads.locks import new_lock
+from gpmt.torch_private import is_static_input, schema, storage_id, tree_leaves, write_count
 
 _MOST_SHAPES = 8
 _MOST_CHANGES = 3
@@ -55,7 +55,7 @@ def gpmt(
     weights = [
         index
         for index, given in enumerate(example_inputs)
-        if isinstance(given, nn.Parameter) or hasattr(given, "_dynamo_static_input_type")
+        if isinstance(given, nn.Parameter) or is_static_input(given)
     ]
     return _Part(module, weights, dict(options or {}))
 
@@ -172,7 +172,7 @@ class _Weight:
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = weakref.ref(tensor, self._forget)
-        self._version = None if tensor.is_inference() else tensor._version
+        self._write_count = write_count(tensor)
         self._address = tensor.data_ptr()
         # As long as it is held, nothing else can have its address.
         self._memory: object = tensor.untyped_storage()
@@ -181,7 +181,7 @@ class _Weight:
         """Whether a tensor is this one, with the same numbers."""
         if self.tensor() is not given or self._address != given.data_ptr():
             return False
-        return self._version is None or self._version == given._version
+        return self._write_count == write_count(given)
 
     def _forget(self, _: object) -> None:
         self._memory = None
@@ -218,19 +218,19 @@ def _check_effects(module: nn.Module, inputs: Sequence[Tensor]) -> None:
     if _writes_inputs(recording):
         raise RuntimeProgramError("it changes its input in place")
     for call in recording.calls:
-        if "batch_norm" in call.target._schema.name or "instance_norm" in call.target._schema.name:
+        if "batch_norm" in schema(call.target).name or "instance_norm" in schema(call.target).name:
             bound = call.bound()
             if bound.get("running_mean") is not None and bound.get("training", bound.get("use_input_stats")):
                 raise RuntimeProgramError("batch-norm is in training mode; call .eval() first")
-    results = [storage(leaf) for leaf in tree_leaves(recording.result) if isinstance(leaf, Tensor)]
-    others = {storage(tensor) for tensor in [*recording.inputs, *module.parameters(), *module.buffers()]}
+    results = [storage_id(leaf) for leaf in tree_leaves(recording.result) if isinstance(leaf, Tensor)]
+    others = {storage_id(tensor) for tensor in [*recording.inputs, *module.parameters(), *module.buffers()]}
     if len({*results}) != len(results) or not others.isdisjoint(results):
         raise RuntimeProgramError("what it returns shares memory with its input or among itself")
 
 
 def _writes_inputs(recording: Recording) -> bool:
-    given = {storage(tensor) for tensor in recording.inputs}
-    return any(storage(tensor) in given for call in recording.calls for tensor in call.mutated())
+    given = {storage_id(tensor) for tensor in recording.inputs}
+    return any(storage_id(tensor) in given for call in recording.calls for tensor in call.mutated())
 
 
 def _described(value: Any) -> object:

@@ -12,8 +12,6 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.formats.sparse.writer import SparseSize
@@ -27,6 +25,7 @@ from gpmt.runtime.lowering.steps import Native, OnTorch, Step
 from gpmt.runtime.passes.fuse import fuse
 from gpmt.runtime.store import read_program, save
 from gpmt.runtime.threads.thread_pool import ThreadPool, default_threads
+from gpmt.torch_private import FakeTensor, is_traceable_wrapper_subclass
 
 
 def compile(model: nn.Module, example: Example, *, threads: int | None = None, tune: bool = True) -> Program:

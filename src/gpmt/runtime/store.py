@@ -11,14 +11,13 @@ import os
 from collections import OrderedDict
 from typing import Any
 
-from torch.utils._pytree import tree_flatten, tree_unflatten
-
 from gpmt.errors import CheckpointError
 from gpmt.formats.sparse.reader import SparseFile
 from gpmt.formats.sparse.writer import SparseSize, save_sparse
 from gpmt.runtime.frontend.capture import Captured
 from gpmt.runtime.ir.graph import Graph
 from gpmt.runtime.ir.serialization import DocumentError, read, write
+from gpmt.torch_private import tree_flatten, tree_unflatten
 
 KEY = "gpmt-program"
 """Where the metadata of a file has the document."""

@@ -12,6 +12,7 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from gpmt.runtime.codegen.disk_cache import cache_folder, keep_checked, read_checked
+from gpmt.runtime.codegen.llvmlite_private import library_lock
 from gpmt.runtime.codegen.processor import Processor, host, initialize_llvm
 
 _FORMAT = 1
@@ -66,11 +67,11 @@ _LOCK = threading.RLock()
 def _before_fork() -> None:
     """Wait until LLVM is at rest: the child of a fork in the middle would have its locks, and nobody to free them."""
     _LOCK.acquire()
-    llvm.ffi.lib._lock.__enter__()  # llvmlite's own, which it also takes when it frees something
+    library_lock().__enter__()
 
 
 def _after_fork() -> None:
-    llvm.ffi.lib._lock.__exit__()
+    library_lock().__exit__(None, None, None)
     _LOCK.release()
 
 

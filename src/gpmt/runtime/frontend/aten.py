@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
-from torch.utils._pytree import tree_leaves
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.frontend import aten_elementwise, aten_images
@@ -15,6 +13,7 @@ from gpmt.runtime.frontend.builder import Builder, Handler, Leave, base_name
 from gpmt.runtime.frontend.record import RecordedCall, Recording, bind
 from gpmt.runtime.ir.graph import Graph
 from gpmt.runtime.ir.torch_calls import Ref, TorchCall, short_name
+from gpmt.torch_private import OpOverload, overload_name, schema, tree_leaves, tree_map_only
 
 _HANDLERS: dict[str, Handler] = {**aten_images.HANDLERS, **aten_elementwise.HANDLERS}
 _RESHAPE = torch.ops.aten.reshape.default
@@ -67,16 +66,16 @@ def _natively(builder: Builder, call: RecordedCall, target: OpOverload) -> None:
 def _functional(call: RecordedCall, written_to: Tensor) -> OpOverload | None:
     """Return the operator that makes a new tensor of the same numbers where this one writes into an argument."""
     target = call.target
-    namespace, _, name = target._schema.name.partition("::")
-    arguments = target._schema.arguments
+    namespace, _, name = schema(target).name.partition("::")
+    arguments = schema(target).arguments
     written = [index for index, a in enumerate(arguments) if a.alias_info and a.alias_info.is_write]
-    if not name.endswith("_") or name.endswith("__") or written != [0] or len(target._schema.returns) != 1:
+    if not name.endswith("_") or name.endswith("__") or written != [0] or len(schema(target).returns) != 1:
         return None
     packet = getattr(getattr(torch.ops, namespace), name.removesuffix("_"), None)
-    found = getattr(packet, target._overloadname, None)
-    if not isinstance(found, OpOverload) or found._schema.is_mutable:
+    found = getattr(packet, overload_name(target), None)
+    if not isinstance(found, OpOverload) or schema(found).is_mutable:
         return None
-    if [str(a.type) for a in found._schema.arguments] != [str(a.type) for a in arguments]:
+    if [str(a.type) for a in schema(found).arguments] != [str(a.type) for a in arguments]:
         return None
     # Without the place to write to, a result can be of another type: wider, or the bool of a comparison.
     made = found(*call.args, **call.kwargs)
@@ -85,8 +84,8 @@ def _functional(call: RecordedCall, written_to: Tensor) -> OpOverload | None:
 
 def _leave(builder: Builder, call: RecordedCall, target: OpOverload, reason: str) -> None:
     args, kwargs = call.args, call.kwargs
-    name = target._schema.name.removeprefix("aten::")
-    if name in ("view", "_unsafe_view") and target._overloadname in ("default", ""):
+    name = schema(target).name.removeprefix("aten::")
+    if name in ("view", "_unsafe_view") and overload_name(target) in ("default", ""):
         target = _RESHAPE  # what was contiguous in the network may not be so here
     elif name.startswith("as_strided"):
         raise RuntimeProgramError(
@@ -115,7 +114,7 @@ def _leave_in_place(builder: Builder, call: RecordedCall, mutated: list[Tensor])
         steps.append(TorchCall(torch.ops.aten.clone.default, (Ref(before),), {}, (copies[before],)))
 
     def copied(tree: Any) -> Any:
-        return torch.utils._pytree.tree_map_only(Ref, lambda ref: Ref(copies.get(ref.name, ref.name)), tree)
+        return tree_map_only(Ref, lambda ref: Ref(copies.get(ref.name, ref.name)), tree)
 
     args, kwargs = copied(builder.refs(call.args)), copied(builder.refs(call.kwargs))
     after = {id(tensor): copies[builder.name(tensor)] for tensor in mutated}

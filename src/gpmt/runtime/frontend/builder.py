@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from gpmt.errors import RuntimeProgramError
-from gpmt.runtime.frontend.record import Aliased, RecordedCall, Recording, storage
+from gpmt.runtime.frontend.record import Aliased, RecordedCall, Recording
 from gpmt.runtime.ir.graph import Floats, Graph, Operator, Value, reads
 from gpmt.runtime.ir.torch_calls import Ref, TorchCall, fallback, short_name
+from gpmt.torch_private import FakeTensor, OpOverload, storage_id, tree_leaves, tree_map_only
 
 Arguments = dict[str, Any]
 
@@ -63,7 +61,7 @@ class Builder:
             else:
                 # Made without a call, such as `tensor.data`.
                 same = [
-                    t for t in self._sharing.get(storage(tensor), []) if _geometry(t) == _geometry(tensor)
+                    t for t in self._sharing.get(storage_id(tensor), []) if _geometry(t) == _geometry(tensor)
                 ]
                 if not same:
                     raise Aliased
@@ -189,7 +187,7 @@ class Builder:
 
     def wrote(self, tensor: Tensor, name: str) -> None:
         """Note that a recorded tensor was written and is now the value `name`; other views of it become unknown."""
-        for other in self._sharing.get(storage(tensor), []):
+        for other in self._sharing.get(storage_id(tensor), []):
             self._names[id(other)] = name if _alike(other, tensor) else None
 
     def finish(self, result: Sequence[Tensor]) -> Graph:
@@ -210,7 +208,7 @@ class Builder:
             )
         self._names[id(tensor)] = name
         if isinstance(tensor, FakeTensor):
-            self._sharing.setdefault(storage(tensor), []).append(tensor)
+            self._sharing.setdefault(storage_id(tensor), []).append(tensor)
         return name
 
 
@@ -224,7 +222,7 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
-    return storage(one) == storage(other) and _geometry(one) == _geometry(other)
+    return storage_id(one) == storage_id(other) and _geometry(one) == _geometry(other)
 
 
 def _geometry(tensor: Tensor) -> tuple[object, ...]:

@@ -11,14 +11,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from gpmt.errors import RuntimeProgramError, reason
 from gpmt.model_tools import Example, evaluating, quiet, split_example, unwrap
 from gpmt.runtime.frontend.aten import translate
 from gpmt.runtime.frontend.record import Aliased, record
 from gpmt.runtime.ir.graph import Graph
+from gpmt.torch_private import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    TreeSpec,
+    tree_flatten,
+    tree_unflatten,
+)
 
 
 @dataclass(frozen=True)

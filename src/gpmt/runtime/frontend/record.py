@@ -10,12 +10,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves
 
 from gpmt.errors import RuntimeProgramError
+from gpmt.torch_private import (
+    READ_SCALAR,
+    FakeTensor,
+    FakeTensorMode,
+    OpOverload,
+    TorchDispatchMode,
+    compiled_from,
+    disable_current_modes,
+    schema,
+    storage_id,
+    tree_leaves,
+)
 
 
 class Aliased(Exception):
@@ -42,11 +50,11 @@ class RecordedCall:
 
     def mutated(self) -> list[Tensor]:
         """Return the arguments that the call writes into."""
-        if not self.target._schema.is_mutable:
+        if not schema(self.target).is_mutable:
             return []
         bound = self.bound()
         written = [
-            bound[a.name] for a in self.target._schema.arguments if a.alias_info and a.alias_info.is_write
+            bound[a.name] for a in schema(self.target).arguments if a.alias_info and a.alias_info.is_write
         ]
         return [leaf for leaf in tree_leaves(written) if isinstance(leaf, Tensor)]
 
@@ -63,7 +71,7 @@ class Recording:
 _FRESH = torch.ops.aten.lift_fresh.default  # a tensor that forward made of numbers, by torch.tensor
 # May return their arguments, although their schemas do not say so.
 _ALIASING = torch.ops.aten.type_as.default, torch.ops.aten.broadcast_tensors.default
-_NUMBERS = torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default
+_NUMBERS = torch.ops.aten.item.default, READ_SCALAR
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -83,21 +91,21 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         written = RecordedCall(func, args, kwargs, None).mutated()
         for tensor in written:
-            if not isinstance(tensor, FakeTensor) or storage(tensor) in self.kept:
+            if not isinstance(tensor, FakeTensor) or storage_id(tensor) in self.kept:
                 name = self.names.get(id(tensor))
                 raise RuntimeProgramError(
                     f"the network changes {name or 'a tensor that it keeps'} while it runs, but a compiled program "
                     "has no state; switch that off, for example with .eval()"
                 )
         if func in _NUMBERS and not isinstance(args[0], FakeTensor):
-            with _disable_current_modes():
+            with disable_current_modes():
                 return args[0].item()
         if torch.Tag.inplace_view in func.tags and func is not torch.ops.aten.detach_.default:
             raise Aliased
         result = _normalised(func, args, kwargs)
         if result is None:
             result = func(*args, **kwargs)
-        aliases = any(r.alias_info and not r.alias_info.is_write for r in func._schema.returns)
+        aliases = any(r.alias_info and not r.alias_info.is_write for r in schema(func).returns)
         if (aliases and func is not _FRESH) or func in _ALIASING:
             self._note_views(func, args, result)
         if written or any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
@@ -109,11 +117,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tree_leaves(args):
             if not isinstance(tensor, Tensor):
                 continue
-            if isinstance(tensor, FakeTensor) and storage(tensor) not in self.kept:
+            if isinstance(tensor, FakeTensor) and storage_id(tensor) not in self.kept:
                 continue
             if func is not torch.ops.aten.contiguous.default or tensor.is_contiguous():
                 views = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-                self.kept |= {storage(view) for view in views if view.dtype == tensor.dtype}
+                self.kept |= {storage_id(view) for view in views if view.dtype == tensor.dtype}
 
 
 def _normalised(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
@@ -167,13 +175,8 @@ def bind(target: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     """Return all arguments of a call by the names in the operator's schema, defaults included."""
     return {
         a.name: args[i] if i < len(args) else kwargs.get(a.name, a.default_value)
-        for i, a in enumerate(target._schema.arguments)
+        for i, a in enumerate(schema(target).arguments)
     }
-
-
-def storage(tensor: Tensor) -> int:
-    """Return which memory a tensor lies in, for comparison."""
-    return int(tensor.untyped_storage()._cdata)
 
 
 def _functional(module: nn.Module) -> Callable[..., Any]:
@@ -189,7 +192,7 @@ def _functional(module: nn.Module) -> Callable[..., Any]:
 @contextmanager
 def _eager(module: nn.Module) -> Iterator[None]:
     """Keep PyTorch's own fusions away: torch.compile inside the network, fused transformer layers."""
-    compiled = any("_orig_mod" in part._modules for part in module.modules())
+    compiled = any(compiled_from(part) is not None for part in module.modules())
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

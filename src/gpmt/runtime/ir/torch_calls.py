@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.ir.graph import Fallback
+from gpmt.torch_private import OpOverload, overload_name, schema, tree_leaves, tree_map_only
 
 NAMESPACES = ("aten", "prims", "torchvision")
 
@@ -140,7 +139,7 @@ def fallback(
 
 def short_name(target: OpOverload) -> str:
     """Return an operator's name for a report: `layer_norm`, or `torchvision.nms` where it is not PyTorch's own."""
-    namespace, _, name = target._schema.name.partition("::")
+    namespace, _, name = schema(target).name.partition("::")
     return name if namespace == "aten" else f"{namespace}.{name}"
 
 
@@ -183,7 +182,7 @@ def restore_fallback(stored: object) -> TorchCalls:
 
 def _check_kinds(name: str, step: TorchCall) -> None:
     """Refuse numbers for dtypes, layouts and memory formats: PyTorch takes any number, and then crashes."""
-    arguments = step.target._schema.arguments
+    arguments = schema(step.target).arguments
     given = [*zip(arguments, step.args, strict=False), *((a, step.kwargs.get(a.name)) for a in arguments)]
     for argument, value in given:
         wanted = _ENUMERATIONS.get(str(argument.real_type).removeprefix("Optional[").removesuffix("]"))
@@ -205,10 +204,10 @@ def _allowed(namespace: str, name: str) -> bool:
 
 
 def _name_of(target: OpOverload) -> str:
-    namespace, _, name = target._schema.name.partition("::")
+    namespace, _, name = schema(target).name.partition("::")
     if not _allowed(namespace, name):
         raise _NotPlain
-    return f"{namespace}.{name}.{target._overloadname}"
+    return f"{namespace}.{name}.{overload_name(target)}"
 
 
 def _find(full: str) -> OpOverload:

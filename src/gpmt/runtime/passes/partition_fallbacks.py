@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._ops import OpOverload
 
 from gpmt.runtime.ir.graph import (
     Activation,
@@ -30,6 +29,7 @@ from gpmt.runtime.ir.graph import (
     writes,
 )
 from gpmt.runtime.ir.torch_calls import Ref, TorchCall, TorchCalls, fallback
+from gpmt.torch_private import OpOverload
 
 aten = torch.ops.aten
 _BESIDE = "its neighbours are on PyTorch"
