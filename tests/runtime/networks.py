@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from gpmt.runtime.frontend.capture import capture
-from gpmt.runtime.ir.graph import Fallback
+from gpmt.runtime.ir.operators import Fallback
 from gpmt.runtime.passes.fuse import fuse
 
 

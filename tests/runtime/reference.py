@@ -3,23 +3,22 @@
 import torch
 from torch.nn import functional as F
 
-from gpmt.runtime.ir.graph import (
-    Activation,
+from gpmt.runtime.ir.activation import Activation
+from gpmt.runtime.ir.graph import Graph
+from gpmt.runtime.ir.operator import reads, writes
+from gpmt.runtime.ir.operators import (
     Add,
     Affine,
     Concat,
     Conv,
     Fallback,
     GlobalMean,
-    Graph,
     Linear,
     Multiply,
     Pool,
     Reshape,
     Slice,
     Upsample,
-    reads,
-    writes,
 )
 
 
@@ -65,7 +64,7 @@ def activate(tensor, activation: Activation):
 
 def _run(graph, operator, given):
     if isinstance(operator, Fallback):
-        made = operator.run(
+        made = operator.calls(
             *[t.to(graph.values[n].dtype) for t, n in zip(given, reads(operator), strict=True)]
         )
         assert isinstance(made, tuple)

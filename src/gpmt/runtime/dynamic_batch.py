@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from gpmt.errors import RuntimeProgramError
 from gpmt.model_tools import Example, quiet, split_example
 from gpmt.runtime.frontend.capture import capture
-from gpmt.runtime.ir.batch import native_batch, rebatched
-from gpmt.runtime.ir.graph import Graph, Operator
+from gpmt.runtime.ir.batch import common_batch, rebatched
+from gpmt.runtime.ir.graph import Graph
+from gpmt.runtime.ir.operator import Operator
 from gpmt.runtime.passes.fuse import fuse
 from gpmt.torch_private import FAKE_TENSOR_LOGGER, FakeTensorMode
 
@@ -27,7 +28,7 @@ def with_dynamic_batch(graph: Graph, model: nn.Module, example: Example) -> Grap
     more samples, gives the same graph with as many more in every value. One recording could not tell a batch of one
     from a dimension that the network made itself, nor a slice of eight samples from all of them.
     """
-    batch = native_batch(graph)
+    batch = common_batch(graph)
     if batch is None:
         return graph
     more = _FACTOR * batch + _MORE

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.frontend.record import Aliased, Recording, record
-from gpmt.runtime.ir.graph import Fallback, Reshape, Slice
+from gpmt.runtime.ir.operators import Fallback, Reshape, Slice
 from gpmt.runtime.passes.fuse import fuse
 from gpmt.runtime.program import build
 from gpmt.runtime.threads.locks import new_lock

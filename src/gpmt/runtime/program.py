@@ -20,7 +20,7 @@ from gpmt.runtime.codegen import processor
 from gpmt.runtime.dynamic_batch import with_dynamic_batch
 from gpmt.runtime.execution.executors import Executors
 from gpmt.runtime.frontend.capture import Captured, capture
-from gpmt.runtime.ir.graph import Graph, own
+from gpmt.runtime.ir.graph import Graph, copy_arrays
 from gpmt.runtime.lowering.steps import Native, OnTorch, Step
 from gpmt.runtime.passes.fuse import fuse
 from gpmt.runtime.store import read_program, save
@@ -114,7 +114,7 @@ def build(captured: Captured, graph: Graph, *, threads: int | None = None, tune:
             RuntimeWarning,
             stacklevel=3,
         )
-    graph = own(graph)
+    graph = copy_arrays(graph)
     machines = Executors(graph, ThreadPool.shared(threads or default_threads()), tune=tune)
     machines.prepare(machines.batch)
     return Program(captured, graph, machines)

@@ -15,8 +15,9 @@ from gpmt.errors import CheckpointError
 from gpmt.formats.sparse.reader import SparseFile
 from gpmt.formats.sparse.writer import SparseSize, save_sparse
 from gpmt.runtime.frontend.capture import Captured
+from gpmt.runtime.ir.document import DocumentError
 from gpmt.runtime.ir.graph import Graph
-from gpmt.runtime.ir.serialization import DocumentError, read, write
+from gpmt.runtime.ir.serialization import read, write
 from gpmt.torch_private import tree_flatten, tree_unflatten
 
 KEY = "gpmt-program"

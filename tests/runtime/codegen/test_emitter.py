@@ -7,7 +7,7 @@ import pytest
 
 from gpmt.runtime.codegen import jit
 from gpmt.runtime.codegen.emitter import Emitter
-from gpmt.runtime.ir.graph import Activation
+from gpmt.runtime.ir.activation import Activation
 
 EXACT = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),

@@ -11,7 +11,7 @@ from tests.runtime.kernels.guarded import copied, guarded, run
 from gpmt.runtime.codegen import jit, processor
 from gpmt.runtime.codegen.emitter import Emitter
 from gpmt.runtime.codegen.shuffles import alternate, gather, load_first, store_first, straighten, transpose
-from gpmt.runtime.ir.graph import RELU, Activation
+from gpmt.runtime.ir.activation import RELU, Activation
 from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.kernels.pack import ExportImagesKernel, ImportImagesKernel, PhasesKernel

@@ -12,7 +12,7 @@ from torch import nn
 import gpmt
 from gpmt.runtime.codegen import disk_cache, processor
 from gpmt.runtime.execution.autotuning import Tuner
-from gpmt.runtime.ir.graph import RELU
+from gpmt.runtime.ir.activation import RELU
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.lowering.candidates import Layer, candidates
 from gpmt.runtime.threads.thread_pool import ThreadPool

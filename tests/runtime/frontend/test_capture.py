@@ -16,7 +16,7 @@ from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.frontend.aten import translate
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.frontend.record import record
-from gpmt.runtime.ir.graph import Fallback, Linear
+from gpmt.runtime.ir.operators import Fallback, Linear
 from gpmt.runtime.passes.fuse import fuse
 
 IMAGE = noise(2, 4, 6, 6)

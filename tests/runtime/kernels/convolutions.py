@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from gpmt.runtime.ir.graph import IDENTITY, RELU, RELU6, Activation, Conv
+from gpmt.runtime.ir.activation import IDENTITY, RELU, RELU6, Activation
+from gpmt.runtime.ir.operators import Conv
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.layout.solver import LayoutSolver
 from gpmt.runtime.layout.taps import ConvWindows

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
-from gpmt.runtime.ir.graph import IDENTITY, RELU6, Activation
+from gpmt.runtime.ir.activation import IDENTITY, RELU6, Activation
 from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel, pack_weights
 from gpmt.runtime.layout.planes import Planes
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, close, copied, run
 
-from gpmt.runtime.ir.graph import IDENTITY, RELU
+from gpmt.runtime.ir.activation import IDENTITY, RELU
 from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.layout.planes import Planes
 

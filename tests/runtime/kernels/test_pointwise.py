@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, copied, run
 
-from gpmt.runtime.ir.graph import IDENTITY, RELU, Activation
+from gpmt.runtime.ir.activation import IDENTITY, RELU, Activation
 from gpmt.runtime.kernels.pointwise import AddKernel, AffineKernel, CopyKernel, GateKernel, MultiplyKernel
 from gpmt.runtime.layout.planes import Planes
 

@@ -9,7 +9,7 @@ from tests.runtime.kernels.guarded import Buffer, copied, run
 
 from gpmt.runtime.codegen import jit, processor
 from gpmt.runtime.codegen.tiles import Tiles
-from gpmt.runtime.ir.graph import RELU
+from gpmt.runtime.ir.activation import RELU
 from gpmt.runtime.kernels.sparse import SparseCode, SparseConvKernel, arrange
 
 

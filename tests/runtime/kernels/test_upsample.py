@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.guarded import Buffer, run
 
-from gpmt.runtime.ir.graph import FACTORS
+from gpmt.runtime.ir.operators.upsampling import FACTORS
 from gpmt.runtime.kernels.upsample import UpsampleKernel
 from gpmt.runtime.layout.planes import Planes
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpmt.runtime.ir.graph import Conv
+from gpmt.runtime.ir.operators import Conv
 from gpmt.runtime.layout.planes import CACHE_LINE, OVERREAD
 from gpmt.runtime.layout.solver import LayoutSolver
 from gpmt.runtime.layout.taps import ConvWindows

@@ -9,7 +9,7 @@ from tests.runtime.kernels.guarded import Buffer, copied, run
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.codegen import processor
-from gpmt.runtime.ir.graph import IDENTITY, RELU
+from gpmt.runtime.ir.activation import IDENTITY, RELU
 from gpmt.runtime.kernels.dense import DenseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.kernels.sparse import SparseConvKernel

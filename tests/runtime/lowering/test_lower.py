@@ -10,7 +10,7 @@ from torch import nn
 import gpmt
 from gpmt.runtime.codegen import processor
 from gpmt.runtime.frontend.capture import capture
-from gpmt.runtime.ir.graph import Linear
+from gpmt.runtime.ir.operators import Linear
 from gpmt.runtime.lowering.lower import lower
 from gpmt.runtime.passes.fuse import fuse
 

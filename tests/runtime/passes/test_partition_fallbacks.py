@@ -5,8 +5,8 @@ from tests.runtime.networks import Lambda, check, kinds, noise
 from torch import nn
 from torch.nn import functional as F
 
-from gpmt.runtime.ir.graph import Fallback
-from gpmt.runtime.ir.torch_calls import TorchCalls
+from gpmt.runtime.ir.operators import Fallback
+from gpmt.runtime.ir.torch_calls_encoding import encode_calls
 
 
 def linears(count):
@@ -17,7 +17,7 @@ def linears(count):
 def test_neighbours_become_one():
     network = Lambda(lambda s, x: F.softmax(s.l0(F.layer_norm(x.sin(), (8,)).cos()).exp(), -1), **linears(1))
     graph = check(network, noise(2, 3, 8), fused={"sin, layer_norm, cos": 1, "Linear": 1, "exp, softmax": 1})
-    assert [len(operator.run.steps) for operator in graph.operators[::2]] == [3, 2]
+    assert [len(operator.calls.calls) for operator in graph.operators[::2]] == [3, 2]
     assert len(graph.operators[0].outputs) == 1
 
 
@@ -46,8 +46,7 @@ def test_outputs_are_those_that_are_read():
     first = graph.operators[0]
     assert isinstance(first, Fallback)
     assert len(first.outputs) == 3
-    assert isinstance(first.run, TorchCalls)
-    made = {name for step in first.run.steps for name in step.outputs}
+    made = {name for step in first.calls.calls for name in step.outputs}
     assert len(made) > len(first.outputs)
 
 
@@ -74,7 +73,7 @@ def test_sums_far_from_images_stay_on_pytorch():
         "Linear",
         "add, mul, clamp, silu, slice, layer_norm, sum",
     }
-    assert all(operator.stored for operator in graph.operators if isinstance(operator, Fallback))
+    assert all(encode_calls(operator.calls) for operator in graph.operators if isinstance(operator, Fallback))
 
 
 def test_sums_beside_images_are_native():

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.frontend import aten_elementwise, aten_images
 from gpmt.runtime.frontend.builder import Builder, Handler, Leave, base_name
-from gpmt.runtime.frontend.record import RecordedCall, Recording, bind
+from gpmt.runtime.frontend.record import RecordedCall, Recording
 from gpmt.runtime.ir.graph import Graph
-from gpmt.runtime.ir.torch_calls import Ref, TorchCall, short_name
+from gpmt.runtime.ir.torch_calls import Ref, TorchCall, bind, short_name
 from gpmt.torch_private import OpOverload, overload_name, schema, tree_leaves, tree_map_only
 
 _HANDLERS: dict[str, Handler] = {**aten_images.HANDLERS, **aten_elementwise.HANDLERS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,51 +9,12 @@ import torch
 from torch import Tensor
 
 from gpmt.runtime.frontend.builder import Arguments, Builder, Handler, Leave
-from gpmt.runtime.ir.graph import (
-    IDENTITY,
-    RELU,
-    RELU6,
-    Activation,
-    Add,
-    Affine,
-    Floats,
-    Linear,
-    Multiply,
-    Reshape,
-)
+from gpmt.runtime.ir.activation import ATEN_ACTIVATIONS, IDENTITY, Activation
+from gpmt.runtime.ir.operators import Add, Affine, Linear, Multiply, Reshape
+from gpmt.runtime.ir.values import Floats
 
 _LARGEST = float(np.finfo(np.float32).max)
 _HARDSIGMOID = 1 / 6, 1 / 2, Activation("clamp", 0.0, 1.0)
-
-
-def activation(target: str, a: Arguments) -> Activation | None:
-    """Return what an ATen operator does to every number, if it is an activation that kernels know."""
-    match target:
-        case "relu":
-            return RELU
-        case "relu6":
-            return RELU6
-        case "hardtanh":
-            return _clamp(a["min_val"], a["max_val"])
-        case "clamp" | "clip":
-            return _clamp(a["min"], a["max"])
-        case "clamp_min":
-            return _clamp(a["min"], None)
-        case "clamp_max":
-            return _clamp(None, a["max"])
-        case "silu" | "hardswish" | "sigmoid":
-            return Activation(target)
-        case _:
-            return None
-
-
-def _clamp(low: Any, high: Any) -> Activation | None:
-    low, high = -math.inf if low is None else low, math.inf if high is None else high
-    if not isinstance(low, int | float) or not isinstance(high, int | float) or not low <= high:
-        return None
-    if low == math.inf or high == -math.inf or any(_LARGEST < abs(b) < math.inf for b in (low, high)):
-        return None
-    return Activation("clamp", float(low), float(high))
 
 
 def _linear(b: Builder, a: Arguments, result: Tensor) -> None:
@@ -93,7 +53,7 @@ def _add_linear(
 
 def _activation(target: str) -> Handler:
     def handle(b: Builder, a: Arguments, result: Tensor) -> None:
-        found = activation(target, a)
+        found = ATEN_ACTIVATIONS[target](a)
         if found is None:
             raise Leave("there is no kernel for its bounds")
         source = a["self"]
@@ -242,21 +202,7 @@ def _copy(b: Builder, a: Arguments, result: Tensor) -> None:
 
 
 HANDLERS: dict[str, Handler] = {
-    **{
-        name: _activation(name)
-        for name in (
-            "clamp",
-            "clamp_max",
-            "clamp_min",
-            "clip",
-            "hardswish",
-            "hardtanh",
-            "relu",
-            "relu6",
-            "sigmoid",
-            "silu",
-        )
-    },
+    **{name: _activation(name) for name in ATEN_ACTIVATIONS},
     **dict.fromkeys(
         (
             "view",

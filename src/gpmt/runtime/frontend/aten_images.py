@@ -12,19 +12,11 @@ from torch import Tensor
 
 from gpmt.runtime.frontend.aten_elementwise import identity
 from gpmt.runtime.frontend.builder import Arguments, Builder, Handler, Leave
-from gpmt.runtime.ir.graph import (
-    FACTORS,
-    Affine,
-    Concat,
-    Conv,
-    GlobalMean,
-    Pair,
-    Pool,
-    Slice,
-    Upsample,
-    unpoolable,
-)
+from gpmt.runtime.ir.operators import Affine, Concat, Conv, GlobalMean, Pool, Slice, Upsample
+from gpmt.runtime.ir.operators.pooling import pooling_problem
+from gpmt.runtime.ir.operators.upsampling import FACTORS
 from gpmt.runtime.ir.torch_calls import Ref, TorchCall
+from gpmt.runtime.ir.values import Pair
 
 Padding = tuple[int, int, int, int]
 
@@ -101,7 +93,7 @@ def _batch_norm(b: Builder, a: Arguments, result: Tensor) -> None:
 def _pool(b: Builder, result: Tensor, base: str, pool: Pool) -> None:
     """Add a pooling operator, whose output is the result, to be named like `base`."""
     width = b.graph.values[pool.input].shape[3]
-    if why := unpoolable(width, result.shape[3], pool.kernel[1], pool.stride[1], pool.padding[1]):
+    if why := pooling_problem(width, result.shape[3], pool.kernel[1], pool.stride[1], pool.padding[1]):
         raise Leave(why)
     b.add(replace(pool, output=b.new(result, base)))
 

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.frontend.record import Aliased, RecordedCall, Recording
-from gpmt.runtime.ir.graph import Floats, Graph, Operator, Value, reads
-from gpmt.runtime.ir.torch_calls import Ref, TorchCall, fallback, short_name
+from gpmt.runtime.ir.graph import Graph
+from gpmt.runtime.ir.operator import Operator, reads
+from gpmt.runtime.ir.operators import fallback
+from gpmt.runtime.ir.torch_calls import Ref, TorchCall, short_name
+from gpmt.runtime.ir.values import Floats, Value
 from gpmt.torch_private import FakeTensor, OpOverload, storage_id, tree_leaves, tree_map_only
 
 Arguments = dict[str, Any]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.errors import RuntimeProgramError
+from gpmt.runtime.ir.torch_calls import bind
 from gpmt.torch_private import (
     READ_SCALAR,
     FakeTensor,
@@ -169,14 +170,6 @@ def record(
         with _Recorder(recording.calls, names):
             recording.result = forward(*arguments[0], **arguments[1])
     return recording
-
-
-def bind(target: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all arguments of a call by the names in the operator's schema, defaults included."""
-    return {
-        a.name: args[i] if i < len(args) else kwargs.get(a.name, a.default_value)
-        for i, a in enumerate(schema(target).arguments)
-    }
 
 
 def _functional(module: nn.Module) -> Callable[..., Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gpmt.runtime.ir.graph import Fallback, Graph
+from gpmt.runtime.ir.graph import Graph
+from gpmt.runtime.ir.operators import Fallback
 
 
 def batch_of(graph: Graph) -> int | None:
     """Return how many samples a graph with a dynamic batch works on; None for others."""
-    return native_batch(graph) if graph.dynamic_batch else None
+    return common_batch(graph) if graph.dynamic_batch else None
 
 
 def rebatched(graph: Graph, batch: int) -> Graph:
@@ -18,8 +19,8 @@ def rebatched(graph: Graph, batch: int) -> Graph:
     return replace(graph, values=values)
 
 
-def native_batch(graph: Graph) -> int | None:
-    """Return the first dimension of all values, if they share it and nothing is left to PyTorch."""
+def common_batch(graph: Graph) -> int | None:
+    """Return the first dimension of all values, if they share it and nothing stays on PyTorch."""
     if graph.constants or not graph.inputs or any(isinstance(op, Fallback) for op in graph.operators):
         return None
     sizes = {value.shape[0] if value.shape else 0 for value in graph.values.values()}

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from gpmt.arithmetic import ceil_div
 from gpmt.runtime.codegen.emitter import F32, I32, I64, Emitter
 from gpmt.runtime.codegen.tiles import Tiles
-from gpmt.runtime.ir.graph import IDENTITY, Activation
+from gpmt.runtime.ir.activation import IDENTITY, Activation
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from gpmt.arithmetic import ceil_div
 from gpmt.runtime.codegen.emitter import F32, Emitter
 from gpmt.runtime.codegen.loops import Cut, Index, Piece, Walk, along, stepped
 from gpmt.runtime.codegen.shuffles import alternate, gather, straighten
-from gpmt.runtime.ir.graph import IDENTITY, Activation, Pair
+from gpmt.runtime.ir.activation import IDENTITY, Activation
+from gpmt.runtime.ir.values import Pair
 from gpmt.runtime.layout.planes import Planes
 
 _SUMS = 8  # vectors that are summed at once: enough to hide the latency of a multiply-add

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gpmt.arithmetic import ceil_div
 from gpmt.runtime.codegen.emitter import F32, I32, Emitter
 from gpmt.runtime.codegen.loops import Index, stepped
-from gpmt.runtime.ir.graph import IDENTITY, Activation
+from gpmt.runtime.ir.activation import IDENTITY, Activation
 from gpmt.runtime.layout.planes import Planes
 
 _FEATURES = 4  # features in a step of the loop

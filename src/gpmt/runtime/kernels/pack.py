@@ -15,7 +15,7 @@ from gpmt.arithmetic import ceil_div, round_up
 from gpmt.runtime.codegen.emitter import F32, Emitter, constant
 from gpmt.runtime.codegen.loops import Cut, Index, Piece, Walk, along, least, most, stepped
 from gpmt.runtime.codegen.shuffles import alternate, gather, load_first, straighten, transpose
-from gpmt.runtime.ir.graph import Pair
+from gpmt.runtime.ir.values import Pair
 from gpmt.runtime.layout.planes import Planes
 
 _ALL: tuple[Pair, ...] = ((0, 0),)

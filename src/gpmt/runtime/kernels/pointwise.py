@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gpmt.arithmetic import ceil_div
 from gpmt.runtime.codegen.emitter import F32, I64, Emitter
 from gpmt.runtime.codegen.loops import least
-from gpmt.runtime.ir.graph import IDENTITY, Activation
+from gpmt.runtime.ir.activation import IDENTITY, Activation
 from gpmt.runtime.layout.planes import Planes
 
 _UNROLLED = 4

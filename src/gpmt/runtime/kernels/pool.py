@@ -20,7 +20,7 @@ from gpmt.arithmetic import ceil_div, round_up
 from gpmt.runtime.codegen.emitter import F32, I1, I32, I64, Emitter, constant
 from gpmt.runtime.codegen.loops import Cut, Index, Piece, Walk, along, least, most, stepped
 from gpmt.runtime.codegen.shuffles import alternate, gather, straighten
-from gpmt.runtime.ir.graph import Pair
+from gpmt.runtime.ir.values import Pair
 from gpmt.runtime.layout.planes import Planes
 
 _ROOM = 4096  # numbers of intermediate results: they stay in the first-level cache

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from gpmt.runtime.codegen.emitter import F32, I32, I64, Emitter
 from gpmt.runtime.codegen.tiles import Tiles
-from gpmt.runtime.ir.graph import IDENTITY, Activation
+from gpmt.runtime.ir.activation import IDENTITY, Activation
 
 _ENTRY = 24  # bytes of the table for a group and block
 _ROW = 16  # bytes of a row

@@ -10,7 +10,7 @@ from llvmlite import ir
 from gpmt.runtime.codegen.emitter import F32, Emitter
 from gpmt.runtime.codegen.loops import Cut, Piece, Walk, along
 from gpmt.runtime.codegen.shuffles import shuffle
-from gpmt.runtime.ir.graph import Pair
+from gpmt.runtime.ir.values import Pair
 from gpmt.runtime.layout.planes import Planes
 
 

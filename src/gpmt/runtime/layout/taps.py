@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpmt.arithmetic import ceil_div
-from gpmt.runtime.ir.graph import Conv, Pair
+from gpmt.runtime.ir.operators import Conv
+from gpmt.runtime.ir.values import Pair
 from gpmt.runtime.layout.planes import FLOAT_BYTES, Planes
 
 

@@ -14,7 +14,8 @@ from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.codegen.kernel import KernelSpec
 from gpmt.runtime.codegen.processor import Processor
 from gpmt.runtime.codegen.tiles import Tiles
-from gpmt.runtime.ir.graph import Activation, Floats
+from gpmt.runtime.ir.activation import Activation
+from gpmt.runtime.ir.values import Floats
 from gpmt.runtime.kernels import dense, sparse
 from gpmt.runtime.kernels.dense import DenseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel

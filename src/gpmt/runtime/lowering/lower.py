@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from gpmt.runtime.codegen.processor import Processor
-from gpmt.runtime.ir import graph
-from gpmt.runtime.ir.graph import (
-    Activation,
+from gpmt.runtime.ir import operators
+from gpmt.runtime.ir.activation import Activation
+from gpmt.runtime.ir.graph import Graph
+from gpmt.runtime.ir.operator import Operator
+from gpmt.runtime.ir.operators import (
     Concat,
     Conv,
     Fallback,
     GlobalMean,
-    Graph,
     Linear,
-    Operator,
     Pool,
     Reshape,
     Slice,
@@ -66,12 +66,12 @@ class _Lowering(Forms):
                 self.native(
                     "mean", places, {}, lambda p: pool.GlobalMeanKernel(self.lanes, p["input"], p["output"])
                 )
-            case graph.Affine():
+            case operators.Affine():
                 arrays = {"scale": operator.scale, "shift": operator.shift}
                 self._pointwise("scale", AffineKernel, operator, (operator.input,), arrays)
-            case graph.Add():
+            case operators.Add():
                 self._pointwise("add", AddKernel, operator, (operator.left, operator.right), {})
-            case graph.Multiply():
+            case operators.Multiply():
                 self._multiply(operator)
             case Concat():
                 self._concat(operator)
@@ -87,14 +87,14 @@ class _Lowering(Forms):
                 self._reshape(operator)
             case Fallback():
                 reads = tuple(self.tensor(name) for name in operator.inputs)
-                self.on_torch(operator.target, reads, operator.outputs, operator.run, operator.reason)
+                self.on_torch(operator.target, reads, operator.outputs, operator.calls, operator.reason)
 
     def _io(self, source: str, output: str, form: Form) -> dict[str, str]:
         return {"input": source, "output": self.buffer(output, form)}
 
     def _pointwise(
         self, label: str, kernel: type[AffineKernel | AddKernel | MultiplyKernel],
-        op: graph.Affine | graph.Add | graph.Multiply,
+        op: operators.Affine | operators.Add | operators.Multiply,
         values: tuple[str, ...], arrays: Mapping[str, Array],
     ) -> None:  # fmt: skip
         left = self.either(values[0])
@@ -104,7 +104,7 @@ class _Lowering(Forms):
             self.solver.share_pitch(source, output)
         self._in_step(label, kernel, op.activation, (left, right, output), arrays)
 
-    def _multiply(self, op: graph.Multiply) -> None:
+    def _multiply(self, op: operators.Multiply) -> None:
         if self.graph.values[op.left].shape == self.graph.values[op.right].shape:
             self._pointwise("multiply", MultiplyKernel, op, (op.left, op.right), {})
             return

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from gpmt.runtime.ir.graph import Value
+from gpmt.runtime.ir.values import Value
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.lowering.candidates import Candidate
 

@@ -15,7 +15,8 @@ import torch
 
 from gpmt.runtime.codegen.kernel import KernelSpec
 from gpmt.runtime.codegen.processor import Processor
-from gpmt.runtime.ir.graph import Graph, Pair, Value
+from gpmt.runtime.ir.graph import Graph
+from gpmt.runtime.ir.values import Pair, Value
 from gpmt.runtime.kernels.pack import ExportImagesKernel, ImportImagesKernel, PhasesKernel
 from gpmt.runtime.kernels.vectors import ExportVectorsKernel, FlattenKernel, ImportVectorsKernel
 from gpmt.runtime.layout.solver import LayoutSolver

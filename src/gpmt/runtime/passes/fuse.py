@@ -8,35 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from gpmt.runtime.frontend.aten_elementwise import activation
-from gpmt.runtime.frontend.record import bind
-from gpmt.runtime.ir.graph import (
-    IDENTITY,
-    Activation,
-    Add,
-    Affine,
-    Conv,
-    Fallback,
-    Floats,
-    GlobalMean,
-    Graph,
-    Linear,
-    Multiply,
-    Operator,
-    Pair,
-    Pool,
-    Reshape,
-    Value,
-    reads,
-    unpoolable,
-    writes,
-)
-from gpmt.runtime.ir.torch_calls import TorchCalls, short_name
+from gpmt.runtime.ir.activation import ATEN_ACTIVATIONS, IDENTITY, Activation
+from gpmt.runtime.ir.graph import Graph
+from gpmt.runtime.ir.operator import Operator, reads, renamed, writes
+from gpmt.runtime.ir.operators import Add, Affine, Conv, Fallback, GlobalMean, Linear, Multiply, Pool, Reshape
+from gpmt.runtime.ir.operators.pooling import pooling_problem
+from gpmt.runtime.ir.torch_calls import bind, short_name
+from gpmt.runtime.ir.values import Floats, Pair, Value
 from gpmt.runtime.passes.partition_fallbacks import group, thins
 
 _LARGE = 1 << 16  # what is added beyond this may be there to round
@@ -95,7 +77,7 @@ class _Fuser:
 
     def put(self, operator: Operator) -> None:
         """Add the next operator, alone or to one that is there."""
-        operator = _renamed(operator, self.alias)
+        operator = renamed(operator, self.alias)
         match operator:
             case Affine():
                 done = self._affine(operator)
@@ -193,7 +175,7 @@ class _Fuser:
         stride = _product(before, pool)
         if isinstance(before, Pool):
             width, outputs = self.values[before.input].shape[3], self.values[pool.output].shape[3]
-            if unpoolable(width, outputs, before.kernel[1], stride[1], before.padding[1]):
+            if pooling_problem(width, outputs, before.kernel[1], stride[1], before.padding[1]):
                 return False
         self._replace(before, replace(before, output=pool.output, stride=stride))
         return True
@@ -232,17 +214,14 @@ class _Fuser:
             self.count[maker.input] -= 1
 
     def _fallback(self, operator: Fallback) -> bool:
-        if (
-            not isinstance(operator.run, TorchCalls)
-            or len(operator.run.steps) != 1
-            or len(operator.outputs) != 1
-        ):
+        if len(operator.calls.calls) != 1 or len(operator.outputs) != 1:
             return False
-        (step,), (output,) = operator.run.steps, operator.outputs
+        (step,), (output,) = operator.calls.calls, operator.outputs
         target = short_name(step.target)
         before = self._single(operator.inputs[0]) if len(operator.inputs) == 1 else None
         if isinstance(before, Linear) and before.activation == IDENTITY:
-            found = activation(target, bind(step.target, step.args, step.kwargs))
+            find = ATEN_ACTIVATIONS.get(target)
+            found = find(bind(step.target, step.args, step.kwargs)) if find else None
             if found is not None and self.values[output].dtype == torch.float32:
                 self._replace(before, replace(before, output=output, activation=found))
                 return True
@@ -346,23 +325,3 @@ def _composed(first: Affine, then: Affine) -> Affine | None:
 def _shifted(bias: Floats, affine: Affine) -> Floats:
     wide = bias.astype(np.float64) * affine.scale + affine.shift
     return wide.astype(np.float32)
-
-
-def _renamed(operator: Operator, alias: dict[str, str]) -> Operator:
-    """Return an operator that reads what aliases stand for."""
-    if not any(name in alias for name in reads(operator)):
-        return operator
-    match operator:
-        case Fallback(run=TorchCalls() as run):
-            calls = run.renamed(alias)
-            return replace(operator, inputs=calls.inputs, run=calls, stored=calls.stored())
-        case Fallback(inputs=inputs):
-            return replace(operator, inputs=tuple(alias.get(name, name) for name in inputs))
-    changed: dict[str, Any] = {}
-    for field in ("input", "residual", "left", "right", "parts"):
-        match getattr(operator, field, None):
-            case str(name):
-                changed[field] = alias.get(name, name)
-            case tuple(names):
-                changed[field] = tuple(alias.get(name, name) for name in names)
-    return replace(operator, **changed)

@@ -9,26 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpmt.runtime.ir.graph import (
-    Activation,
+from gpmt.runtime.ir.activation import Activation
+from gpmt.runtime.ir.graph import Graph
+from gpmt.runtime.ir.operator import Operator, reads, writes
+from gpmt.runtime.ir.operators import (
     Add,
     Affine,
     Concat,
     Conv,
     Fallback,
-    Floats,
     GlobalMean,
-    Graph,
     Multiply,
-    Operator,
     Pool,
     Reshape,
     Slice,
-    Value,
-    reads,
-    writes,
+    fallback,
 )
-from gpmt.runtime.ir.torch_calls import Ref, TorchCall, TorchCalls, fallback
+from gpmt.runtime.ir.torch_calls import Ref, TorchCall
 from gpmt.torch_private import OpOverload
 
 aten = torch.ops.aten
@@ -181,7 +178,7 @@ def _merge(graph: Graph, operators: list[Operator]) -> list[Operator]:
     result: list[Operator] = []
     run: list[Fallback] = []
     for operator in reversed(operators):
-        if isinstance(operator, Fallback) and isinstance(operator.run, TorchCalls):
+        if isinstance(operator, Fallback):
             run.insert(0, operator)
             continue
         result += _one(run, wanted)
@@ -196,7 +193,7 @@ def _merge(graph: Graph, operators: list[Operator]) -> list[Operator]:
 def _one(run: list[Fallback], wanted: set[str]) -> list[Operator]:
     if not run:
         return []
-    steps = [step for part in run if isinstance(part.run, TorchCalls) for step in part.run.steps]
+    steps = [step for part in run for step in part.calls.calls]
     made: set[str] = set()
     inputs: dict[str, None] = {}
     for step in steps:
