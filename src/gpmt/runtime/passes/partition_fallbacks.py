@@ -26,6 +26,7 @@ from gpmt.runtime.ir.operators import (
     fallback,
 )
 from gpmt.runtime.ir.torch_calls import Ref, TorchCall
+from gpmt.runtime.ir.values import Floats, Value
 from gpmt.torch_private import OpOverload
 
 aten = torch.ops.aten
