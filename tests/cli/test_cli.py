@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.cli.commands import gpmt
+from tests.waiting import DEADLINE_SECONDS
 from typer.testing import CliRunner
 
 from gpmt.cli import app
@@ -31,7 +32,9 @@ def test_help_has_examples(command: str) -> None:
 
 def script(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from gpmt.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=DEADLINE_SECONDS, **options
+    )
 
 
 def test_the_script_reports_on_stderr_and_by_exit_code(dense: str) -> None:
@@ -47,7 +50,9 @@ def test_the_script_reports_on_stderr_and_by_exit_code(dense: str) -> None:
 
 def test_a_closed_pipe_is_quiet(dense: str) -> None:
     command = f"{sys.executable} -c 'from gpmt.cli import main; main()' inspect {dense} --json | head -c 1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=False, timeout=DEADLINE_SECONDS
+    )
     assert (done.stdout, done.stderr) == ("{", "")
 
 
@@ -60,7 +65,7 @@ main()
 """
     before = sorted(os.listdir())
     command = [sys.executable, "-B", "-c", code, "prune", dense, "-o", "out.pt", "--sparsity", "0.5"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE_SECONDS)
     assert done.returncode == 2
     assert done.stderr.startswith("error: out.pt cannot be written: no space left in ")
     assert sorted(os.listdir()) == before
@@ -69,20 +74,21 @@ main()
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_while_writing_leaves_nothing(dense: str, sent: signal.Signals, code: int) -> None:
     script_text = f"""
-import os, signal, sys, torch
+import signal, time, torch
 from gpmt.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
 write = torch.save
 def interrupted(obj, path):
     write(obj, path)
-    os.kill(os.getpid(), {int(sent)})
-    __import__("time").sleep(60)
+    signal.raise_signal({int(sent)})  # to this thread: another one could take it while this one sleeps
+    while True:
+        time.sleep(0.01)
 torch.save = interrupted
 main()
 """
     before = sorted(os.listdir())
     command = [sys.executable, "-c", script_text, "prune", dense, "-o", dense, "--force", "--sparsity", "0.5"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE_SECONDS)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     if sent == signal.SIGINT:

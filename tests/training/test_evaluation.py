@@ -16,7 +16,7 @@ from gpmt.formats.checkpoint import Checkpoint, load_checkpoint
 from gpmt.training.evaluation import Evaluation, evaluate_checkpoint
 from gpmt.training.models import construct
 from gpmt.training.recipes.files import make_recipe
-from gpmt.training.run.metrics import Score
+from gpmt.training.run.score import Score
 from gpmt.verification import verify
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)

@@ -1,4 +1,4 @@
-"""What a checkpoint is worth: its accuracy on a recipe's data, its zeros and its cost, beside the published row."""
+"""Evaluating a checkpoint: its accuracy on a recipe's data, its zeros and its MACs, beside the published row."""
 
 import math
 import time
@@ -9,19 +9,20 @@ import torch
 
 from gpmt.core.budget import parse_sparsity
 from gpmt.formats.checkpoint import Checkpoint
-from gpmt.macs import count_macs, sparse_macs
+from gpmt.macs import count_macs
 from gpmt.training.recipes.schema import Compute, Recipe
 from gpmt.training.run.devices import make_accelerator
 from gpmt.training.run.loop import evaluate
-from gpmt.training.run.metrics import Score
+from gpmt.training.run.metrics import total_macs
 from gpmt.training.run.progress import Reporter
+from gpmt.training.run.score import Score
 from gpmt.training.run.setup import load_source, new_network
 from gpmt.training.weights import load_weights
 from gpmt.verification import Verification, verify
 
 BATCH_SIZE = 64
 
-FULL_TEST = {
+TEST_SIZES = {
     "cifar10": 10_000,
     "cifar100": 10_000,
     "fashion-mnist": 10_000,
@@ -32,16 +33,16 @@ FULL_TEST = {
 }
 """Samples in the test splits that results are published on (for ImageNet, the validation split)."""
 
-NEAR = 0.001
-"""Sparsities that differ by less are the same row of a table: those published are rounded, and nearly met."""
+SPARSITY_TOLERANCE = 0.001
+"""Sparsities that differ by no more count as equal: published ones are rounded, and met only nearly."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The result of `evaluate_checkpoint`.
 
-    `verification` counts the zeros of every prunable tensor, and `macs` what each costs with all its weights;
-    `seconds` is what the evaluation alone took. Of the recipe, the data are as they were used.
+    `verification` counts the zeros of every prunable tensor, `macs` are the MACs of each with all its weights, and
+    `seconds` is the time of the evaluation alone. The recipe's data are as they were used.
     """
 
     recipe: Recipe
@@ -70,25 +71,24 @@ class Evaluation:
     @property
     def total_macs(self) -> dict[str, int]:
         """MACs of one input with all weights, and without those that are zero."""
-        left = [
-            sparse_macs(self.macs[row.name] or 0, numel=row.numel, kept=row.kept)
-            for row in self.verification.tensors
-        ]
-        return {"dense": sum(filter(None, self.macs.values())), "sparse": sum(left)}
+        return total_macs(self.macs, self.verification.tensors)
 
     def notes(self) -> list[str]:
-        """Return what to know before the accuracy is compared with others, a sentence each."""
+        """Return sentences on what makes this accuracy differ from the published one."""
         notes = []
         name, images, top1 = self.recipe.data.name, self.score.images, self.score.top1
-        if images != FULL_TEST.get(name, images):
-            # Laplace's rule: none right among few images does not mean that none ever is.
+        if images != TEST_SIZES.get(name, images):
+            # Laplace's rule of succession: no correct answer among few images does not mean a rate of 0.
             share = (top1 * images + 1) / (images + 2)
             error = math.sqrt(share * (1 - share) / images)
             notes.append(
-                f"these are {images:,} images, not the {FULL_TEST[name]:,} that {name} is evaluated on; "
+                f"these are {images:,} images, not the {TEST_SIZES[name]:,} that {name} is evaluated on; "
                 f"the standard error of top-1 is {error:.2%}"
             )
-        if self.published_top1 is not None and abs(self.sparsity - self.published_sparsity) > NEAR:
+        if (
+            self.published_top1 is not None
+            and abs(self.sparsity - self.published_sparsity) > SPARSITY_TOLERANCE
+        ):
             notes.append(
                 f"the published row is at {100 * self.published_sparsity:.6g}% sparsity, "
                 f"these weights are at {100 * self.sparsity:.6g}%"
@@ -128,9 +128,9 @@ def evaluate_checkpoint(
 ) -> Evaluation:
     """Evaluate a checkpoint on the test split of a recipe's data, in float32 whatever the recipe trains in.
 
-    Of the recipe count the network, the data, the scope of pruning, and what it expects. Without a checkpoint the
-    network is evaluated as it is built, which is for those that bring weights. With several processes each takes
-    a part of the images, and all return the same.
+    The recipe gives the network, the data, the scope of pruning and the published accuracy. Without a checkpoint
+    the network is evaluated as it is built, which is for networks with weights of their own. With several
+    processes each takes a part of the images, and all return the same.
 
     Raises CheckpointError where the weights do not fit network or data, and what `datasets.load` and `build` raise.
     """

@@ -1,4 +1,4 @@
-"""Weights from a file into a network of the same names and shapes."""
+"""Loading weights from a file into a network with the same names and shapes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ def load_weights(
 ) -> None:
     """Load a checkpoint, or the file at a path, whose names and shapes must be those of `network`, called `name`.
 
-    With `assign` the network takes the checkpoint's tensors in place of its own, instead of their values.
+    With `assign` the checkpoint's tensors replace those of the network, instead of being copied into them.
     Raises CheckpointError for a file that cannot be read or holds other tensors; nothing is loaded then.
     """
     if not isinstance(checkpoint, Checkpoint):
@@ -42,7 +42,7 @@ def load_weights(
 
 
 def _check_classes(path: Path, pairs: Mapping[str, Sequence[Tensor]], name: str) -> None:
-    """Raise the fitting error where all tensors that differ do so in one number of outputs: that of the classes."""
+    """Raise CheckpointError where the number of classes alone differs: one number of outputs, in all such tensors."""
     counts = {(given.shape[:1], own.shape[:1]) for given, own in pairs.values()}
     if len(counts) > 1 or any(given.shape[1:] != own.shape[1:] for given, own in pairs.values()):
         return

@@ -13,7 +13,7 @@ PRECISIONS = {"float32": "no", "bf16": "bf16", "fp16": "fp16", None: None}
 
 
 def computes_on_cpu(recipe: Recipe) -> bool:
-    """Whether the run of `recipe` computes on the CPU here.
+    """Return whether a run of `recipe` computes on the CPU here.
 
     Raises RecipeError where the recipe asks for what the machine lacks.
     """
@@ -23,7 +23,8 @@ def computes_on_cpu(recipe: Recipe) -> bool:
         short = recipe.expects.on_cpu
         instead = f"run the CPU version, `gpmt run {short}`, or " if short else ""
         raise RecipeError(
-            f"{recipe.title} is for a GPU, but PyTorch finds none here; {instead}insist with compute.device=cpu"
+            f"{recipe.title} is for a GPU, but PyTorch finds none here; {instead}use the CPU with "
+            "compute.device=cpu"
         )
     on_cpu = compute.device == "cpu" or not has_gpu
     if compute.precision == "fp16" and on_cpu:
@@ -32,7 +33,7 @@ def computes_on_cpu(recipe: Recipe) -> bool:
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
-    """Return what places the run of `recipe` on devices and joins its processes.
+    """Return the `Accelerator` that places a run of `recipe` on devices and connects its processes.
 
     Raises RecipeError where the recipe asks for what the machine lacks.
     """

@@ -1,4 +1,4 @@
-"""What a result depends on beside its recipe: versions and machine."""
+"""The versions and the machine that a result depends on, beside its recipe."""
 
 import platform
 from importlib.metadata import version
@@ -10,7 +10,7 @@ from gpmt.system import cpu_name
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide the numbers."""
+    """Return the versions of Python and of the packages that the result depends on."""
     packages = {name: version(name) for name in ("gpmt", "torchvision", "accelerate", "numpy")}
     return {"python": platform.python_version(), "torch": torch.__version__, **packages}
 

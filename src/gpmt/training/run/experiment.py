@@ -1,4 +1,4 @@
-"""The whole of an experiment: dense training, then pruning and fine-tuning, each resumable after every epoch."""
+"""An experiment: dense training, then pruning and fine-tuning, each resumable after every epoch."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,19 +10,20 @@ from accelerate import Accelerator
 from gpmt.errors import RecipeError
 from gpmt.prune import plan
 from gpmt.training.recipes.schema import Recipe
+from gpmt.training.run.devices import prepare
 from gpmt.training.run.phase import PHASES, Phase
 from gpmt.training.run.progress import Reporter
 from gpmt.training.run.run_folder import RunFolder
-from gpmt.training.run.setup import Setup, load_source, new_network, train_together
+from gpmt.training.run.setup import Setup, load_source, new_network
 from gpmt.training.run.states import load_model_state
-from gpmt.training.run.time_budget import Allowance
+from gpmt.training.run.time_budget import TimeBudget
 from gpmt.training.weights import load_weights
 
 
 class Experiment:
     """A recipe being carried out in a run folder.
 
-    What can be wrong with recipe, data, checkpoint and budget is found when it is made.
+    An error in the recipe, the data, the checkpoint or the sparsity is raised when it is made.
 
     Attributes:
         setup: what the phases work with.
@@ -35,7 +36,7 @@ class Experiment:
         folder: RunFolder,
         accelerator: Accelerator,
         reporter: Reporter,
-        allowance: Allowance,
+        time_budget: TimeBudget,
         *,
         state: dict[str, Any] | None,
         dense_from: Path | None,
@@ -48,39 +49,38 @@ class Experiment:
             load_weights(network, RunFolder(dense_from).dense, name=recipe.model)
         elif state is None and recipe.dense.checkpoint is not None:
             load_weights(network, recipe.dense.checkpoint.expanduser(), name=recipe.model)
-        self.parameters = sum(parameter.numel() for parameter in network.parameters())
         self._state, self._phase = state, None if state is None else state["phase"]
         self._has_dense = state is None and dense_from is not None
         self._current: Phase | None = None
-        self.setup = Setup(recipe, folder, accelerator, reporter, allowance, source, network, record)
-        # What cannot be met fails now, not after the dense training.
+        self.setup = Setup(recipe, folder, accelerator, reporter, time_budget, source, network, record)
+        # A sparsity that cannot be met fails now, not after the dense training.
         plan(network, sparsity=recipe.prune.sparsity, **self.setup.pruning)
-        self.setup.model = train_together(recipe, network, accelerator)
+        self.setup.model = prepare(network, accelerator, compiled=recipe.compute.compile)
 
     @property
     def progress(self) -> str:
         """How far the run got."""
         return "before the first epoch" if self._current is None else self._current.progress
 
-    def carry_out(self) -> None:
-        """Go through the phases and write the weights and masks."""
+    def execute(self) -> None:
+        """Run the phases and write the weights and masks."""
         setup, folder = self.setup, self.setup.folder
         if self._phase in (None, "dense"):
-            dense = self._start("dense")
+            dense = self._start_phase("dense")
             if not self._has_dense:
                 dense.train()
             dense.write(folder.dense)
             if dense.average is not None:
                 load_model_state(setup.network, dense.average.module.state_dict())
-        setup.accelerator.wait_for_everyone()  # for dense.pt, which may be the teacher of what follows
-        finetune = self._start("finetune")
+        setup.accelerator.wait_for_everyone()  # for dense.pt, which may be the teacher in fine-tuning
+        finetune = self._start_phase("finetune")
         finetune.train()
         finetune.write(folder.model)
         pruner = finetune.pruner
         if pruner is not None and pruner.masks is not None and setup.accelerator.is_main_process:
             pruner.masks.save(folder.masks)
 
-    def _start(self, name: str) -> Phase:
+    def _start_phase(self, name: str) -> Phase:
         state = self._state if self._phase == name else None
         self._current = Phase(self.setup, name, getattr(self.setup.recipe, name), state)
         return self._current
@@ -100,20 +100,20 @@ def _new_record() -> dict[str, Any]:
 
 def _dense_record(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     """Return what another run recorded of its dense phase, which must have been the same as this recipe's."""
-    theirs = run.settings()
+    other = run.settings()
     different = [
         section
         for section in ("model", "seed", "compute", "dense")
-        if getattr(theirs, section) != getattr(recipe, section)
+        if getattr(other, section) != getattr(recipe, section)
     ]
-    if theirs.data.model_copy(update=_FREE) != recipe.data.model_copy(update=_FREE):
+    if other.data.model_copy(update=_IGNORED_DATA) != recipe.data.model_copy(update=_IGNORED_DATA):
         different.append("data")
     if different:
         raise RecipeError(
             f"the dense network of {run.path} comes from other settings ({', '.join(different)} differ); "
             "give a run with the same ones, or leave out --dense-from"
         )
-    # A run may finish while it is asked, which takes its state away.
+    # A run may finish while it is read here, which removes its state.
     record = run.finished() or (run.load_state() or {}).get("record") or run.finished()
     if not isinstance(record, Mapping) or not run.dense.exists():
         raise RecipeError(f"{run.path} has no dense network yet; wait until its dense phase is done")
@@ -122,5 +122,5 @@ def _dense_record(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     return {"dense_from": str(run.path), "seconds": seconds, "history": history}
 
 
-_FREE = {"root": None, "workers": None}
-"""Settings of the data that change no number."""
+_IGNORED_DATA = {"root": None, "workers": None}
+"""Settings of the data that do not change the result."""

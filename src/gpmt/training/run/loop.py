@@ -14,9 +14,9 @@ from gpmt.arithmetic import ceil_div
 from gpmt.training.data.source import Batch, Inputs, Source
 from gpmt.training.models import logits
 from gpmt.training.recipes.schema import Training
-from gpmt.training.run.metrics import Meter, Score
 from gpmt.training.run.objective import Objective
 from gpmt.training.run.progress import Advance
+from gpmt.training.run.score import Meter, Score
 from gpmt.training.run.states import is_sharded
 
 EVALUATION_BATCH = 256
@@ -36,7 +36,7 @@ def train_epoch(
     after_step: Callable[[], None] = lambda: None,
     memory_format: torch.memory_format = torch.channels_last,
 ) -> Score:
-    """Train on every image once and return the mean loss and accuracy seen on the way.
+    """Train on every image once and return the mean loss and accuracy over the epoch.
 
     `epoch`, from 0, decides the learning rate. Everything random is drawn from `seed`, so that an epoch
     started anew after an interruption repeats itself exactly. `after_step` is called after every step of the
@@ -50,7 +50,7 @@ def train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate(epoch, step, steps)
         optimizer.zero_grad()
-        parts = list(_parts((_laid_out(inputs, memory_format), labels), settings.accumulate))
+        parts = list(_split((_in_memory_format(inputs, memory_format), labels), settings.accumulate))
         for index, (part, part_labels) in enumerate(parts):
             last = index == len(parts) - 1
             with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
@@ -82,13 +82,13 @@ def evaluate(
     batches = 0
     for inputs, labels in source.test_batches(batch_size):
         with accelerator.autocast():
-            meter.add(logits(model, _laid_out(inputs, memory_format)), labels)
+            meter.add(logits(model, _in_memory_format(inputs, memory_format)), labels)
         batches += 1
         advance(len(labels) * accelerator.num_processes)
     if is_sharded(model):
         # Every process takes part in gathering the weights, also one that has fewer batches than another.
-        most = ceil_div(source.test_size, batch_size * accelerator.num_processes)
-        for _ in range(most - batches):
+        max_batches = ceil_div(source.test_size, batch_size * accelerator.num_processes)
+        for _ in range(max_batches - batches):
             with accelerator.autocast():
                 logits(model, source.example())
     return meter.score(accelerator)
@@ -98,12 +98,12 @@ def seed_everything(seed: tuple[int, ...]) -> None:
     """Seed the global generators of Python, NumPy and PyTorch (all devices)."""
     words = np.random.SeedSequence(seed).generate_state(2)
     random.seed(int(words[0]))
-    np.random.seed(int(words[0]))  # noqa: NPY002  # networks and layers of others may draw from it
+    np.random.seed(int(words[0]))  # noqa: NPY002  # networks of other libraries may draw from it
     torch.manual_seed(int(words[1]))
 
 
-def _parts(batch: Batch, count: int) -> Iterator[Batch]:
-    """Cut a batch into `count` parts of nearly equal size."""
+def _split(batch: Batch, count: int) -> Iterator[Batch]:
+    """Split a batch into `count` parts of nearly equal size."""
     inputs, labels = batch
     if count == 1:
         yield batch
@@ -118,8 +118,8 @@ def _parts(batch: Batch, count: int) -> Iterator[Batch]:
             yield taken, labels[index]
 
 
-def _laid_out(inputs: Inputs, memory_format: torch.memory_format) -> Inputs:
-    """Return images in the memory format that the network's weights have."""
+def _in_memory_format(inputs: Inputs, memory_format: torch.memory_format) -> Inputs:
+    """Return images in the memory format of the network's weights."""
     if isinstance(inputs, Tensor) and inputs.ndim == 4:
         return inputs.contiguous(memory_format=memory_format)
     return inputs

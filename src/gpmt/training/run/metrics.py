@@ -1,49 +1,66 @@
-"""Accuracy and loss, summed over batches and processes."""
+"""What a finished run reports in metrics.json."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from accelerate import Accelerator
-from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean cross-entropy and accuracy over a split; `top1` and `top5` are fractions of the images.
-
-    `top5` is None where there are fewer than six classes, since it would always be 1.
-    """
-
-    loss: float
-    top1: float
-    top5: float | None
-    images: int
-
-    def __str__(self) -> str:
-        top5 = "" if self.top5 is None else f", top-5 {self.top5:.2%}"
-        return f"top-1 {self.top1:.2%}{top5}, loss {self.loss:.4f}"
+from gpmt import allocations
+from gpmt.macs import count_macs, sparse_macs
+from gpmt.training.models import construct
+from gpmt.training.run.environment import machine, versions
+from gpmt.training.run.setup import Setup
+from gpmt.verification import TensorCount, Verification, verify
 
 
-class Meter:
-    """Sums of loss and hits, kept on the device that trains, so that no step waits for them."""
+def run_metrics(setup: Setup) -> tuple[dict[str, Any], Verification]:
+    """Verify the files that the run has written; return its metrics, ready for JSON, and the verification."""
+    recipe, folder, record, source = setup.recipe, setup.folder, setup.record, setup.source
+    prune = recipe.prune
+    verification = verify(
+        folder.model,
+        masks=folder.masks,
+        sparsity=prune.sparsity if allocations.find(prune.allocation).exact_total else None,
+        min_kept=prune.min_kept,
+        scope=prune.scope,
+        exclude=prune.exclude,
+        granularity=prune.granularity,
+    )
+    fewest = min(verification.tensors, key=lambda tensor: tensor.kept)
+    history = record["history"]
+    first, last = history["finetune"][0], history["finetune"][-1]
+    prunes_first = prune.schedule == "one-shot" and not prune.start
+    network = construct(recipe.model, num_classes=len(source.classes), input_shape=source.input_shape)
+    network.to(setup.accelerator.device)
+    macs = count_macs(network, source.example(), scope=prune.scope, exclude=prune.exclude)
+    metrics = {
+        "title": recipe.title,
+        "seed": recipe.seed,
+        "dense": history["dense"][-1]["test"],
+        "pruned": first["test"] if prunes_first else None,
+        "recalibrated": first.get("recalibrated"),
+        "finetuned": last.get("recalibrated", last["test"]),
+        "sparsity": verification.pruned / verification.numel,
+        "unit": verification.unit,
+        "weights": verification.numel,
+        "kept": verification.kept,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "macs": total_macs(macs, verification.tensors),
+        "fewest_kept": {"name": fewest.name, "kept": fewest.kept, "weights": fewest.numel},
+        # Without a minimum a layer may lose all its weights; the run then shows that, and breaks no promise.
+        "verified": all(check.ok for check in verification.checks if check.name != "dead"),
+        "dead": [tensor.name for tensor in verification.tensors if tensor.dead],
+        "verification": verification.to_dict(),
+        **record,
+        "images": {"train": source.train_size, "test": source.test_size},
+        "recipe": recipe.model_dump(mode="json"),
+        "machine": machine(setup.accelerator),
+        "versions": versions(),
+        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    return metrics, verification
 
-    def __init__(self, device: torch.device, *, num_classes: int) -> None:
-        self._has_top5 = num_classes > 5
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._sums = torch.zeros(4, dtype=dtype, device=device)  # loss, top-1 hits, top-5 hits, images
 
-    @torch.no_grad()
-    def add(self, logits: Tensor, labels: Tensor, loss: Tensor | None = None) -> None:
-        """Count a batch of logits [b, classes] and labels [b]; `loss` is its mean, else cross-entropy."""
-        if loss is None:
-            loss = F.cross_entropy(logits, labels)
-        best = logits.topk(5 if self._has_top5 else 1, dim=1).indices
-        hits = best == labels[:, None]
-        batch = (loss * len(labels), hits[:, 0].sum(), hits.sum(), torch.tensor(len(labels)))
-        self._sums += torch.stack([value.to(self._sums) for value in batch])
-
-    def score(self, accelerator: Accelerator) -> Score:
-        """Return the means over what all processes counted."""
-        loss, top1, top5, images = accelerator.reduce(self._sums, "sum").tolist()
-        return Score(loss / images, top1 / images, top5 / images if self._has_top5 else None, int(images))
+def total_macs(macs: Mapping[str, int | None], tensors: Iterable[TensorCount]) -> dict[str, int]:
+    """Return the MACs of one input with all weights (``dense``), and without those that are zero (``sparse``)."""
+    left = (sparse_macs(macs[tensor.name] or 0, numel=tensor.numel, kept=tensor.kept) for tensor in tensors)
+    return {"dense": sum(filter(None, macs.values())), "sparse": sum(left)}

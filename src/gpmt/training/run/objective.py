@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy, and the distance to a teacher where there is one."""
+"""The loss that training minimises: cross-entropy, and the distance to a teacher where there is one."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""One phase of a run: epochs of training, each followed by an evaluation and a state to go on from."""
+"""One phase of a run: epochs of training, each followed by an evaluation and a saved state."""
 
 import math
 import time
@@ -31,8 +31,8 @@ RECALIBRATION_BATCH = 128
 class Phase:
     """A phase in progress.
 
-    Made with the `state` that `save_state` wrote in the same phase, it goes on from there; without, it starts
-    with the weights that the network has.
+    With the `state` that `save_state` wrote in the same phase it goes on from there; without one it starts with
+    the weights that the network has.
 
     Attributes:
         pruner: prunes while this phase trains; None in a phase that does not prune.
@@ -62,9 +62,9 @@ class Phase:
         return averaged
 
     def train(self) -> None:
-        """Train from where it stands to the last epoch."""
+        """Train from the next epoch to the last."""
         if not self.history:
-            self._score_untrained()
+            self._evaluate_start()
             self.save_state()
         for epoch in range(len(self.history), self.settings.epochs + 1):
             self.progress = f"in epoch {epoch} of {self.settings.epochs} of {self.name}"
@@ -73,15 +73,15 @@ class Phase:
             row["seconds"] = time.monotonic() - start
             self.setup.record["seconds"][self.name] += row["seconds"]
             self.history.append(row)
-            self._note_best(row)
+            self._record_best(row)
             self.save_state()
             if self.setup.accelerator.is_main_process:
                 self.setup.folder.log_history(self.setup.record["history"])
             if (self.name, epoch) != (PHASES[-1], self.settings.epochs):
-                self.setup.allowance.spend_epoch(self.setup.accelerator)
+                self.setup.time_budget.count_epoch(self.setup.accelerator)
 
     def save_state(self) -> None:
-        """Write what is needed to go on from here."""
+        """Write the state from which a resumed run goes on."""
         setup = self.setup
         model, optimizer = model_state(setup.network), optimizer_state(setup.network, self.optimizer)
         scaler = setup.accelerator.scaler
@@ -109,11 +109,11 @@ class Phase:
         if self.pruner is not None:  # last, because making it pruned
             self.pruner.load_state_dict(state["pruner"])
 
-    def _score_untrained(self) -> None:
+    def _evaluate_start(self) -> None:
         """Evaluate before the first epoch, and again once the batch norms are recalibrated."""
         setup, images = self.setup, 0
         if self.pruner is not None:
-            self._note_plan()
+            self._record_plan()
             images = setup.recipe.prune.recalibrate
         row: dict[str, Any] = {"epoch": 0, "test": asdict(score := setup.evaluate(self.evaluated))}
         setup.reporter.line(f"{self.name} before training: {score}")
@@ -156,7 +156,7 @@ class Phase:
         row = {"epoch": epoch, "lr": lr, "train": asdict(trained), "test": asdict(tested)}
         sparsity = ""
         if self.pruner is not None:
-            self._note_plan()
+            self._record_plan()
             masks = self.pruner.masks
             row["sparsity"] = 0.0 if masks is None else masks.sparsity
             sparsity = f"sparsity {row['sparsity']:.2%}, "
@@ -174,8 +174,8 @@ class Phase:
         if self.average is not None:
             self.average.update_parameters(self.setup.network)
 
-    def _note_plan(self) -> None:
-        """Record the plan in force, and say so when it is a new one for good."""
+    def _record_plan(self) -> None:
+        """Record the plan in force, and report it when it is a new one."""
         pruner, record = self.pruner, self.setup.record
         if pruner is None or pruner.plan is None:
             return
@@ -184,8 +184,8 @@ class Phase:
             record["plan"] = plan
             self.setup.reporter.line(pruner.plan.summary())
 
-    def _note_best(self, row: dict[str, Any]) -> None:
-        """Keep the weights of the best epoch, among those with the final masks."""
+    def _record_best(self, row: dict[str, Any]) -> None:
+        """Write the weights if this epoch is the best of those with the final masks."""
         if self.pruner is None or self.pruner.step_count < self.pruner.schedule.last:
             return
         record, top1 = self.setup.record, row["test"]["top1"]
@@ -194,7 +194,7 @@ class Phase:
             self.write(self.setup.folder.best)
 
     def write(self, path: Path) -> None:
-        """Write the weights that are evaluated, and what network and data they belong to."""
+        """Write the weights that are evaluated, and which network and data they belong to."""
         setup = self.setup
         weights = model_state(self.evaluated)
         if setup.accelerator.is_main_process:
@@ -210,7 +210,7 @@ class Phase:
     def _make_average(self) -> AveragedModel | None:
         if self.settings.ema is None:
             return None
-        copy = self.setup.another_network()
+        copy = self.setup.fresh_network()
         copy.load_state_dict(self.setup.network.state_dict())
         mean = get_ema_multi_avg_fn(self.settings.ema)  # type: ignore[no-untyped-call]
         return AveragedModel(copy, multi_avg_fn=mean, use_buffers=True)
@@ -219,7 +219,7 @@ class Phase:
         settings = self.settings
         if not isinstance(settings, Finetune) or not settings.distill:
             return Objective(settings.label_smoothing)
-        teacher = self.setup.another_network().eval().requires_grad_(False)
+        teacher = self.setup.fresh_network().eval().requires_grad_(False)
         teacher.load_state_dict(load_checkpoint(self.setup.folder.dense).state_dict)
         return Objective(settings.label_smoothing, teacher, settings.distill, settings.temperature)
 

@@ -1,4 +1,4 @@
-"""What a run says while it works: bars on a terminal, lines elsewhere, and every line in a log file."""
+"""Reporting progress: bars on a terminal, lines elsewhere, and every line in a log file."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ REDRAW_SECONDS = 0.5
 
 
 class Advance(Protocol):
-    """What is told of progress."""
+    """A function that is told how far the work got."""
 
     def __call__(self, items: int, loss: Tensor | None = None) -> None:
         """Count `items` more as done, the last of them with this loss."""
@@ -25,7 +25,7 @@ class Advance(Protocol):
 class Reporter:
     """Writes lines to standard error and to a log file, and draws progress bars on a terminal.
 
-    Processes other than the first report nothing.
+    With `silent`, as in all processes but the first, it reports nothing.
     """
 
     def __init__(self, *, silent: bool = False) -> None:
@@ -67,7 +67,7 @@ class Reporter:
             yield advance
 
     def track(self, items: Iterable[Tensor], description: str, total: int) -> Iterator[Tensor]:
-        """Pass `items` on under a progress bar."""
+        """Yield `items` and show their progress."""
         self.line(description)
         with self.bar(description, total) as advance:
             for item in items:

@@ -1,24 +1,19 @@
-"""One run of a recipe: checks, phases, and the files that show for it."""
+"""One run of a recipe from start to end: its checks, its experiment, its metrics, and how it stops."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
 
-from gpmt import allocations
 from gpmt.errors import GpmtError
-from gpmt.macs import count_macs, sparse_macs
-from gpmt.training.models import construct
 from gpmt.training.recipes.schema import Recipe
 from gpmt.training.run.devices import make_accelerator
-from gpmt.training.run.environment import machine, versions
 from gpmt.training.run.experiment import Experiment
+from gpmt.training.run.metrics import run_metrics
 from gpmt.training.run.progress import Reporter
 from gpmt.training.run.run_folder import RunFolder
-from gpmt.training.run.time_budget import Allowance, Spent
-from gpmt.verification import verify
+from gpmt.training.run.time_budget import TimeBudget, TimeBudgetSpent
 
 
 class Interrupted(KeyboardInterrupt):
@@ -26,7 +21,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stopped(Exception):
-    """The run used up the minutes or epochs that it was given; the text says how far it got."""
+    """The minutes or epochs given to the run are over; the text says how far it got."""
 
 
 def run(
@@ -61,9 +56,9 @@ def run(
         reporter.line(f"{out} is finished already")
         return metrics
     state = folder.load_state() if resume else None
-    allowance = Allowance(minutes=max_minutes, epochs=max_epochs)
+    time_budget = TimeBudget(minutes=max_minutes, epochs=max_epochs)
     experiment = Experiment(
-        recipe, folder, accelerator, reporter, allowance, state=state, dense_from=dense_from
+        recipe, folder, accelerator, reporter, time_budget, state=state, dense_from=dense_from
     )
     accelerator.wait_for_everyone()  # all have read what the first may now remove
     if accelerator.is_main_process:
@@ -72,23 +67,23 @@ def run(
     experiment.setup.record["commands"].append(command)
     reporter.line(f"{recipe.title}: {command}")
     try:
-        experiment.carry_out()
+        experiment.execute()
         results = [_finish(experiment) if accelerator.is_main_process else None]
     except KeyboardInterrupt:
         reporter.line(f"interrupted {experiment.progress}")
         raise Interrupted(experiment.progress) from None
-    except Spent as spent:
+    except TimeBudgetSpent as spent:
         reporter.line(f"stopped {spent}, {experiment.progress}")
         raise Stopped(f"{spent}, {experiment.progress}") from None
     except RuntimeError as error:
-        if sentence := _machine_failure(error, experiment.progress):
+        if sentence := _resource_failure(error, experiment.progress):
             raise GpmtError(sentence) from error
         raise
     broadcast_object_list(results)
     return results[0] or {}
 
 
-def _machine_failure(error: RuntimeError, progress: str) -> str | None:
+def _resource_failure(error: RuntimeError, progress: str) -> str | None:
     """Say what the machine lacked, or return None for an error of another kind."""
     if isinstance(error, torch.OutOfMemoryError):
         return (
@@ -96,7 +91,7 @@ def _machine_failure(error: RuntimeError, progress: str) -> str | None:
         )
     if "DataLoader worker" in str(error):
         return (
-            f"a process that reads data was killed {progress}, probably for want of memory; lower "
+            f"a process that reads data was killed {progress}, probably because memory ran out; lower "
             "data.workers and go on with --resume"
         )
     return None
@@ -105,57 +100,8 @@ def _machine_failure(error: RuntimeError, progress: str) -> str | None:
 def _finish(experiment: Experiment) -> dict[str, Any]:
     """Verify the files that were written, and write the metrics."""
     setup = experiment.setup
-    recipe, folder, record = setup.recipe, setup.folder, setup.record
-    prune = recipe.prune
-    verification = verify(
-        folder.model,
-        masks=folder.masks,
-        sparsity=prune.sparsity if allocations.find(prune.allocation).exact_total else None,
-        min_kept=prune.min_kept,
-        scope=prune.scope,
-        exclude=prune.exclude,
-        granularity=prune.granularity,
-    )
-    fewest = min(verification.tensors, key=lambda tensor: tensor.kept)
-    history = record["history"]
-    first, last = history["finetune"][0], history["finetune"][-1]
-    prunes_first = prune.schedule == "one-shot" and not prune.start
-    plain = construct(
-        recipe.model, num_classes=len(setup.source.classes), input_shape=setup.source.input_shape
-    ).to(setup.accelerator.device)
-    macs = count_macs(plain, setup.source.example(), scope=prune.scope, exclude=prune.exclude)
-    metrics = {
-        "title": recipe.title,
-        "seed": recipe.seed,
-        "dense": history["dense"][-1]["test"],
-        "pruned": first["test"] if prunes_first else None,
-        "recalibrated": first.get("recalibrated"),
-        "finetuned": last.get("recalibrated", last["test"]),
-        "sparsity": verification.pruned / verification.numel,
-        "unit": verification.unit,
-        "weights": verification.numel,
-        "kept": verification.kept,
-        "parameters": experiment.parameters,
-        "macs": {
-            "dense": sum(filter(None, macs.values())),
-            "sparse": sum(
-                sparse_macs(macs[tensor.name] or 0, numel=tensor.numel, kept=tensor.kept)
-                for tensor in verification.tensors
-            ),
-        },
-        "fewest_kept": {"name": fewest.name, "kept": fewest.kept, "weights": fewest.numel},
-        # A layer that died is no broken promise where no minimum was given: that is what the run is to show.
-        "verified": all(check.ok for check in verification.checks if check.name != "dead"),
-        "dead": [tensor.name for tensor in verification.tensors if tensor.dead],
-        "verification": verification.to_dict(),
-        **record,
-        "images": {"train": setup.source.train_size, "test": setup.source.test_size},
-        "recipe": recipe.model_dump(mode="json"),
-        "machine": machine(setup.accelerator),
-        "versions": versions(),
-        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-    folder.finish(metrics)
+    metrics, verification = run_metrics(setup)
+    setup.folder.finish(metrics)
     for line in str(verification).splitlines():
         setup.reporter.line(line)
     return metrics

@@ -1,4 +1,4 @@
-"""The run folder: which files a run writes, and how it starts, goes on and ends there."""
+"""The run folder: which files a run writes, and when."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ This folder holds one run of `gpmt run`. What is in it:
 | file | what it is |
 |---|---|
 | recipe.yaml | every setting, defaults written out; `gpmt run recipe.yaml --out ELSEWHERE` repeats the run |
-| log.txt | what the run said, with times and commands |
+| log.txt | what the run printed, with times and commands |
 | history.csv | loss, accuracy, learning rate, sparsity and speed of every epoch |
 | dense.pt | the dense network that was pruned |
 | model.pt | the result: the weights after the last epoch, pruned ones exactly zero |
@@ -109,7 +109,7 @@ class RunFolder:
             temporary.write_text(text, encoding="utf-8")
 
     def save_weights(self, path: Path, state_dict: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-        """Write ``{"state_dict": ..., "gpmt": about}``, the tensors in plain layout."""
+        """Write ``{"state_dict": ..., "gpmt": about}``, the tensors contiguous and on the CPU."""
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
         with atomic_path(path) as temporary:
             torch.save({"state_dict": weights, "gpmt": dict(about)}, temporary)
@@ -120,7 +120,7 @@ class RunFolder:
             torch.save({"version": STATE_VERSION, **state}, temporary)
 
     def load_state(self) -> dict[str, Any] | None:
-        """Return what `save_state` wrote last, on the CPU; None when the run has not got that far."""
+        """Return what `save_state` wrote last, on the CPU; None when it has not written yet."""
         if not self.state.exists():
             return None
         try:
@@ -162,13 +162,13 @@ class RunFolder:
 
 
 def _differences(before: Recipe, now: Recipe) -> list[str]:
-    """Name the settings that differ; data may have moved, and texts do not matter."""
+    """Name the settings that differ, apart from those that do not change the result."""
     flat_before, flat_now = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
-    free = {"title", "about", "data.root", "data.workers"}
+    ignored = {"title", "about", "data.root", "data.workers"}
     return [
         f"{key} {value} there, {flat_now[key]} now"
         for key, value in flat_before.items()
-        if key not in free and not key.startswith("expects.") and value != flat_now[key]
+        if key not in ignored and not key.startswith("expects.") and value != flat_now[key]
     ]
 
 

@@ -1,4 +1,4 @@
-"""What all phases of an experiment work with: the network, the data, the devices, and the record."""
+"""What both phases of an experiment work with: the network, the data, the devices, and the record."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,11 @@ from gpmt.training.data import datasets
 from gpmt.training.data.source import Source
 from gpmt.training.models import build, usual_shape
 from gpmt.training.recipes.schema import Recipe
-from gpmt.training.run.devices import prepare
 from gpmt.training.run.loop import evaluate, seed_everything
-from gpmt.training.run.metrics import Score
 from gpmt.training.run.progress import Reporter
 from gpmt.training.run.run_folder import RunFolder
-from gpmt.training.run.time_budget import Allowance
+from gpmt.training.run.score import Score
+from gpmt.training.run.time_budget import TimeBudget
 
 
 @dataclass
@@ -36,19 +35,19 @@ class Setup:
     folder: RunFolder
     accelerator: Accelerator
     reporter: Reporter
-    allowance: Allowance
+    time_budget: TimeBudget
     source: Source
     model: nn.Module
     record: dict[str, Any]
 
     @property
     def network(self) -> nn.Module:
-        """The network without what was wrapped around it."""
+        """The network without its wrappers."""
         return unwrap(self.model)
 
     @property
     def pruning(self) -> dict[str, Any]:
-        """The terms of the recipe's pruning but for its sparsity, as `gpmt.plan` takes them."""
+        """The arguments of `gpmt.plan` that the recipe gives, except for the sparsity."""
         prune = self.recipe.prune
         return {
             "min_kept": prune.min_kept,
@@ -64,15 +63,15 @@ class Setup:
         """How images and convolutions are laid out."""
         return torch.channels_last if self.recipe.compute.channels_last else torch.contiguous_format
 
-    def another_network(self) -> nn.Module:
-        """Return a network of the same kind on the same device, with weights of its own."""
+    def fresh_network(self) -> nn.Module:
+        """Return another network of the recipe on the same device, with newly initialised weights."""
         return new_network(self.recipe, self.source).to(self.accelerator.device)
 
     def evaluate(self, network: nn.Module | None = None) -> Score:
         """Return the score of `network` (this one if not given) on the test split."""
         network = network or self.network
         if self.accelerator.num_processes > 1:
-            # Running means differ between processes; those of the first are the ones saved.
+            # Running means differ between processes; those of the first are saved.
             for buffer in network.buffers():
                 torch.distributed.broadcast(buffer, src=0)
         with self.reporter.bar("evaluation", self.source.test_size) as advance:
@@ -108,8 +107,3 @@ def new_network(recipe: Recipe, source: Source) -> nn.Module:
     if not recipe.compute.channels_last:
         return network
     return network.to(memory_format=torch.channels_last)
-
-
-def train_together(recipe: Recipe, network: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """Return the network as the processes train it."""
-    return prepare(network, accelerator, compiled=recipe.compute.compile)

@@ -1,4 +1,4 @@
-"""States of networks and optimisers in full, also where every process holds only its part of each tensor."""
+"""The state_dicts of networks and optimisers with whole tensors, also where FSDP2 shards them over processes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from gpmt.core.shards import is_shared
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether the processes share the parameters among them, as with FSDP2."""
+    """Whether each process holds only a part of every parameter, as with FSDP2."""
     return any(is_shared(parameter) for parameter in model.parameters())
 
 
 def model_state(network: nn.Module) -> dict[str, Any]:
     """Return the network's state_dict with whole tensors; of a sharded one, in the first process alone.
 
-    All processes have to call it together, as all functions here.
+    All processes have to call it together, as they do all functions here.
     """
     if not is_sharded(network):
         return network.state_dict()
@@ -41,12 +41,12 @@ def optimizer_state(network: nn.Module, optimizer: Optimizer) -> dict[str, Any] 
     """Return the optimiser's state_dict with whole tensors, or None where it has none yet."""
     if not is_sharded(network):
         return optimizer.state_dict()
-    if not optimizer.state:  # asked for it, PyTorch would make one by a step, which is not ours to take
+    if not optimizer.state:  # PyTorch would make one by a step, which would change the weights
         return None
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return get_optimizer_state_dict(network, _plain(optimizer), options=options)
+    return get_optimizer_state_dict(network, _unwrapped(optimizer), options=options)
 
 
 def load_optimizer_state(network: nn.Module, optimizer: Optimizer, state: Mapping[str, Any] | None) -> None:
@@ -63,10 +63,10 @@ def load_optimizer_state(network: nn.Module, optimizer: Optimizer, state: Mappin
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
 
     options = StateDictOptions(full_state_dict=True)
-    set_optimizer_state_dict(network, _plain(optimizer), dict(state), options=options)
+    set_optimizer_state_dict(network, _unwrapped(optimizer), dict(state), options=options)
 
 
-def _plain(optimizer: Optimizer) -> Optimizer:
+def _unwrapped(optimizer: Optimizer) -> Optimizer:
     """Return the optimiser inside Accelerate's wrapper."""
     inner: Optimizer = getattr(optimizer, "optimizer", optimizer)
     return inner

@@ -1,4 +1,4 @@
-"""How much of a run one start may take, so that long trainings fit into limited sessions."""
+"""After how many minutes or epochs a run stops, so that long trainings fit into limited sessions."""
 
 import time
 
@@ -6,19 +6,19 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 
-class Spent(Exception):
-    """The allowance is used up; the run can go on from its last state."""
+class TimeBudgetSpent(Exception):
+    """The minutes or epochs are over; the run can go on from its last state."""
 
 
-class Allowance:
+class TimeBudget:
     """Minutes and epochs, over all phases, after which a run stops with its state saved."""
 
     def __init__(self, *, minutes: float | None = None, epochs: int | None = None) -> None:
         self.minutes, self.epochs = minutes, epochs
         self._start, self._done = time.monotonic(), 0
 
-    def spend_epoch(self, accelerator: Accelerator) -> None:
-        """Count an epoch whose state is saved; raises `Spent`, in all processes, if nothing is left."""
+    def count_epoch(self, accelerator: Accelerator) -> None:
+        """Count an epoch whose state is saved; raise `TimeBudgetSpent`, in all processes, if nothing is left."""
         self._done += 1
         reasons: list[str | None] = [None]
         if self.epochs is not None and self._done >= self.epochs:
@@ -27,4 +27,4 @@ class Allowance:
             reasons = [f"after {self.minutes:g} minutes"]
         broadcast_object_list(reasons)  # clocks differ
         if reasons[0] is not None:
-            raise Spent(reasons[0])
+            raise TimeBudgetSpent(reasons[0])

@@ -1,4 +1,4 @@
-"""The grid of a sweep: which runs it has, and what each changes of the recipe."""
+"""The grid of a sweep: which runs it has, and which settings of the recipe each changes."""
 
 import re
 import shlex
@@ -29,7 +29,7 @@ class Point:
 
     @property
     def title(self) -> str:
-        """What tells this run from the others, in words."""
+        """The variant and the values that distinguish this run from the others."""
         return " ".join([*filter(None, [self.variant]), *(f"{k}={v}" for k, v in self.values.items())])
 
     @property
@@ -62,7 +62,7 @@ def make_grid(recipe: str, settings: Sequence[str] = (), variants: Sequence[str]
         settings: ``key=value`` changes every run, as in ``gpmt run``; ``key=a,b,c`` is an axis of the grid.
             Commas inside brackets belong to the value, as in ``mean=[0.1,0.2]``.
         variants: ``NAME: key=value key=value``, settings that change together, such as those of a method; they
-            come before those of all runs. The first variant's runs come first; of the axes the last runs fastest.
+            come before those of all runs. The first variant's runs come first; the last axis varies fastest.
 
     Raises RecipeError for settings that are not valid, and for two runs that would be the same.
 

@@ -23,14 +23,14 @@ MEASURES = (
     *SCORES,
     "seconds",
 )
-"""What is averaged; fractions, counts, and seconds. A score that a run has not, such as that right after
+"""The values that are averaged: fractions, counts and seconds. A score that a run lacks, such as that right after
 pruning under a gradual schedule, is None."""
 
 
 def result_row(point: Point, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is reported of a run, flat; `metrics` is what it left in metrics.json.
+    """Return the row of a run; `metrics` is what it wrote to metrics.json.
 
-    `seconds` is the time of all its phases, that of the dense one too where another run trained it.
+    `seconds` is the time of all its phases, including the dense one where another run trained it.
     """
     scores = {phase: metrics[phase] or {} for phase in PHASES}
     return {

@@ -1,4 +1,4 @@
-"""The folder of a sweep: how it starts and goes on, and that one sweep at a time works in it."""
+"""The folder of a sweep: which files it writes, how it is resumed, and the lock that keeps other sweeps out."""
 
 import json
 import sys
@@ -21,8 +21,8 @@ from gpmt.training.sweep.grid import Grid, Point
 class SweepFolder:
     """``sweep.json`` (grid, commands, versions), ``recipe.yaml`` (what the runs start from), a folder a run.
 
-    The runs read that copy of the recipe, so that all have the same one, even if the user's changes meanwhile.
-    Beside a run's folder is ``NAME.log`` while it is at work, and if it failed.
+    The runs read that copy of the recipe, so that all have the same one even if the user changes the original.
+    Beside a run's folder is ``NAME.log`` while it is running, and if it failed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +36,7 @@ class SweepFolder:
         return RunFolder(self.path / point.folder)
 
     def log(self, point: Point) -> Path:
-        """Return the file that takes what a run says."""
+        """Return the file that takes the output of a run."""
         return self.path / f"{point.folder}.log"
 
     def check(self, grid: Grid, *, resume: bool, force: bool) -> Grid:
@@ -51,7 +51,9 @@ class SweepFolder:
         if resume and self.sweep.exists():
             return self._adopted(grid)
         if resume and any(self.path.iterdir()):
-            raise RecipeError(f"{self.path} holds no sweep (sweep.json is missing); choose another --out")
+            raise RecipeError(
+                f"{self.path} does not hold a sweep (sweep.json is missing); choose another --out"
+            )
         if any(self.path.iterdir()):
             raise RecipeError(
                 f"{self.path} is not empty; choose another folder with --out, go on with --resume, "
@@ -61,9 +63,9 @@ class SweepFolder:
 
     @contextmanager
     def locked(self) -> Iterator[tuple[int, ...]]:
-        """Keep other sweeps out; yields the open files that keep the folder locked in a child that has them.
+        """Keep other sweeps out; yield the file descriptors that hold the lock.
 
-        A run that outlives a killed sweep is so not joined by a second one on the same files.
+        A run inherits them, so that the folder stays locked while a run of a killed sweep goes on.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -81,12 +83,12 @@ class SweepFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RecipeError(
-                    f"{self.path} is in use by a sweep, or by a run that one left behind; wait for it or end it"
+                    f"{self.path} is in use by a sweep, or by a run of a killed one; wait for it or end it"
                 ) from None
             yield (file.fileno(),)
 
     def start(self, grid: Grid, *, force: bool, command: str) -> None:
-        """Note the grid; with `force` the runs of an earlier sweep are removed."""
+        """Write the grid and the recipe; with `force` the runs of an earlier sweep are removed."""
         if force:
             self._clear(grid)
         earlier = self._read() if self.sweep.exists() else {"commands": []}
@@ -133,7 +135,7 @@ class SweepFolder:
         return replace(grid, points=points)
 
     def _clear(self, grid: Grid) -> None:
-        """Remove the runs of an earlier sweep, and what is in the place of those of `grid`; nothing else."""
+        """Remove the runs of an earlier sweep, and what has the name of a run of `grid`; nothing else."""
         names = {point.folder for point in grid.points}
         with suppress(CheckpointError):  # nothing to read, or damaged
             names |= {run["folder"] for run in self._read()["runs"]}

@@ -12,18 +12,19 @@ import torch
 
 from gpmt.system import core_count
 
-PATIENCE_SECONDS = 30
-"""How long a child that is asked to end may take before it is killed."""
+TERMINATION_SECONDS = 30
+"""How long a process that is asked to stop may take before it is killed."""
 
 
-class Child:
-    """``gpmt run`` with these arguments, all that it says in the file `log`.
+class RunProcess:
+    """``gpmt run`` with these arguments in a process that writes all its output to the file `log`.
 
-    It inherits the open files `keep`. `slot` says which of `jobs` places beside each other it takes.
+    It inherits the file descriptors `keep_open`. `slot` is its index among the `jobs` processes that run at the
+    same time.
     """
 
     def __init__(
-        self, arguments: Sequence[str], *, log: Path, slot: int, jobs: int, keep: Sequence[int] = ()
+        self, arguments: Sequence[str], *, log: Path, slot: int, jobs: int, keep_open: Sequence[int] = ()
     ) -> None:
         self.log, self.slot = log, slot
         self._start = time.monotonic()
@@ -33,8 +34,8 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=environment(slot, jobs),
-                pass_fds=keep,
+                env=process_environment(slot, jobs),
+                pass_fds=keep_open,
             )
 
     @property
@@ -44,37 +45,37 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether it is still at work."""
+        """Whether it has not ended yet."""
         return self._process.poll() is None
 
     def failure(self) -> str:
         """Say in one sentence why it ended without a result."""
         code = self._process.wait()
         if code < 0:
-            memory = ", often for want of memory" if -code == signal.SIGKILL else ""
-            return f"killed by {signal.Signals(-code).name}{memory}; {self.log} has its last words"
+            memory = ", often because memory ran out" if -code == signal.SIGKILL else ""
+            return f"killed by {signal.Signals(-code).name}{memory}; see {self.log}"
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         for line in reversed(lines):
             if line.startswith("error: "):
                 return line.removeprefix("error: ")
-        said = next((line.strip() for line in reversed(lines) if line.strip()), "nothing was said")
-        return f"{said}; {self.log} has the rest"
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+        return f"{last}; see {self.log}"
 
-    def ask_to_end(self) -> None:
-        """Have it stop as if interrupted."""
+    def terminate(self) -> None:
+        """Ask it to stop, as an interrupt does."""
         self._process.terminate()
 
-    def wait_for_end(self) -> None:
-        """Return when it has ended, which it will."""
+    def wait(self) -> None:
+        """Return when it has ended; kill it if it does not end in time."""
         try:
-            self._process.wait(PATIENCE_SECONDS)
+            self._process.wait(TERMINATION_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
 
-def environment(slot: int, jobs: int) -> dict[str, str]:
-    """Return the environment for one of `jobs` processes beside each other, with its share of cores and GPUs.
+def process_environment(slot: int, jobs: int) -> dict[str, str]:
+    """Return the environment variables for one of `jobs` parallel processes, with its share of cores and GPUs.
 
     More threads than cores would wait for each other most of the time. What the user set is left alone.
     """

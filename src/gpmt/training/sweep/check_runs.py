@@ -1,4 +1,4 @@
-"""What would stop a run of the grid, found before any of them starts."""
+"""Checking recipe, data, checkpoint and sparsity of every run of a grid before any of them starts."""
 
 from collections.abc import Iterable
 
@@ -14,15 +14,14 @@ from gpmt.training.run.setup import new_network, read_source
 from gpmt.training.sweep.grid import Point
 from gpmt.training.weights import load_weights
 
-TERMS = {"sparsity", "min_kept", "scope", "exclude", "allocation", "granularity"}
-"""The settings of pruning that `gpmt.plan` takes."""
+_PLAN_SETTINGS = {"sparsity", "min_kept", "scope", "exclude", "allocation", "granularity"}
 
 
-def check_points(points: Iterable[Point], reporter: Reporter) -> None:
+def check_runs(points: Iterable[Point], reporter: Reporter) -> None:
     """Raise what a run would raise before it trains, as the same subclass of GpmtError, naming the run.
 
-    Every data set is read and every network made once, on the CPU, and every pruning planned on it; points that
-    differ in their seed alone are taken for one.
+    Every data set is read and every network made once, on the CPU, and every pruning is planned on it; of points
+    that differ in their seed alone only the first is checked.
     """
     sources: dict[str, Source] = {}
     networks: dict[str, nn.Module] = {}
@@ -51,7 +50,7 @@ def _check(
         networks[key] = new_network(recipe, source)
         if checkpoint is not None:
             load_weights(networks[key], checkpoint.expanduser(), name=recipe.model)
-    plan(networks[key], **recipe.prune.model_dump(include=TERMS))
+    plan(networks[key], **recipe.prune.model_dump(include=_PLAN_SETTINGS))
     recipe.prune.make_schedule(
         epochs=recipe.finetune.epochs, steps_per_epoch=source.train_steps(recipe.finetune.batch_size)
     )
