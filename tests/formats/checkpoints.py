@@ -21,6 +21,17 @@ def weights() -> dict[str, Tensor]:
     }
 
 
+def pruned_weights() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    conv = torch.randn(4, 3, 3, 3, generator=generator)
+    return {  # the product has -0.0 where it prunes negative weights
+        "conv.weight": conv * (torch.rand(conv.shape, generator=generator) < 0.2),
+        "conv.bias": torch.ones(4),
+        "norm.num_batches_tracked": torch.tensor(7),
+        "fc.weight": torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, -0.0], [1.0, 0.0, -3.0]]),
+    }
+
+
 def bits(tensor: Tensor) -> Tensor:
     """The bytes of a tensor [bytes], by which 0.0 is not -0.0, and NaN is itself."""
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.checkpoint import Checkpoint, file_format, find_weights, load_checkpoint, read_torch
-from gpmt.formats.exporters import csr
 from gpmt.formats.importers import (
     compressed_tensors,
     fasterai,
@@ -26,6 +25,7 @@ from gpmt.formats.importers import (
     torch_prune,
 )
 from gpmt.formats.masks.mask_file import FORMAT
+from gpmt.formats.torch_sparse import from_csr
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
 
@@ -87,7 +87,7 @@ def load(
                 return _combine(path, base, nni.read_masks(content, path, base.state_dict), nni.NAME)
             checkpoint = find_weights(path, content)
             if any(tensor.layout != torch.strided for tensor in checkpoint.state_dict.values()):
-                checkpoint = replace(checkpoint, state_dict=csr.from_csr(checkpoint.state_dict), original={})
+                checkpoint = replace(checkpoint, state_dict=from_csr(checkpoint.state_dict), original={})
     if weights is not None:
         raise CheckpointError(
             f"{path} holds weights itself ({checkpoint.source}); leave out weights=, which is for masks alone"

@@ -1,117 +1,17 @@
-import math
+"""Files of torch.sparse matrices, read back."""
+
 import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import scipy.sparse
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.formats.checkpoints import assert_same
+from tests.formats.checkpoints import assert_same, pruned_weights
 from torch import Tensor
 
-from gpmt.errors import CheckpointError, MaskError, ScopeError
-from gpmt.formats.exporters.csr import export_csr, from_csr, index_dtype, to_csc, to_csr
-from gpmt.masks import Masks
-
-DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
-
-
-def weights() -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    conv = torch.randn(4, 3, 3, 3, generator=generator)
-    return {  # the product has -0.0 where it prunes negative weights
-        "conv.weight": conv * (torch.rand(conv.shape, generator=generator) < 0.2),
-        "conv.bias": torch.ones(4),
-        "norm.num_batches_tracked": torch.tensor(7),
-        "fc.weight": torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, -0.0], [1.0, 0.0, -3.0]]),
-    }
-
-
-@pytest.mark.parametrize("make", [to_csr, to_csc])
-def test_round_trip(make: Any) -> None:
-    assert_same(from_csr(make(weights())), weights())
-
-
-def test_what_is_in_it() -> None:
-    sparse = to_csr(weights())
-    assert list(sparse) == ["conv.weight", "conv.weight.shape", *list(weights())[1:]]
-    assert sparse["conv.weight"].shape == (4, 27)
-    assert sparse["conv.weight.shape"].tolist() == [4, 3, 3, 3]
-    assert sparse["conv.bias"].layout == torch.strided
-    fc = sparse["fc.weight"]
-    assert fc.crow_indices().tolist() == [0, 1, 2, 4]
-    assert fc.col_indices().tolist() == [1, 2, 0, 2]
-    assert fc.crow_indices().dtype == fc.col_indices().dtype == torch.int32
-    assert [math.copysign(1, value) for value in fc.values().tolist()] == [1, -1, 1, -1]
-
-
-def test_columns_are_those_of_scipy() -> None:
-    conv = weights()["conv.weight"].reshape(4, 27) + 0.0  # which makes 0.0 of -0.0
-    ours, theirs = to_csc({"conv.weight": conv})["conv.weight"], scipy.sparse.csc_matrix(conv.numpy())
-    np.testing.assert_array_equal(ours.ccol_indices(), theirs.indptr)
-    np.testing.assert_array_equal(ours.row_indices(), theirs.indices)
-    np.testing.assert_array_equal(ours.values(), theirs.data)
-
-
-def test_it_multiplies() -> None:
-    sparse, vector = to_csr(weights())["conv.weight"], torch.randn(27)
-    torch.testing.assert_close(sparse @ vector, weights()["conv.weight"].reshape(4, 27) @ vector)
-
-
-@given(
-    rows=st.integers(1, 5),
-    columns=st.integers(1, 9),
-    dtype=st.sampled_from(DTYPES),
-    values=st.lists(
-        st.sampled_from([0.0, -0.0, 1.5, -2.0, math.inf, math.nan, 6e-8]), min_size=45, max_size=45
-    ),
-    masked=st.booleans(),
-    make=st.sampled_from([to_csr, to_csc]),
-)
-def test_any_bits_come_back(
-    rows: int, columns: int, dtype: torch.dtype, values: list[float], masked: bool, make: Any
-) -> None:
-    state = {"w.weight": torch.tensor(values)[: rows * columns].reshape(rows, columns, 1).to(dtype)}
-    masks = Masks.from_dense({"w.weight": torch.ones(rows, columns, 1, dtype=torch.bool)}) if masked else None
-    sparse = make(state, masks)
-    assert_same(from_csr(sparse), state)
-    if masked:
-        assert sparse["w.weight"].values().numel() == rows * columns
-
-
-def test_masks_keep_zeros_and_say_what_becomes_sparse() -> None:
-    mask = torch.tensor([[True, True, False], [True, False, False], [True, False, True]])
-    masks = Masks.from_dense({"fc.weight": mask})
-    sparse = to_csr(weights(), masks)
-    assert sparse["conv.weight"].layout == torch.strided
-    assert sparse["fc.weight"].crow_indices().tolist() == [0, 2, 3, 5]
-    assert sparse["fc.weight"].values().tolist() == [0, 2, 0, 1, -3]
-    again = from_csr(sparse)["fc.weight"]
-    assert torch.equal(again, weights()["fc.weight"])
-    assert not torch.signbit(again[1, 2])  # pruned, and -0.0 before
-
-
-def test_masks_that_do_not_fit() -> None:
-    with pytest.raises(
-        MaskError, match=r"^3 weights of fc\.weight are not zero though its mask prunes them; apply"
-    ):
-        to_csr(weights(), Masks.from_dense({"fc.weight": torch.zeros(3, 3, dtype=torch.bool)}))
-    with pytest.raises(MaskError, match=r"^masked tensor other\.weight is missing"):
-        to_csr(weights(), Masks.from_dense({"other.weight": torch.ones(3, 3, dtype=torch.bool)}))
-
-
-def test_tied_tensors_stay_tied(tmp_path: Path) -> None:
-    state = weights()
-    state["tied.weight"] = state["conv.weight"]
-    sparse = to_csr(state)
-    assert sparse["tied.weight"] is sparse["conv.weight"]
-    export_csr(state, tmp_path / "a.pt")
-    dense = from_csr(torch_load(tmp_path / "a.pt"))
-    assert_same(dense, state)
-    assert dense["tied.weight"] is dense["conv.weight"]
+from gpmt.errors import CheckpointError
+from gpmt.formats.exporters.csr import export_csr
+from gpmt.formats.torch_sparse import from_csr
 
 
 def torch_load(path: Path) -> dict[str, Tensor]:
@@ -124,87 +24,29 @@ def torch_load(path: Path) -> dict[str, Tensor]:
 @pytest.mark.parametrize("layout", ["csr", "csc"])
 def test_a_file(tmp_path: Path, layout: Any) -> None:
     path = tmp_path / "a.csr.pt"
-    export_csr(weights(), path, layout=layout)
+    export_csr(pruned_weights(), path, layout=layout)
     loaded = torch_load(path)
     assert str(loaded["conv.weight"].layout) == f"torch.sparse_{layout}"
-    assert_same(from_csr(loaded), weights())
+    assert_same(from_csr(loaded), pruned_weights())
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_indices_are_int64_where_int32_does_not_reach() -> None:
-    assert index_dtype(2**31 - 1) == torch.int32
-    assert index_dtype(2**31) == torch.int64
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert torch.equal(from_csr({"w.weight": csr([0, 1], [2], (1, 4))})["w.weight"], torch.eye(4)[2:3])
+def test_tied_tensors_stay_tied(tmp_path: Path) -> None:
+    state = pruned_weights()
+    state["tied.weight"] = state["conv.weight"]
+    export_csr(state, tmp_path / "a.pt")
+    dense = from_csr(torch_load(tmp_path / "a.pt"))
+    assert_same(dense, state)
+    assert dense["tied.weight"] is dense["conv.weight"]
 
 
 def test_no_warning(tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        export_csr(weights(), tmp_path / "a.pt")
+        export_csr(pruned_weights(), tmp_path / "a.pt")
     assert caught == []
 
 
-def csr(starts: list[int], entries: list[int], shape: tuple[int, int]) -> Tensor:
-    index = torch.int64
-    return torch.sparse_csr_tensor(
-        torch.tensor(starts, dtype=index),
-        torch.tensor(entries, dtype=index),
-        torch.ones(len(entries)),
-        shape,
-        check_invariants=False,
-    )
-
-
-def hostile() -> dict[str, tuple[dict[str, Tensor], str]]:
-    fine = to_csr(weights())
-    return {
-        "terabyte": (
-            {"w.weight": csr([0, 1], [5], (1, 2**40))},
-            r"^w\.weight claims the shape \[1, 1099511627776\] for a matrix of \[1, 1099511627776\] with 1 entries; ",
-        ),
-        "shape": (
-            fine | {"conv.weight.shape": torch.tensor([4, 3, 3, 4])},
-            r"^conv\.weight claims the shape \[4, 3, 3, 4\] for a matrix of \[4, 27\] with \d+ entries; the file is ",
-        ),
-        "negative": (fine | {"conv.weight.shape": torch.tensor([-4, -27])}, r"claims the shape \[-4, -27\]"),
-        "numbers": (
-            fine | {"conv.weight.shape": torch.tensor([4.0, 27.0])},
-            r"^conv\.weight claims the shape",
-        ),
-        "table": (
-            fine | {"conv.weight.shape": torch.tensor([[4, 27]])},
-            r"^conv\.weight claims the shape \[\[4, 27\]\]",
-        ),
-        "column": (
-            {"w.weight": csr([0, 1], [9], (1, 3))},
-            r"^w\.weight is damaged \(.*col_indices.*\); write",
-        ),
-        "starts": (
-            {"w.weight": csr([0, 5], [1], (1, 3))},
-            r"^w\.weight is damaged \(.*\); write the file again$",
-        ),
-        "layout": (
-            {"w.weight": torch.eye(3).to_sparse_coo()},
-            r"^w\.weight has layout torch\.sparse_coo and 2 dimensions, but must be a matrix in torch\.sparse_csr",
-        ),
-    }
-
-
-@pytest.mark.parametrize("name", hostile())
-def test_damaged_entries(name: str) -> None:
-    tensors, message = hostile()[name]
-    with pytest.raises(CheckpointError, match=message):
-        from_csr(tensors)
-
-
-def test_what_cannot_be_made(tmp_path: Path) -> None:
-    with pytest.raises(ScopeError, match="no prunable tensor"):
-        to_csr({"bias": torch.ones(3)})
-    with pytest.raises(
-        CheckpointError, match=r"^conv\.weight\.shape is a tensor, but is to hold the shape of conv"
-    ):
-        to_csr(weights() | {"conv.weight.shape": torch.ones(4)})
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"gone does not exist; create it first$"):
-        export_csr(weights(), tmp_path / "gone" / "a.pt")
+        export_csr(pruned_weights(), tmp_path / "gone" / "a.pt")

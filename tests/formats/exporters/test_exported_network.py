@@ -8,7 +8,7 @@ from tests.formats.exporters.networks import small
 from torch import Tensor, nn
 
 from gpmt.errors import CheckpointError, GpmtError, ScopeError
-from gpmt.formats.exporters.exported_network import captured, quiet, reason
+from gpmt.formats.exporters.exported_network import exported, quiet, reason
 
 NUMBERS = torch.arange(8.0).reshape(2, 4)
 
@@ -16,41 +16,41 @@ NUMBERS = torch.arange(8.0).reshape(2, 4)
 def test_evaluation_mode_ends_with_the_block() -> None:
     module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     module[1].eval()
-    with captured(module, NUMBERS):
+    with exported(module, NUMBERS):
         assert not any(part.training for part in module.modules())
     assert [part.training for part in module.modules()] == [True, True, False]
-    with pytest.raises(ZeroDivisionError), captured(module, NUMBERS):
+    with pytest.raises(ZeroDivisionError), exported(module, NUMBERS):
         raise ZeroDivisionError
     assert [part.training for part in module.modules()] == [True, True, False]
 
 
 def test_samples_are_taken_in_turn() -> None:
-    with captured(nn.Linear(4, 4), {"input": NUMBERS}) as capture:
-        positional, named = capture.inputs(3)
+    with exported(nn.Linear(4, 4), {"input": NUMBERS}) as network:
+        positional, named = network.inputs(3)
         assert positional == ()
         assert torch.equal(named["input"], NUMBERS[[0, 1, 0]])
-        assert capture.run(3).shape == (3, 4)
-    with captured(nn.Bilinear(4, 4, 2), (NUMBERS, NUMBERS)) as capture:
-        assert [len(tensor) for tensor in capture.inputs(5)[0]] == [5, 5]
+        assert network.outputs(3).shape == (3, 4)
+    with exported(nn.Bilinear(4, 4, 2), (NUMBERS, NUMBERS)) as network:
+        assert [len(tensor) for tensor in network.inputs(5)[0]] == [5, 5]
 
 
 def test_zeros_become_noise_since_they_would_test_nothing() -> None:
-    with captured(nn.Linear(4, 4), torch.zeros(1, 4)) as capture:
-        (noise,), _ = capture.inputs(3)
+    with exported(nn.Linear(4, 4), torch.zeros(1, 4)) as network:
+        (noise,), _ = network.inputs(3)
         assert noise.count_nonzero() == 12
-        assert torch.equal(noise, capture.inputs(3)[0][0])
+        assert torch.equal(noise, network.inputs(3)[0][0])
 
 
 def test_tokens_stay_tokens() -> None:
     module = nn.Sequential(nn.Embedding(4, 3), nn.Linear(3, 2))
-    with captured(module, torch.zeros(1, 5, dtype=torch.int64)) as capture:
-        assert torch.equal(capture.inputs(2)[0][0], torch.zeros(2, 5, dtype=torch.int64))
+    with exported(module, torch.zeros(1, 5, dtype=torch.int64)) as network:
+        assert torch.equal(network.inputs(2)[0][0], torch.zeros(2, 5, dtype=torch.int64))
 
 
 def test_wrappers_are_taken_off() -> None:
     plain = nn.Linear(4, 4)
-    with captured(nn.DataParallel(plain), NUMBERS) as capture:
-        assert capture.module is plain
+    with exported(nn.DataParallel(plain), NUMBERS) as network:
+        assert network.module is plain
 
 
 class DeadEnd(nn.Module):
@@ -66,8 +66,8 @@ class DeadEnd(nn.Module):
 
 
 def test_unused_parameters() -> None:
-    with captured(DeadEnd(), NUMBERS) as capture:
-        assert capture.unused() == {"idle.weight", "idle.bias", "wasted.weight", "wasted.bias"}
+    with exported(DeadEnd(), NUMBERS) as network:
+        assert network.unused() == {"idle.weight", "idle.bias", "wasted.weight", "wasted.bias"}
 
 
 class Fixed(nn.Linear):
@@ -89,25 +89,25 @@ class Foreign(nn.Linear):
 REFUSED = {
     "batch": (
         Fixed(4, 4),
-        r"^Fixed cannot be captured by torch\.export: its forward fixes the size of a batch, to 2 in the example; "
+        r"^Fixed cannot be exported by torch\.export: its forward fixes the size of a batch, to 2 in the example; "
         r"change its forward, or export its weights without the graph \(sparse, hub or csr\)$",
     ),
     "branch": (
         Branching(4, 4),
-        r"^Branching cannot be captured by torch\.export: its forward branches on the values of a tensor "
+        r"^Branching cannot be exported by torch\.export: its forward branches on the values of a tensor "
         r"\(.*test_exported_network\.py, line \d+\); change its forward, or export",
     ),
     "foreign": (
         Foreign(4, 4),
-        r"^Foreign cannot be captured by torch\.export: .*numpy.*; change its forward, or",
+        r"^Foreign cannot be exported by torch\.export: .*numpy.*; change its forward, or",
     ),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_network_that_cannot_be_captured(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_network_that_cannot_be_exported(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     module, message = REFUSED[name]
-    with pytest.raises(CheckpointError, match=message) as caught, captured(module, NUMBERS):
+    with pytest.raises(CheckpointError, match=message) as caught, exported(module, NUMBERS):
         pass
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
@@ -115,7 +115,7 @@ def test_a_network_that_cannot_be_captured(name: str, capfd: pytest.CaptureFixtu
 
 
 def test_nothing_prunable() -> None:
-    with pytest.raises(ScopeError, match="has no prunable tensor"), captured(nn.BatchNorm1d(4), NUMBERS):
+    with pytest.raises(ScopeError, match="has no prunable tensor"), exported(nn.BatchNorm1d(4), NUMBERS):
         pass
 
 
@@ -154,7 +154,7 @@ BAD_EXAMPLES: dict[str, tuple[Any, str]] = {
 def test_an_example_that_does_not_fit(tmp_path: Path, name: str) -> None:
     example, message = BAD_EXAMPLES[name]
     module = small()
-    with pytest.raises(GpmtError, match=message), captured(module, example):
+    with pytest.raises(GpmtError, match=message), exported(module, example):
         pass
     assert module.training
 

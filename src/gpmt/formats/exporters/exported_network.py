@@ -1,4 +1,4 @@
-"""A network captured by torch.export for batches of any size: what the exporters of graphs start from."""
+"""A network exported by torch.export for batches of any size, from which files with graphs are written."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SEED = 0
 
 
 @dataclass(frozen=True)
-class Capture:
-    """A network in evaluation mode, and its graph.
+class ExportedNetwork:
+    """A network in evaluation mode, and its graph from torch.export.
 
     Attributes:
         module: the network itself, without wrappers.
@@ -39,7 +39,7 @@ class Capture:
     named: dict[str, Tensor]
 
     def inputs(self, size: int) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-        """Return inputs of `size` samples, those of the example in turn; they are the same at every call.
+        """Return inputs of `size` samples, those of the example in turn; every call returns the same.
 
         Floating tensors that are all zero, which would test next to nothing, become normal noise.
         """
@@ -48,8 +48,8 @@ class Capture:
             {name: _batch(tensor, size) for name, tensor in self.named.items()},
         )
 
-    def run(self, size: int) -> Any:
-        """Return what the network makes of `inputs(size)`."""
+    def outputs(self, size: int) -> Any:
+        """Return the network's outputs for `inputs(size)`."""
         positional, named = self.inputs(size)
         with torch.no_grad():
             return self.module(*positional, **named)
@@ -68,19 +68,19 @@ class Capture:
 
 
 @contextmanager
-def captured(module: nn.Module, example: Example) -> Iterator[Capture]:
-    """Put a network in evaluation mode and capture it for any batch size; afterwards its modes are as before.
+def exported(module: nn.Module, example: Example) -> Iterator[ExportedNetwork]:
+    """Put a network in evaluation mode and export it for any batch size; afterwards its modes are as before.
 
-    Raises `CheckpointError` for an example that is no batch or that the network does not take, and for a network
-    that torch.export cannot capture; `ScopeError` where it has nothing prunable.
+    Raises `CheckpointError` for an example that is not a batch or that the network does not take, and for a network
+    that torch.export cannot export; `ScopeError` where it has nothing prunable.
     """
     module = unwrap(module)
     positional, named = _tensors(example)
     with evaluating(module):
         scope = find_scope(module)
         pair = [_batch(tensor, 2) for tensor in positional], {k: _batch(t, 2) for k, t in named.items()}
-        _try(module, *pair)
-        yield Capture(module, scope, _export(module, *pair), positional, named)
+        _check_example(module, *pair)
+        yield ExportedNetwork(module, scope, _export(module, *pair), positional, named)
 
 
 def _tensors(example: object) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
@@ -112,7 +112,7 @@ def _batch(tensor: Tensor, size: int) -> Tensor:
     return tensor.detach()[torch.arange(size, device=tensor.device) % len(tensor)]
 
 
-def _try(module: nn.Module, positional: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
+def _check_example(module: nn.Module, positional: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
     try:
         with torch.no_grad():
             module(*positional, **named)
@@ -126,7 +126,7 @@ def _try(module: nn.Module, positional: Sequence[Tensor], named: Mapping[str, Te
 
 
 def _export(module: nn.Module, positional: Sequence[Tensor], named: Mapping[str, Tensor]) -> ExportedProgram:
-    """Capture for a dynamic batch; its example has two samples, as torch.export takes 0 and 1 for constants."""
+    """Export for a dynamic batch; its example has two samples, as torch.export takes 0 and 1 for constants."""
     batch = Dim("batch")
     shapes: Any = {name: {0: batch} for name in named} or tuple({0: batch} for _ in positional)
     try:
@@ -141,13 +141,13 @@ def _export(module: nn.Module, positional: Sequence[Tensor], named: Mapping[str,
             )
     except Exception as error:  # torch.export lets through what the network raises
         raise CheckpointError(
-            f"{type(module).__name__} cannot be captured by torch.export: {_obstacle(error)}; change its forward, or "
+            f"{type(module).__name__} cannot be exported by torch.export: {_obstacle(error)}; change its forward, or "
             "export its weights without the graph (sparse, hub or csr)"
         ) from error
 
 
 def _obstacle(error: Exception) -> str:
-    """Say what keeps a network from being captured, with the line of its code where that is known."""
+    """Return the reason why a network cannot be exported, with the line of its code where that is known."""
     text = str(error)
     if match := re.search(r"specialized it to be a constant \((\d+)\)", text):
         return f"its forward fixes the size of a batch, to {match[1]} in the example"

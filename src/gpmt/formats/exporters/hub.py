@@ -14,11 +14,11 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from gpmt.errors import CheckpointError
 from gpmt.extras_private import save_timm_config
+from gpmt.formats.bits import same_bits
 from gpmt.formats.checkpoint import save_checkpoint
 from gpmt.formats.exporters.card import Library, model_card
 from gpmt.formats.importers import hub_folder as folders
@@ -136,14 +136,10 @@ def _check(state_dict: Mapping[str, Tensor], folder: Path, target: Path, *, part
         if name not in stored and partly:
             continue
         found = stored.get(name)
-        if found is None or found.shape != tensor.shape or not torch.equal(_bytes(found), _bytes(tensor)):
+        if found is None or not same_bits(found, tensor):
             raise CheckpointError(
                 f"{target} would not hold {name} as it is in the network; nothing was written"
             )
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from gpmt.atomic import atomic_path, check_output
 from gpmt.errors import CheckpointError, reason
-from gpmt.formats.exporters.exported_network import Capture, captured
+from gpmt.formats.exporters.exported_network import ExportedNetwork, exported
 from gpmt.formats.exporters.roundtrip import TOLERANCE, Report, check_outputs, check_weights, tensors
 from gpmt.model_tools import Example, quiet
 
@@ -54,7 +54,7 @@ def export_onnx(
     opset: int | None = None,
     tolerance: float = TOLERANCE,
 ) -> OnnxReport:
-    """Write a network as ONNX for batches of any size, atomically, and prove what was written.
+    """Write a network as ONNX for batches of any size, atomically, and verify the file.
 
     The network is exported in evaluation mode, and is afterwards as it was. All weights are inside the file, and each
     prunable tensor must be there bit for bit. Nothing of the example is written but its shapes.
@@ -87,8 +87,8 @@ def export_onnx(
             f"the weights take {size:,} bytes, but one ONNX file holds {LIMIT:,}; export a torch.export program "
             "instead"
         )
-    with captured(module, example) as capture, atomic_path(path) as temporary:
-        proto = _convert(capture, opset)
+    with exported(module, example) as network, atomic_path(path) as temporary:
+        proto = _convert(network, opset)
         temporary.write_bytes(proto.SerializeToString(deterministic=True))
         written = onnx.load(temporary)
         _valid(written, path)
@@ -98,8 +98,8 @@ def export_onnx(
                 f"the network cannot be written in opset {opset}, only in {found}; leave out opset"
             )
         stored = {initializer.name: _tensor(initializer) for initializer in written.graph.initializer}
-        counts = check_weights(capture, stored, path)
-        errors = _check_runtime(capture, temporary, path, tolerance) if check else {}
+        counts = check_weights(network, stored, path)
+        errors = _check_runtime(network, temporary, path, tolerance) if check else {}
         return OnnxReport(
             path=Path(path),
             bytes=temporary.stat().st_size,
@@ -107,7 +107,7 @@ def export_onnx(
             inputs={value.name: _shape(value) for value in written.graph.input},
             outputs={value.name: _shape(value) for value in written.graph.output},
             tensors=counts,
-            unused=tuple(name for name in capture.scope.tensors if name not in counts),
+            unused=tuple(name for name in network.scope.tensors if name not in counts),
             errors=errors,
         )
 
@@ -121,12 +121,12 @@ def need(*packages: str) -> None:
             raise CheckpointError(f"{package} is not installed; pip install 'gpmt[onnx]' brings it") from None
 
 
-def _convert(capture: Capture, opset: int | None) -> Any:
+def _convert(network: ExportedNetwork, opset: int | None) -> Any:
     """Translate the graph into an onnx.ModelProto with tidy names, free of texts that point to source files."""
     from onnx_ir.passes import common
     from onnxscript import optimizer
 
-    parameters = {name for name, _ in capture.module.named_parameters(remove_duplicate=False)}
+    parameters = {name for name, _ in network.module.named_parameters(remove_duplicate=False)}
 
     def folds(node: Any) -> bool | None:
         """False for what is computed from parameters, else as the optimiser likes."""
@@ -135,10 +135,10 @@ def _convert(capture: Capture, opset: int | None) -> Any:
     with quiet("torch.onnx", "onnxscript", "onnx_ir"):
         try:
             program = torch.onnx.export(
-                capture.program, dynamo=True, optimize=False, verbose=False, opset_version=opset
+                network.program, dynamo=True, optimize=False, verbose=False, opset_version=opset
             )
         except Exception as error:  # what an operator's translation raises is not limited either
-            raise CheckpointError(f"{type(capture.module).__name__} {_obstacle(error)}") from error
+            raise CheckpointError(f"{type(network.module).__name__} {_obstacle(error)}") from error
         assert program is not None
         model: Any = program.model
         names = [value.name for value in model.graph.inputs]
@@ -153,7 +153,7 @@ def _convert(capture: Capture, opset: int | None) -> Any:
         )
         for make in tidy:
             make()(model)
-        for value, name in zip(model.graph.outputs, _output_names(capture.run(1)), strict=True):
+        for value, name in zip(model.graph.outputs, _output_names(network.outputs(1)), strict=True):
             if not value.is_initializer():
                 value.name = f"{name}_output" if name in names or name in model.graph.initializers else name
         for value, name in zip(model.graph.inputs, names, strict=True):
@@ -206,15 +206,15 @@ def _valid(proto: Any, path: str | os.PathLike[str]) -> None:
 
 
 def _check_runtime(
-    capture: Capture, file: Path, path: str | os.PathLike[str], tolerance: float
+    network: ExportedNetwork, file: Path, path: str | os.PathLike[str], tolerance: float
 ) -> dict[int, float]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
 
-    def run(size: int) -> Sequence[Tensor]:
-        positional, named = capture.inputs(size)
+    def outputs_of(size: int) -> Sequence[Tensor]:
+        positional, named = network.inputs(size)
         given = {**dict(zip(names, positional, strict=False)), **named}
         feed = {name: tensor.cpu().numpy() for name, tensor in given.items() if name in names}
         return [torch.from_numpy(output) for output in session.run(None, feed)]
@@ -222,7 +222,7 @@ def _check_runtime(
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
-        return check_outputs(capture, run, path, reader="onnxruntime", tolerance=tolerance)
+        return check_outputs(network, outputs_of, path, reader="onnxruntime", tolerance=tolerance)
     except CheckpointError:
         raise
     except Exception as error:  # onnxruntime has a class for each of its codes

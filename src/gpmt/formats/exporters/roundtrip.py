@@ -1,4 +1,4 @@
-"""What was written held against the network: the same weights, and the same outputs."""
+"""Checks of a written file against the network: the same weights, and the same outputs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from gpmt.errors import CheckpointError
-from gpmt.formats.exporters.exported_network import Capture
+from gpmt.formats.bits import same_bits
+from gpmt.formats.exporters.exported_network import ExportedNetwork
 from gpmt.torch_private import tree_leaves
 
 SIZES = (1, 3)
-"""Batch sizes that an export is tried with."""
+"""Batch sizes that a file is checked with."""
 
 TOLERANCE = 1e-5
-"""Largest difference of an output that is put down to rounding, as a fraction of its largest magnitude."""
+"""Largest difference of an output that counts as rounding, as a fraction of its largest magnitude."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,16 @@ class Report:
 
 
 def check_weights(
-    capture: Capture, stored: Mapping[str, Tensor], path: str | os.PathLike[str]
+    network: ExportedNetwork, stored: Mapping[str, Tensor], path: str | os.PathLike[str]
 ) -> dict[str, tuple[int, int]]:
     """Return (weights, zeros) of every prunable tensor that `stored` holds, by name.
 
     A tied tensor may be stored under any of its names. Left out are tensors that no output depends on. Raises
     `CheckpointError`, naming the first, where a tensor is missing or is not the network's.
     """
-    unused, counts = capture.unused(), {}
-    for name, tensor in capture.scope.tensors.items():
-        names = (name, *capture.scope.aliases.get(name, ()))
+    unused, counts = network.unused(), {}
+    for name, tensor in network.scope.tensors.items():
+        names = (name, *network.scope.aliases.get(name, ()))
         found = next((stored[n] for n in names if n in stored), None)
         if found is None and unused.issuperset(names):
             continue
@@ -75,7 +76,7 @@ def check_weights(
                 f"{path} would hold {name} with {there:,} zeros and shape {list(found.shape)}, but the network has "
                 f"{here:,} and {list(tensor.shape)}; nothing was written"
             )
-        if not torch.equal(_bits(found), _bits(tensor)):
+        if not same_bits(found, tensor):
             raise CheckpointError(
                 f"{path} would hold other values of {name} than the network; nothing was written"
             )
@@ -84,21 +85,22 @@ def check_weights(
 
 
 def check_outputs(
-    capture: Capture,
-    run: Callable[[int], Sequence[Tensor]],
+    network: ExportedNetwork,
+    outputs_of: Callable[[int], Sequence[Tensor]],
     path: str | os.PathLike[str],
     *,
     reader: str,
     tolerance: float = TOLERANCE,
 ) -> dict[int, float]:
-    """Compare what `run` makes of `capture.inputs(size)` with the network, and return the error of each size.
+    """Compare the outputs of the file, `outputs_of(size)` for `network.inputs(size)`, with those of the network.
 
-    The error is the largest difference, as a fraction of the output's largest magnitude. Raises `CheckpointError`
-    where it is above the tolerance, or above 16 units of the precision where that is more, as in half precision.
+    Returns batch size -> the largest difference, as a fraction of the output's largest magnitude. Raises
+    `CheckpointError` where it is above the tolerance, or above 16 units of the precision where that is more, as in
+    half precision.
     """
     errors = {}
     for size in SIZES:
-        expected, actual = tensors(capture.run(size)), run(size)
+        expected, actual = tensors(network.outputs(size)), outputs_of(size)
         if [e.shape for e in expected] != [a.shape for a in actual]:
             raise CheckpointError(
                 f"{path} gives outputs of shapes {_shapes(actual)} in {reader}, but the network "
@@ -125,10 +127,6 @@ def tensors(outputs: object) -> list[Tensor]:
 def zeros(tensor: Tensor) -> int:
     """Return the number of weights that are zero, of either sign."""
     return tensor.numel() - int(tensor.detach().count_nonzero())
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous().view(torch.uint8)
 
 
 def _error(expected: Tensor, actual: Tensor) -> float:

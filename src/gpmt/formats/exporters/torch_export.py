@@ -11,7 +11,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from gpmt.atomic import atomic_path, check_output
-from gpmt.formats.exporters.exported_network import captured
+from gpmt.formats.exporters.exported_network import exported
 from gpmt.formats.exporters.roundtrip import TOLERANCE, Report, check_outputs, check_weights, tensors
 from gpmt.model_tools import Example
 
@@ -19,7 +19,7 @@ from gpmt.model_tools import Example
 def export_program(
     module: nn.Module, path: str | os.PathLike[str], example: Example, *, tolerance: float = TOLERANCE
 ) -> Report:
-    """Write a network as a program of torch.export for any batch size, atomically, and prove what was written.
+    """Write a network as a program of torch.export for any batch size, atomically, and verify the file.
 
     The network is exported in evaluation mode, and is afterwards as it was. The file is read back: each prunable
     tensor must be there bit for bit, and for batches of 1 and 3 the outputs must be the network's, within `tolerance`
@@ -27,37 +27,37 @@ def export_program(
     written: zeros of its shapes take its place.
 
     Raises:
-        CheckpointError: an example that does not fit, a network that torch.export cannot capture, a file that cannot
+        CheckpointError: an example that does not fit, a network that torch.export cannot export, a file that cannot
             be written or that fails a check.
         ScopeError: the network has no prunable tensor, or a reparametrised one.
     """
     check_output(path)
-    with captured(module, example) as capture, atomic_path(path) as temporary:
-        _forget(capture.program)
+    with exported(module, example) as network, atomic_path(path) as temporary:
+        _remove_private_data(network.program)
         with temporary.open("w+b") as file:  # given a path, torch wants a certain suffix
-            torch.export.save(capture.program, file)
+            torch.export.save(network.program, file)
             file.seek(0)
             program = torch.export.load(file)
-        counts = check_weights(capture, program.state_dict, path)
+        counts = check_weights(network, program.state_dict, path)
         call = program.module()
 
-        def run(size: int) -> Any:
-            positional, named = capture.inputs(size)
+        def outputs_of(size: int) -> Any:
+            positional, named = network.inputs(size)
             with torch.no_grad():
                 return tensors(call(*positional, **named))
 
-        errors = check_outputs(capture, run, path, reader="torch.export", tolerance=tolerance)
+        errors = check_outputs(network, outputs_of, path, reader="torch.export", tolerance=tolerance)
         return Report(
             path=Path(path),
             bytes=temporary.stat().st_size,
             tensors=counts,
-            unused=tuple(name for name in capture.scope.tensors if name not in counts),
+            unused=tuple(name for name in network.scope.tensors if name not in counts),
             errors=errors,
         )
 
 
-def _forget(program: ExportedProgram) -> None:
-    """Take out what is nobody's business: the values of the example, and where the source code lay."""
+def _remove_private_data(program: ExportedProgram) -> None:
+    """Replace the example's values by zeros, and remove the paths of source files."""
     if program.example_inputs is not None:
         positional, named = program.example_inputs
         program.example_inputs = (

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from gpmt.errors import CheckpointError, MaskError
+from gpmt.formats.bits import integers
 from gpmt.formats.masks import rice
 from gpmt.formats.masks.rice import Bits
 from gpmt.formats.sparse.header import Entry
-from gpmt.formats.sparse.values import Rounding, integers
+from gpmt.formats.sparse.values import Rounding
 
 Job = Callable[[], None]
 

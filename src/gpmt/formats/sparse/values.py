@@ -7,26 +7,19 @@ than those of a scale that starts at zero, and a kept weight never becomes zero.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from gpmt.errors import WeightsError
+from gpmt.formats.bits import integers
 from gpmt.formats.masks import rice
 from gpmt.formats.masks.rice import Bits
 from gpmt.formats.sparse.header import DTYPES
 
 LEVELS = 127
 _CHUNK = 16 * rice.BLOCK
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def integers(tensor: Tensor) -> np.ndarray[Any, Any]:
-    """Return the bits of a contiguous CPU tensor as a flat array of integers of its width, sharing memory."""
-    return tensor.view(-1).view(_INTEGERS[tensor.element_size()]).numpy()
 
 
 def take(packed: Bits, weights: Tensor) -> Tensor:

@@ -19,10 +19,11 @@ from gpmt.arithmetic import ceil_div
 from gpmt.atomic import atomic_path
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError, GpmtError, MaskError
+from gpmt.formats.bits import integers
 from gpmt.formats.masks import rice
 from gpmt.formats.masks.rice import Bits
 from gpmt.formats.sparse.header import CODES, DTYPES, Coding, Entry, Layout, Values, check_dtype
-from gpmt.formats.sparse.values import Rounding, find_scales, integers
+from gpmt.formats.sparse.values import Rounding, find_scales
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
 
