@@ -1,11 +1,11 @@
-"""`gpmt.compile`: a network as a program for this machine's CPU, which is called like the network."""
+"""`gpmt.compile`: compiles a network to a program for this machine's CPU, which is called like the network."""
 
 from __future__ import annotations
 
 import gc
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -19,33 +19,34 @@ from gpmt.model_tools import Example
 from gpmt.runtime.codegen import processor
 from gpmt.runtime.dynamic_batch import with_dynamic_batch
 from gpmt.runtime.execution.executors import Executors
+from gpmt.runtime.execution.input_checking import check_inputs
 from gpmt.runtime.frontend.capture import Captured, capture
 from gpmt.runtime.ir.graph import Graph, copy_arrays
-from gpmt.runtime.lowering.steps import Native, OnTorch, Step
+from gpmt.runtime.lowering.steps import NativeStep, Step, TorchStep
 from gpmt.runtime.passes.fuse import fuse
 from gpmt.runtime.store import read_program, save
 from gpmt.runtime.threads.thread_pool import ThreadPool, default_threads
-from gpmt.torch_private import FakeTensor, is_traceable_wrapper_subclass
 
 
 def compile(model: nn.Module, example: Example, *, threads: int | None = None, tune: bool = True) -> Program:
     """Compile a network for inference on this machine's CPU; pruned weights cost nothing.
 
     Args:
-        model: any network that PyTorch can run on the example; used in evaluation mode, and left as it is. Its
-            weights are copied: later changes do not reach the program.
-        example: inputs of one call: a tensor, several in the order of `forward`, or a mapping by argument name. Only
-            shapes, strides and dtypes matter. The first dimension is the batch.
-        threads: by default as many as PyTorch uses, `torch.get_num_threads()`, but no more than there are processors.
-        tune: whether to measure which kernels are fastest; results are remembered on disk. Without, a model of the
-            processor decides.
+        model: any network that PyTorch can run on the example, with float32 weights on the CPU. It is compiled for
+            evaluation mode, and not changed. Its weights are copied: later changes do not affect the program.
+        example: inputs of one call: a tensor, several in the order of `forward`, or a mapping by argument name; the
+            first dimension is the batch. Only shapes, strides and dtypes matter.
+        threads: at least 1; by default `torch.get_num_threads()`, but at most one for each core of this process.
+        tune: whether to measure which kernels are fastest; the results are kept on disk. If false, a cost model
+            chooses.
 
-    Returns a program that is called as the network is. What the runtime has no kernels for stays on PyTorch:
-    `print(program)` says what.
+    Returns:
+        A program that is called like the network. Operators without a kernel stay on PyTorch; `print(program)` lists
+        them.
 
     Raises:
-        RuntimeProgramError: the network does not run on the example, its path depends on numbers in its inputs, it is
-            not float32 on the CPU, or there is not enough memory.
+        RuntimeProgramError: the network does not run on the example, its control flow depends on values of its
+            inputs, it is not float32 on the CPU, or there is not enough memory.
 
     >>> import torch, gpmt
     >>> from torch import nn
@@ -63,14 +64,18 @@ def compile(model: nn.Module, example: Example, *, threads: int | None = None, t
 
 
 def load_program(path: str | os.PathLike[str], *, threads: int | None = None, tune: bool = True) -> Program:
-    """Open a program that `Program.save` wrote, on any kind of processor: its kernels are made anew for this one.
+    """Open a program that `Program.save` wrote, and compile its kernels for this machine's CPU.
 
     Args:
-        path: the file. Nothing in it is run but PyTorch's own operators, and all of it is checked.
-        threads, tune: as for `gpmt.compile`.
+        path: the file, written on any kind of processor. It is checked, and runs nothing but PyTorch's own operators.
+        threads: as for `gpmt.compile`.
+        tune: as for `gpmt.compile`.
+
+    Returns:
+        The program.
 
     Raises:
-        CheckpointError: a file that is missing, damaged, of another kind, or that contradicts itself.
+        CheckpointError: the file is missing, damaged, of another kind, or inconsistent.
         RuntimeProgramError: there is not enough memory.
 
     >>> import tempfile, torch, gpmt
@@ -92,7 +97,7 @@ def load_program(path: str | os.PathLike[str], *, threads: int | None = None, tu
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Do not look for garbage: among all of PyTorch's objects that takes a quarter of a second each time."""
+    """Disable the garbage collector: with all of PyTorch's objects, each collection takes a quarter of a second."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -103,7 +108,17 @@ def _without_garbage_collection() -> Iterator[None]:
 
 
 def build(captured: Captured, graph: Graph, *, threads: int | None = None, tune: bool = True) -> Program:
-    """Compile a fused graph; `captured` says how calls and results map to its values."""
+    """Compile a fused graph.
+
+    Args:
+        captured: how calls and results map to the graph's values.
+        graph: for the example's batch.
+        threads: as for `compile`.
+        tune: as for `compile`.
+
+    Raises:
+        RuntimeProgramError: `threads` is less than 1, or there is not enough memory.
+    """
     if threads is not None and threads < 1:
         raise RuntimeProgramError(f"threads is {threads}, but must be at least 1")
     host = processor.host()
@@ -115,20 +130,22 @@ def build(captured: Captured, graph: Graph, *, threads: int | None = None, tune:
             stacklevel=3,
         )
     graph = copy_arrays(graph)
-    machines = Executors(graph, ThreadPool.shared(threads or default_threads()), tune=tune)
-    machines.prepare(machines.batch)
-    return Program(captured, graph, machines)
+    executors = Executors(graph, ThreadPool.shared(threads or default_threads()), tune=tune)
+    executors.prepare(executors.batch)
+    return Program(captured, graph, executors)
 
 
 @dataclass(frozen=True)
 class LayerTime:
-    """What one native step costs.
+    """The time of one native step.
 
     Attributes:
-        label: what it does; name: its weights in the network.
-        kernel: how it is done.
-        seconds: the median of a call.
-        dense_macs, kept_macs: multiply-adds of the dense layer and those with weights that are not zero.
+        label: the operator.
+        name: the name of its weight in the network; empty for a step without weights.
+        kernel: the kernel and its parameters.
+        seconds: the median of a run.
+        dense_macs: multiply-adds of the dense layer.
+        kept_macs: multiply-adds with weights that are not zero.
     """
 
     label: str
@@ -140,33 +157,35 @@ class LayerTime:
 
 
 class Program:
-    """A compiled network: call it like the network that it was made from.
+    """A compiled network, which is called like the network.
 
-    A call returns new tensors, without gradients. Where no operator is left to PyTorch the batch is dynamic;
-    everything else about the inputs is as in the example. Calls from several threads take turns.
+    A call returns new tensors, without gradients. Where no operator stays on PyTorch the batch is dynamic;
+    all other dimensions, and the dtypes, are those of the example. Calls from several threads take turns.
     """
 
-    def __init__(self, captured: Captured, graph: Graph, machines: Executors) -> None:
+    def __init__(self, captured: Captured, graph: Graph, executors: Executors) -> None:
         self._captured = captured
         self._graph = graph
-        self._machines = machines
+        self._executors = executors
 
     def __call__(self, *args: Tensor, **kwargs: Tensor) -> Any:
         """Return what the network returns for these inputs.
 
+        Args:
+            args, kwargs: tensors of the shapes and dtypes of the example, on the CPU, with any strides.
+
         Raises:
-            RuntimeProgramError: an input has another shape, dtype or device than the example had.
+            RuntimeProgramError: an input has another shape, dtype or device than the example, or a step on PyTorch
+                fails.
         """
-        given = self._captured.flatten(args, kwargs)
-        samples = self._check(given)
-        given = [tensor.resolve_neg() for tensor in given]
-        values = dict(zip(self._graph.inputs, given, strict=True))
-        return self._captured.rebuild(self._machines.run(values, self._graph.outputs, samples))
+        inputs, samples = self._checked(args, kwargs)
+        inputs = {name: tensor.resolve_neg() for name, tensor in inputs.items()}
+        return self._captured.rebuild(self._executors.run(inputs, self._graph.outputs, samples))
 
     @property
     def threads(self) -> int:
         """Threads that a call uses."""
-        return self._machines.team.threads
+        return self._executors.pool.threads
 
     @property
     def inputs(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
@@ -176,20 +195,26 @@ class Program:
 
     @property
     def fallbacks(self) -> list[tuple[str, str]]:
-        """What stays on PyTorch: (operators, why)."""
-        return [(s.label, s.reason) for s in self._steps if isinstance(s, OnTorch) and s.reason]
+        """The operators that stay on PyTorch: (their names, the reason) of each step."""
+        return [(s.label, s.reason) for s in self._steps if isinstance(s, TorchStep) and s.reason]
 
     def layers(self, *args: Tensor, **kwargs: Tensor) -> list[LayerTime]:
-        """Return the time of every native step in a call, of one sample where the batch is dynamic."""
-        given = self._captured.flatten(args, kwargs)
-        self._check(given)
-        engine = self._machines.engine
-        if self._machines.batch is not None:
-            given = [tensor[:1] for tensor in given]
-        times = engine.profile(dict(zip(self._graph.inputs, given, strict=True)))
-        steps = [step for step in engine.steps if isinstance(step, Native)]
+        """Return the time of every native step in a call, of one sample where the batch is dynamic.
+
+        Args:
+            args, kwargs: as for a call.
+
+        Raises:
+            RuntimeProgramError: as for a call.
+        """
+        inputs, _ = self._checked(args, kwargs)
+        engine = self._executors.engine
+        if self._executors.batch is not None:
+            inputs = {name: tensor[:1] for name, tensor in inputs.items()}
+        times = engine.profile(inputs)
+        steps = [step for step in engine.steps if isinstance(step, NativeStep)]
         return [
-            LayerTime(s.label, s.name, describe(c.spec), t, s.dense_macs, s.kept_macs)
+            LayerTime(s.label, s.macs.name, describe(c.spec), t, s.macs.dense, s.macs.kept)
             for s, c, t in zip(steps, engine.choices, times, strict=True)
         ]
 
@@ -197,18 +222,20 @@ class Program:
         """Write the program to a file that `gpmt.load_program` opens, also on another kind of processor.
 
         Args:
-            path: by custom it ends in ``.program.safetensors``. It is a sparse file: pruned weights take hardly any
-                room.
+            path: usually ends in ``.program.safetensors``. It is a sparse file: pruned weights take almost no space.
+
+        Returns:
+            The size of the file, and of its parts.
 
         Raises:
-            CheckpointError: the network returns, or leaves to PyTorch, something that a file cannot hold, or the file
+            CheckpointError: the network returns, or calls on PyTorch, something that a file cannot hold, or the file
                 cannot be written.
         """
         return save(self._captured, self._graph, path)
 
     def __repr__(self) -> str:
-        natives = sum(isinstance(step, Native) for step in self._steps)
-        activations, weights = self._machines.memory
+        natives = sum(isinstance(step, NativeStep) for step in self._steps)
+        activations, weights = self._executors.memory
         lines = [
             f"Program: {natives} native steps, {self.threads} threads, {processor.host().kind} "
             f"({activations / 2**20:.1f} MiB of activations, {weights / 2**20:.1f} MiB of weights)"
@@ -216,9 +243,15 @@ class Program:
         lines += [f"  on PyTorch: {label} ({why})" for label, why in self.fallbacks]
         return "\n".join(lines)
 
+    def _checked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:
+        """Return the inputs of a call by name, and how many samples they have."""
+        inputs = dict(zip(self._graph.inputs, self._captured.flatten(args, kwargs), strict=True))
+        dynamic = self._executors.batch is not None
+        return inputs, check_inputs(inputs, self._graph.values, dynamic_batch=dynamic)
+
     @property
     def _steps(self) -> list[Step]:
-        return self._machines.steps
+        return self._executors.steps
 
     def __reduce__(self) -> NoReturn:
         raise RuntimeProgramError(
@@ -226,57 +259,9 @@ class Program:
             "with gpmt.load_program(path)"
         )
 
-    def _check(self, given: Sequence[Tensor]) -> int:
-        """Check the inputs; return how many samples they have."""
-        samples = None
-        for name, tensor in zip(self._graph.inputs, given, strict=True):
-            wanted = self._graph.values[name]
-            if not isinstance(tensor, Tensor):
-                raise RuntimeProgramError(f"{name} is of type {type(tensor).__name__}, but must be a tensor")
-            if tensor.device.type != "cpu":
-                raise RuntimeProgramError(
-                    f"{name} is on {tensor.device}, but programs run on the CPU; give {name}.cpu()"
-                )
-            if tensor.layout != torch.strided:
-                kind = str(tensor.layout).removeprefix("torch.")
-                raise RuntimeProgramError(f"{name} is {kind}, but must be dense; give {name}.to_dense()")
-            if not _has_memory(tensor):
-                raise RuntimeProgramError(
-                    f"{name} is a {type(tensor).__name__} without memory of its own; give a plain tensor"
-                )
-            if tensor.dtype != wanted.dtype:
-                raise RuntimeProgramError(
-                    f"{name} is of {tensor.dtype}, but the program was compiled for {wanted.dtype}; convert it"
-                )
-            fixed = 0 if self._machines.batch is None else 1
-            rows = tensor.shape[0] if tensor.ndim and fixed else None
-            if tensor.shape[fixed:] != wanted.shape[fixed:] or tensor.ndim != len(wanted.shape):
-                shape = list(wanted.shape)
-                described = f"[batch, {', '.join(map(str, shape[1:]))}]" if fixed else str(shape)
-                raise RuntimeProgramError(
-                    f"{name} has the shape {list(tensor.shape)}, but the program was compiled for {described}; "
-                    "compile another one for this shape"
-                )
-            if rows == 0:
-                raise RuntimeProgramError(f"{name} has a batch of 0; give at least one sample")
-            if rows is not None and samples not in (None, rows):
-                raise RuntimeProgramError(
-                    f"{name} has a batch of {rows}, but another input one of {samples}; give batches of one size"
-                )
-            samples = rows
-        return samples or 0
-
-
-def _has_memory(tensor: Tensor) -> bool:
-    """Whether kernels can read a tensor where it says it lies."""
-    wrapper: bool = type(tensor) is not Tensor and is_traceable_wrapper_subclass(tensor)
-    if wrapper or isinstance(tensor, FakeTensor):
-        return False
-    return tensor.data_ptr() != 0 or tensor.numel() == 0
-
 
 def describe(spec: object) -> str:
-    """Return a kernel's choices in a few words."""
+    """Return the name of a kernel and its parameters, for tables."""
     tiles = getattr(spec, "tiles", None)
     words = [f"{tiles.count} tiles of {tiles.size}"] if tiles else []
     shown = ("bunch", "blocks", "groups", "parts")

@@ -19,7 +19,7 @@ from gpmt.runtime.threads.thread_pool import ThreadPool
 
 
 class Counting(ThreadPool):
-    """A team that counts its runs."""
+    """A pool that counts its runs."""
 
     runs = 0
 
@@ -50,14 +50,14 @@ def layer(density=0.5, filters=24):
 
 def choose(threads=1, density=0.5, **more):
     """Return what a new tuner chooses, and how often it ran a kernel."""
-    team = Counting(threads)
-    tuner, chosen = Tuner(team, **more), layer(density)
+    pool = Counting(threads)
+    tuner, chosen = Tuner(pool, **more), layer(density)
     found = candidates(chosen, processor.host(), threads)
     result = tuner.choose(found, {"input": chosen.input, "output": chosen.output}, chosen.kept)
     tuner.save()
-    team.close()
+    pool.close()
     assert result in found
-    return repr(result.spec), team.runs
+    return repr(result.spec), pool.runs
 
 
 def test_choices_are_remembered(folder):
@@ -83,11 +83,11 @@ def test_without_measuring_the_model_decides(folder):
 
 
 def test_the_only_way_needs_no_measuring():
-    team = Counting(1)
+    pool = Counting(1)
     chosen = layer()
     (only, *_) = candidates(chosen, processor.host(), 1)
-    assert Tuner(team).choose([only], {}, 1) is only
-    assert team.runs == 0
+    assert Tuner(pool).choose([only], {}, 1) is only
+    assert pool.runs == 0
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_damaged_file_is_measured_again(folder, damage):
     assert choose()[1] == 0
 
 
-def test_a_choice_that_is_no_candidate_any_more(folder):
+def test_a_choice_that_is_not_a_candidate_any_more(folder):
     choose()
     (path,) = folder.iterdir()
     path.write_text(json.dumps(dict.fromkeys(json.loads(path.read_text()), "SparseConv(lanes=3)")))
@@ -130,8 +130,8 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
 
 def test_two_tuners_keep_each_others_choices(folder):
     chosen = [layer(filters=8), layer(filters=40)]
-    teams = [Counting(1), Counting(1)]
-    tuners = [Tuner(team) for team in teams]
+    pools = [Counting(1), Counting(1)]
+    tuners = [Tuner(pool) for pool in pools]
     for one, tuner in zip(chosen, tuners, strict=True):
         found = candidates(one, processor.host(), 1)
         tuner.choose(found, {"input": one.input, "output": one.output}, one.kept)

@@ -13,7 +13,7 @@ from gpmt.runtime.codegen import processor
 from gpmt.runtime.execution.engine import Engine
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.lowering.lower import lower
-from gpmt.runtime.lowering.steps import Native, OnTorch
+from gpmt.runtime.lowering.steps import NativeStep, TorchStep
 from gpmt.runtime.passes.fuse import fuse
 from gpmt.runtime.threads.thread_pool import ThreadPool
 
@@ -24,7 +24,7 @@ def engine_of(network, *inputs, threads=1):
     """Return an engine with the first candidate of every step, and the graph."""
     graph = fuse(capture(scramble(network), inputs).graph)
     lowered = lower(graph, processor.host(), threads)
-    choices = [step.candidates(lowered.layouts)[0] for step in lowered.steps if isinstance(step, Native)]
+    choices = [step.candidates(lowered.planes)[0] for step in lowered.steps if isinstance(step, NativeStep)]
     return Engine(lowered, choices, graph.constants, ThreadPool.shared(threads)), graph
 
 
@@ -90,7 +90,7 @@ def test_outputs_are_in_memory_of_their_own(function):
 
 @torch.no_grad()
 def test_a_value_that_is_written_and_read_again_in_one_go():
-    """Exported by one native step and imported in another form by a later one, without PyTorch in between."""
+    """Exported by one native step and imported in another layout by a later one, without PyTorch in between."""
     network = nn.Sequential(nn.Conv2d(8, 4, 3), nn.Linear(8, 5), nn.Conv2d(4, 3, 1)).eval()
     engine, graph = engine_of(network, IMAGES)
     assert engine.native
@@ -128,7 +128,7 @@ def test_a_run_in_the_middle_of_itself_is_refused():
     engine, graph = engine_of(nn.Sequential(nn.Conv2d(8, 4, 3), nn.GELU(), nn.Conv2d(4, 3, 3)), IMAGES)
     values = {graph.inputs[0]: IMAGES}
     expected = engine.run(values, graph.outputs)[0]
-    (place,) = (i for i, part in enumerate(engine._parts) if isinstance(part, OnTorch))
+    (place,) = (i for i, part in enumerate(engine._parts) if isinstance(part, TorchStep))
     step = engine._parts[place]
 
     def again(*tensors):
@@ -144,7 +144,7 @@ def test_a_run_in_the_middle_of_itself_is_refused():
 
 
 @torch.no_grad()
-def test_a_tensor_that_two_steps_take_in_different_forms():
+def test_a_tensor_that_two_steps_read_in_different_layouts():
     """One as it lies, the other contiguous, and both after other calls of PyTorch than the one that made it."""
 
     def function(s, x):

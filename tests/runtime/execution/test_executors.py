@@ -13,23 +13,23 @@ from gpmt.runtime.passes.fuse import fuse
 from gpmt.runtime.threads.thread_pool import ThreadPool
 
 
-@pytest.mark.parametrize("way", ["engine", "replicas"])
+@pytest.mark.parametrize("way", ["engine", "batch_executor"])
 def test_threads_that_come_together_compile_once(way, monkeypatch):
-    choose, calls = Executors._choose, []
+    lower, calls = Executors._lower, []
 
-    def slow(self, team):
-        calls.append(team)
+    def slow(self, pool):
+        calls.append(pool)
         time.sleep(0.05)  # for the others to come
-        return choose(self, team)
+        return lower(self, pool)
 
-    monkeypatch.setattr(Executors, "_choose", slow)
+    monkeypatch.setattr(Executors, "_lower", slow)
     graph = fuse(capture(nn.Conv2d(3, 4, 3), noise(1, 3, 8, 8)).graph)
-    machines = Executors(graph, ThreadPool.shared(2), tune=False)
+    executors = Executors(graph, ThreadPool.shared(2), tune=False)
     together, found = threading.Barrier(4), []
 
     def use():
         together.wait()
-        found.append(getattr(machines, way))
+        found.append(getattr(executors, way))
 
     threads = [threading.Thread(target=use) for _ in range(4)]
     for thread in threads:
@@ -38,4 +38,4 @@ def test_threads_that_come_together_compile_once(way, monkeypatch):
         thread.join()
     assert len(calls) == 1
     assert len(found) == 4
-    assert {*map(id, found)} == {id(getattr(machines, way))}
+    assert {*map(id, found)} == {id(getattr(executors, way))}

@@ -94,7 +94,7 @@ def test_pruned_layers_are_sparse_and_dense_ones_dense():
     assert best(0.05) is SparseConvKernel
 
 
-def test_a_pixel_in_the_padding_is_no_linear_layer():
+def test_a_pixel_in_the_padding_is_not_a_linear_layer():
     """A window of one pixel that is moved by the padding."""
     source, output = Planes(1, 3, 1, 1, 3, 16), Planes(1, 2, 1, 3, 3, 16)
     channel = np.arange(3, dtype=np.int64)

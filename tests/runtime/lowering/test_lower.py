@@ -1,4 +1,4 @@
-"""Which steps an operator becomes, and in what form its values lie."""
+"""Which steps an operator becomes, and in which layouts its values are."""
 
 from dataclasses import replace
 
@@ -102,7 +102,7 @@ def test_steps(network, image, expected):
         Lambda(lambda s, x: s.a(x.flatten(1)) + s.b(x.mean((2, 3))), a=nn.Linear(288, 3), b=nn.Linear(4, 3)),
     ],
 )  # fmt: skip
-def test_values_in_several_forms(network):
+def test_values_in_several_layouts(network):
     labels(network, IMAGE)
 
 
@@ -126,7 +126,7 @@ def test_vectors_of_pixels_far_apart_are_left_to_the_sparse_kernel():
     assert steps == ["import", "conv 1×1 /100", "export"]
 
 
-def test_a_number_of_no_dimension():
+def test_a_value_without_dimensions():
     labels(Lambda(lambda s, x: s.linear(x).squeeze(), linear=nn.Linear(6, 1)), noise(1, 6))
 
 
@@ -146,4 +146,4 @@ def test_names_of_values_are_the_networks_own():
     lowered = lower(replace(graph, values=values, operators=operators, inputs=[new]), processor.host(), 1)
     same = lower(graph, processor.host(), 1)
     assert [step.label for step in lowered.steps] == [step.label for step in same.steps]
-    assert [*lowered.layouts.values()] == [*same.layouts.values()]
+    assert [*lowered.planes.values()] == [*same.planes.values()]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpmt.errors import RuntimeProgramError
-from gpmt.runtime.threads.arena import Arena, enough, total
+from gpmt.runtime.threads.arena import Arena, memory_errors_as_runtime_errors, total
 
 
 @given(st.lists(st.integers(0, 5000), max_size=20))
@@ -49,7 +49,7 @@ def test_other_memory_errors_say_the_same():
             RuntimeProgramError,
             match=r"needs more memory, which the system does not give \(Unable.+\); compile for a smaller",
         ),
-        enough(),
+        memory_errors_as_runtime_errors(),
     ):
         np.empty(1 << 55)
 

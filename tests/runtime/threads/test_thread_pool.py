@@ -11,7 +11,7 @@ from tests.runtime.threads.pool_kernels import KERNELS
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.codegen import jit
-from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool, _Native, _State, default_threads
+from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool, _Driver, _State, default_threads
 
 THREADS = [1, 2, 4, 8]
 
@@ -64,12 +64,12 @@ def test_a_step_sees_all_that_the_step_before_wrote(kernels, items, threads, rep
 def test_many_runs_leave_threads_and_memory_as_they_are(kernels, threads):
     counts = np.zeros(8, np.int64)
     table = StepTable([(kernels["count"], counts.ctypes.data, 8)] * 3)
-    team = ThreadPool.shared(threads)
-    team.run(table, 100)
+    pool = ThreadPool.shared(threads)
+    pool.run(table, 100)
     before, memory = threading.active_count(), _resident()
     runs = 10_000 if threads <= 2 else 1000
     for _ in range(runs):
-        team.run(table)
+        pool.run(table)
     assert threading.active_count() == before
     assert _resident() - memory < 2**21
     assert (counts == 3 * (100 + runs)).all()
@@ -85,24 +85,24 @@ def _resident() -> int:
 @pytest.mark.parametrize("threads", THREADS[1:])
 @pytest.mark.parametrize("spin", [0.0, 1e-3])
 def test_items_run_side_by_side_whether_workers_spin_or_sleep(kernels, threads, spin):
-    team = ThreadPool(threads, spin=spin)
+    pool = ThreadPool(threads, spin=spin)
     numbers = np.zeros(2, np.int64)
     table = StepTable([(kernels["meet"], numbers.ctypes.data, 2)])
     try:
         for pause in (0, 0, 0.003, 0.003, 0):
             time.sleep(pause)
-            team.run(table, 3)
+            pool.run(table, 3)
     finally:
-        team.close()
+        pool.close()
     assert numbers.tolist() == [30, 0]
 
 
 @pytest.mark.parametrize("threads", THREADS[1:])
 def test_a_thread_that_is_held_in_an_item_holds_up_nothing_else(kernels, threads):
-    team, items = ThreadPool.shared(threads), 37
+    pool, items = ThreadPool.shared(threads), 37
     for held in (0, 1, items // 2, items - 1):
         log = _log(held, items)
-        team.run(StepTable([(kernels["hold"], log.ctypes.data, items)]))
+        pool.run(StepTable([(kernels["hold"], log.ctypes.data, items)]))
         assert log[3] == 0
         assert sorted(log[6:]) == [item for item in range(items) if item != held]
 
@@ -119,18 +119,18 @@ def test_a_thread_that_is_held_in_an_item_holds_up_nothing_else(kernels, threads
     ],
 )
 def test_a_thread_begins_with_its_own_range_and_goes_on_with_those_after_it(kernels, items, thread, order):
-    # The caller of a team of four is held in item 0, and then a single worker comes.
+    # The caller of a pool of four is held in item 0, and then a single worker comes.
     log = _log(0, items)
     table = StepTable([(kernels["hold"], log.ctypes.data, items)])
-    native, state = _Native(), _State(1e-4, 4)
-    caller = threading.Thread(target=native.run, args=(state.address, table.address, 1, 1))
+    functions, state = _Driver(), _State(1e-4, 4)
+    caller = threading.Thread(target=functions.run, args=(state.address, table.address, 1, 1))
     caller.start()
     while log[2] == 0:
         time.sleep(1e-4)
-    worker = threading.Thread(target=native.worker, args=(state.address, thread))
+    worker = threading.Thread(target=functions.worker, args=(state.address, thread))
     worker.start()
     caller.join()
-    native.stop(state.address)
+    functions.stop(state.address)
     worker.join()
     assert log[3] == 0
     assert log[6:].tolist() == order
@@ -142,25 +142,25 @@ def _log(held: int, items: int) -> np.ndarray:
     return log
 
 
-def test_a_team_of_one_does_all_in_the_calling_thread(kernels):
+def test_a_pool_of_one_does_all_in_the_calling_thread(kernels):
     before = threading.active_count()
     numbers = np.zeros(4, np.int64)
-    team = ThreadPool(1)
-    team.run(StepTable([(kernels["count"], numbers.ctypes.data, 4)]))
-    team.close()
+    pool = ThreadPool(1)
+    pool.run(StepTable([(kernels["count"], numbers.ctypes.data, 4)]))
+    pool.close()
     assert numbers.tolist() == [1] * 4
     assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_callers_of_several_threads_take_turns(kernels, threads):
-    team = ThreadPool.shared(threads)
+    pool = ThreadPool.shared(threads)
     marks = np.zeros((4, 16), np.int64)
 
     def call(row: int) -> None:
         table = StepTable([(kernels["count"], marks[row].ctypes.data, 16)] * 5)
         for _ in range(200):
-            team.run(table)
+            pool.run(table)
 
     callers = [threading.Thread(target=call, args=(row,)) for row in range(4)]
     for caller in callers:
@@ -173,17 +173,17 @@ def test_callers_of_several_threads_take_turns(kernels, threads):
 def test_closing_ends_the_workers_and_a_run_starts_them_again(kernels):
     before = threading.active_count()
     numbers = np.zeros(2, np.int64)
-    team = ThreadPool(3)
+    pool = ThreadPool(3)
     for round_ in range(1, 6):
-        team.run(StepTable([(kernels["meet"], numbers.ctypes.data, 2)]))
+        pool.run(StepTable([(kernels["meet"], numbers.ctypes.data, 2)]))
         assert threading.active_count() == before + 2
-        team.close()
-        team.close()
+        pool.close()
+        pool.close()
         assert threading.active_count() == before
         assert numbers.tolist() == [2 * round_, 0]
 
 
-def test_teams_are_shared_by_their_number_of_threads():
+def test_pools_are_shared_by_their_number_of_threads():
     assert ThreadPool.shared(2) is ThreadPool.shared(2)
     assert ThreadPool.shared(3).threads == 3
 
@@ -201,7 +201,7 @@ def test_threads_by_default_are_those_of_pytorch_within_the_processors_allowed()
 
 
 def test_errors_name_the_value_and_the_remedy(kernels):
-    with pytest.raises(RuntimeProgramError, match=r"^a team of 0 threads is not possible: choose 1 to 1024$"):
+    with pytest.raises(RuntimeProgramError, match=r"^a pool of 0 threads is not possible: choose 1 to 1024$"):
         ThreadPool(0)
     with pytest.raises(
         RuntimeProgramError, match=r"^step 1 has -1 items: give it 0 to 2147483647, or split it in two$"

@@ -17,7 +17,7 @@ numbers = np.zeros(64, np.int64)
 table = StepTable([(count, numbers.ctypes.data, 64)] * 10)
 met = np.zeros(2, np.int64)
 pairs = StepTable([(meet, met.ctypes.data, 2)])
-team = ThreadPool.shared(2)
+pool = ThreadPool.shared(2)
 """
 
 
@@ -35,30 +35,30 @@ def test_a_fork_has_workers_of_its_own_and_the_parent_keeps_its():
         child = os.fork()
         if child == 0:
             met[:] = numbers[:] = 0
-            team.run(pairs, 3)
-            team.run(table)
+            pool.run(pairs, 3)
+            pool.run(table)
             good = met.tolist() == [6, 0] and (numbers == 10).all() and threading.active_count() == 2
             grandchild = os.fork()
             if grandchild == 0:
                 met[:] = 0
-                team.run(pairs)
+                pool.run(pairs)
                 os._exit(0 if met.tolist() == [2, 0] else 1)
             os._exit(0 if good and os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]) == 0 else 1)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
     assert child_is_well()  # before the first run
-    team.run(pairs)
+    pool.run(pairs)
     for _ in range(10):
         assert child_is_well()
     met[:] = 0
-    team.run(pairs)
+    pool.run(pairs)
     assert met.tolist() == [2, 0]
     stop = threading.Event()  # another thread is in a run, most of the time
     def busy():
         own = np.zeros(64, np.int64)
         long = StepTable([(count, own.ctypes.data, 64)] * 10)
         while not stop.is_set():
-            team.run(long, 100)
+            pool.run(long, 100)
     other = threading.Thread(target=busy)
     other.start()
     for _ in range(20):
@@ -66,7 +66,7 @@ def test_a_fork_has_workers_of_its_own_and_the_parent_keeps_its():
     stop.set()
     other.join()
     met[:] = 0
-    team.run(pairs)
+    pool.run(pairs)
     assert met.tolist() == [2, 0]
     print("well")
     """
@@ -74,23 +74,23 @@ def test_a_fork_has_workers_of_its_own_and_the_parent_keeps_its():
 
 
 ENDINGS = {
-    "at once": "team.run(table)",
-    "asleep": "team.run(table); time.sleep(0.01)",
-    "closed": "team.run(table); team.close()",
-    "dropped": "ThreadPool.shared(4).run(table); del team, table, numbers",
-    "first run at exit": "atexit.register(lambda: team.run(table))",
-    "runs at exit": "team.run(table); atexit.register(lambda: team.run(table))",
-    "runs after the workers": "team.run(table); late.append(lambda: team.run(table))",
-    "daemons": "daemons(team)",
+    "at once": "pool.run(table)",
+    "asleep": "pool.run(table); time.sleep(0.01)",
+    "closed": "pool.run(table); pool.close()",
+    "dropped": "ThreadPool.shared(4).run(table); del pool, table, numbers",
+    "first run at exit": "atexit.register(lambda: pool.run(table))",
+    "runs at exit": "pool.run(table); atexit.register(lambda: pool.run(table))",
+    "runs after the workers": "pool.run(table); late.append(lambda: pool.run(table))",
+    "daemons": "daemons(pool)",
     "daemons, one thread": "daemons(ThreadPool.shared(1))",
     "daemons, many threads": "daemons(ThreadPool.shared(4))",
-    "a fork": "team.run(pairs); os.fork(); team.run(pairs)",
-    "an error": "team.run(table); raise ValueError",
+    "a fork": "pool.run(pairs); os.fork(); pool.run(pairs)",
+    "an error": "pool.run(table); raise ValueError",
 }
 
 
 def test_the_interpreter_ends_promptly():
-    # Each case in a fork, which ends as a script does; `late` runs after the team's own function at exit.
+    # Each case in a fork, which ends as a script does; `late` runs after the pool's own function at exit.
     before = "import atexit; late = []; atexit.register(lambda: [run() for run in late])\n"
     code = f"""
     def daemons(of):
@@ -118,7 +118,7 @@ def test_the_interpreter_ends_promptly():
     assert _script(before + _PRELUDE + textwrap.dedent(code)) == "all"
 
 
-def test_an_interrupt_leaves_the_team_usable():
+def test_an_interrupt_leaves_the_pool_usable():
     code = """
     def interrupt():
         sent = 0
@@ -135,18 +135,18 @@ def test_an_interrupt_leaves_the_team_usable():
     while alive:
         try:
             calls += 1
-            team.run(table, 50)
+            pool.run(table, 50)
             if calls % 3 == 0:
-                team.close()
+                pool.close()
             alive = other.is_alive()
         except KeyboardInterrupt:
             seen += 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     met[:] = numbers[:] = 0
-    team.run(pairs)
-    team.run(table)
+    pool.run(pairs)
+    pool.run(table)
     assert met.tolist() == [2, 0] and (numbers == 10).all()
-    team.close()
+    pool.close()
     assert threading.active_count() <= 6  # workers may have got lost between being started and being known
     print("well")
     """
@@ -159,7 +159,7 @@ def test_a_signal_handler_may_run_a_table_in_the_middle_of_a_run():
     def handler(*_):
         global runs
         runs += 1
-        team.run(table)
+        pool.run(table)
     signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
     own = np.zeros(64, np.int64)
@@ -167,7 +167,7 @@ def test_a_signal_handler_may_run_a_table_in_the_middle_of_a_run():
     end = time.monotonic() + 0.3
     calls = 0
     while time.monotonic() < end:
-        team.run(other)
+        pool.run(other)
         calls += 1
     signal.setitimer(signal.ITIMER_REAL, 0)
     assert runs > 20

@@ -1,11 +1,11 @@
-"""Which of a step's kernels is fastest here: a short measurement of the most promising, remembered on disk."""
+"""Which of a step's kernels is fastest here: the most promising are measured, and the choice is kept on disk."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from gpmt.runtime.lowering.candidates import Candidate
 from gpmt.runtime.threads.arena import Arena, total
 from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
-_TRIED = 8  # candidates that are measured, at most
-_HOPELESS = 4.0  # times the cycles of the best guess: what should cost more is not measured
-_SECONDS = 0.004  # of measuring each, in each round
+_MAX_MEASURED = 8  # candidates of a step
+_MAX_CYCLES = 4.0  # times those of the best guess; candidates that should cost more are not measured
+_SECONDS = 0.004  # of measuring each candidate in each round
 _ROUNDS = 2
 
 
@@ -28,85 +28,97 @@ class Tuner:
     """Chooses kernels; the choices of earlier programs are read from the disk.
 
     Args:
-        team: the threads that programs run on.
-        measure: whether to measure what has no choice on disk yet, or to trust the model.
+        pool: the threads that programs run on.
+        measure: whether to measure where the disk has no choice, or to take the cost model's first choice.
     """
 
-    def __init__(self, team: ThreadPool, *, measure: bool = True) -> None:
-        self._team = team
+    def __init__(self, pool: ThreadPool, *, measure: bool = True) -> None:
+        self._pool = pool
         self._measure = measure
-        key = f"{jit.fingerprint(processor.host())} {sources()} {team.threads}"
+        key = f"{jit.fingerprint(processor.host())} {sources()} {pool.threads}"
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
         self._path = disk_cache.cache_folder() / "tuning" / f"{name}.json"
         self._known = _read(self._path)
         self._new: dict[str, str] = {}
 
-    def choose(self, candidates: Sequence[Candidate], layouts: dict[str, Planes], work: int) -> Candidate:
+    def choose(self, candidates: Sequence[Candidate], planes: Mapping[str, Planes], macs: int) -> Candidate:
         """Return the fastest candidate.
 
         Args:
             candidates: the best guess first.
-            layouts: of the step's buffers, by argument.
-            work: multiply-adds of the layer; layers with about as many share a measurement.
+            planes: of the step's buffers, by kernel argument.
+            macs: multiply-adds of the layer with weights that are not zero; layers with about as many share a
+                measurement.
         """
         if len(candidates) == 1:
             return candidates[0]
-        most = _HOPELESS * candidates[0].cycles
-        tried = [candidate for candidate in candidates[:_TRIED] if candidate.cycles <= most]
-        # Shapes of the loops do not depend on the strides' exact values, but the strides are in the specs.
+        limit = _MAX_CYCLES * candidates[0].cycles
+        tried = [candidate for candidate in candidates[:_MAX_MEASURED] if candidate.cycles <= limit]
+        # The specs include the strides, though loops do not depend on their exact values.
         digest = hashlib.sha256(repr([c.spec for c in tried]).encode())
-        digest.update(f"{_rounded(work)}".encode())
+        digest.update(f"{_rounded_log(macs)}".encode())
         key = digest.hexdigest()[:32]
         if key not in self._known:
             if not self._measure:
                 return tried[0]
-            self._known[key] = self._new[key] = repr(self._fastest(tried, layouts).spec)
+            seconds = measure_candidates(tried, planes, self._pool)
+            fastest = tried[seconds.index(min(seconds))]
+            self._known[key] = self._new[key] = repr(fastest.spec)
         wanted = self._known[key]
         return next((c for c in tried if repr(c.spec) == wanted), tried[0])
 
     def save(self) -> None:
-        """Write new choices to the disk; a disk that cannot be written to costs time at the next compilation only."""
+        """Write new choices to the disk; if that fails, the next compilation measures again."""
         if not self._new:
             return
         known = {**_read(self._path), **self._new}
         disk_cache.keep(self._path, json.dumps(known).encode())
         self._new = {}
 
-    def _fastest(self, tried: Sequence[Candidate], layouts: dict[str, Planes]) -> Candidate:
-        ready = [_Trial(candidate, layouts) for candidate in tried]
-        for trial in ready:
-            self._team.run(trial.table)
-        for _ in range(_ROUNDS):
-            for trial in ready:
-                trial.measure(self._team)
-        return min(ready, key=lambda trial: trial.best).candidate
+
+def measure_candidates(
+    candidates: Sequence[Candidate], planes: Mapping[str, Planes], pool: ThreadPool, rounds: int = _ROUNDS
+) -> list[float]:
+    """Return the seconds of the fastest run of each candidate, measured in alternation.
+
+    Args:
+        candidates: of one step.
+        planes: of the step's buffers, by kernel argument.
+        pool: the threads.
+        rounds: how often to measure each candidate, for some milliseconds.
+    """
+    trials = [_Trial(candidate, planes) for candidate in candidates]
+    for trial in trials:
+        pool.run(trial.table)
+    for _ in range(rounds):
+        for trial in trials:
+            trial.measure(pool)
+    return [trial.seconds for trial in trials]
 
 
 class _Trial:
-    """A candidate with memory of its own to run on."""
+    """A candidate with its own memory to run on."""
 
-    def __init__(self, candidate: Candidate, layouts: dict[str, Planes]) -> None:
-        self.candidate = candidate
+    def __init__(self, candidate: Candidate, planes: Mapping[str, Planes]) -> None:
         arrays = candidate.arrays()
-        sizes = {role: planes.buffer_bytes for role, planes in layouts.items()}
-        arena = Arena(total([*sizes.values(), *(array.nbytes for array in arrays.values())]))
-        places = {role: arena.take(size) + layouts[role].origin_bytes for role, size in sizes.items()}
-        places |= {role: arena.put(array) for role, array in arrays.items()}
-        self._arena = arena
-        self._args = np.array([places.get(role, 0) for role in candidate.spec.ARGS], np.int64)
+        sizes = {name: p.buffer_bytes for name, p in planes.items()}
+        self._arena = Arena(total([*sizes.values(), *(array.nbytes for array in arrays.values())]))
+        addresses = {name: self._arena.take(size) + planes[name].origin_bytes for name, size in sizes.items()}
+        addresses |= {name: self._arena.put(array) for name, array in arrays.items()}
+        self._args = np.array([addresses.get(name, 0) for name in candidate.spec.ARGS], np.int64)
         self.table = StepTable([(load(candidate.spec), int(self._args.ctypes.data), candidate.spec.items)])
-        self.best = float("inf")
+        self.seconds = float("inf")
 
-    def measure(self, team: ThreadPool) -> None:
+    def measure(self, pool: ThreadPool) -> None:
         end = time.perf_counter() + _SECONDS
         while (start := time.perf_counter()) < end:
-            team.run(self.table)
-            self.best = min(self.best, time.perf_counter() - start)
+            pool.run(self.table)
+            self.seconds = min(self.seconds, time.perf_counter() - start)
 
 
-def _rounded(work: int) -> int:
-    """Return a whole number that changes with every seventh of work more."""
-    return round(5 * float(np.log2(work + 1)))
+def _rounded_log(macs: int) -> int:
+    """Return an integer that changes when multiply-adds grow by about a seventh."""
+    return round(5 * float(np.log2(macs + 1)))
 
 
 def _read(path: Path) -> dict[str, str]:

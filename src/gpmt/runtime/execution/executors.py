@@ -1,4 +1,4 @@
-"""The two ways to run a program: all threads on one sample after the other, or each thread on samples of its own.
+"""The two ways to run a program: all threads on one sample after another, or each thread on samples of its own.
 
 The first is for single samples, where nothing else keeps the threads busy; the second for batches. A program is
 compiled for the way that the example's batch takes; the other is compiled when a call first needs it.
@@ -6,7 +6,7 @@ compiled for the way that the example's batch takes; the other is compiled when 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,13 +14,14 @@ from torch import Tensor
 from gpmt.runtime.codegen import processor
 from gpmt.runtime.execution.autotuning import Tuner
 from gpmt.runtime.execution.batch import BatchExecutor
-from gpmt.runtime.execution.engine import Engine, Weights
+from gpmt.runtime.execution.engine import Engine
+from gpmt.runtime.execution.weights import Weights
 from gpmt.runtime.ir.batch import batch_of, rebatched
 from gpmt.runtime.ir.graph import Graph
 from gpmt.runtime.lowering.candidates import Candidate
 from gpmt.runtime.lowering.lower import lower
-from gpmt.runtime.lowering.steps import Lowered, Native, OnTorch, Step
-from gpmt.runtime.threads.arena import enough
+from gpmt.runtime.lowering.steps import LoweredGraph, NativeStep, Step, TorchStep
+from gpmt.runtime.threads.arena import memory_errors_as_runtime_errors
 from gpmt.runtime.threads.locks import new_lock
 from gpmt.runtime.threads.thread_pool import ThreadPool
 
@@ -30,40 +31,53 @@ class Executors:
 
     Args:
         graph: fused, for the example's batch.
-        team: the threads.
+        pool: the threads.
         tune: whether to measure kernels.
 
     Attributes:
         batch: samples in the example, where a program can take any number of them; None where it cannot.
-        memory: bytes of activations and of weights.
     """
 
-    def __init__(self, graph: Graph, team: ThreadPool, *, tune: bool) -> None:
-        self.team = team
+    def __init__(self, graph: Graph, pool: ThreadPool, *, tune: bool) -> None:
+        self.pool = pool
         self.batch = batch_of(graph)
         self._graph = graph if self.batch is None else rebatched(graph, 1)
         self._tune = tune
         self._lock = new_lock()
         self._engine: Engine | None = None
-        self._replicas: BatchExecutor | None = None
+        self._batch_executor: BatchExecutor | None = None
         self._is_native: bool | None = None
-        self._built: list[Engine] = []
+        self._compiled: list[Engine] = []
 
     def prepare(self, samples: int | None) -> None:
-        """Compile what a call with this many samples needs."""
-        if self._apart(samples):
-            self.replicas  # noqa: B018
+        """Compile what a call with this many samples needs.
+
+        Raises:
+            RuntimeProgramError: there is not enough memory.
+        """
+        if self._is_parallel(samples):
+            self.batch_executor  # noqa: B018
         else:
             self.engine  # noqa: B018
 
-    def run(self, values: dict[str, Tensor], outputs: Sequence[str], samples: int) -> list[Tensor]:
-        """Return the network's outputs; arguments as for `Engine.run`, with `samples` in every input."""
-        if self._apart(samples):
-            return self.replicas.run(values, outputs)
+    def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], samples: int) -> list[Tensor]:
+        """Return the network's outputs.
+
+        Args:
+            inputs: by name, each with `samples` samples.
+            outputs: names of values, as in the graph.
+            samples: in every input.
+
+        Raises:
+            RuntimeProgramError: there is not enough memory, a step on PyTorch fails, or the same thread is in a run
+                of this program already.
+        """
+        if self._is_parallel(samples):
+            return self.batch_executor.run(inputs, outputs)
         if self.batch is None or samples == 1:
-            return self.engine.run(values, outputs)
+            return self.engine.run(inputs, outputs)
         parts = [
-            self.engine.run({name: tensor[i : i + 1] for name, tensor in values.items()}, outputs)
+            self.engine.run({name: tensor[i : i + 1] for name, tensor in inputs.items()}, outputs)
             for i in range(samples)
         ]
         return [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
@@ -71,61 +85,60 @@ class Executors:
     @property
     def steps(self) -> list[Step]:
         """The steps for one sample, or for the whole batch where that is fixed."""
-        return self._built[0].steps
+        return self._compiled[0].steps
 
     @property
     def memory(self) -> tuple[int, int]:
         """Bytes of activations and of weights, in all that was compiled so far."""
-        shared = {id(engine.weights): engine.weights.size for engine in self._built}
-        return sum(engine.memory[0] for engine in self._built), sum(shared.values())
+        weights = {id(engine.weights): engine.weights.size for engine in self._compiled}
+        return sum(engine.memory[0] for engine in self._compiled), sum(weights.values())
 
     @property
     def engine(self) -> Engine:
         """All threads on one sample; compiled by the first thread that asks."""
         if self._engine is None:
-            with self._lock, enough():
+            with self._lock, memory_errors_as_runtime_errors():
                 if self._engine is None:
-                    lowered, choices = self._choose(self.team)
-                    engine = Engine(lowered, choices, self._graph.constants, self.team)
-                    self._built.append(engine)
+                    lowered, choices = self._lower(self.pool)
+                    engine = Engine(lowered, choices, self._graph.constants, self.pool)
+                    self._compiled.append(engine)
                     self._engine = engine
         return self._engine
 
     @property
-    def replicas(self) -> BatchExecutor:
-        """Each thread on a sample of its own; compiled by the first thread that asks."""
-        if self._replicas is None:
-            with self._lock, enough():
-                if self._replicas is None:
-                    alone = ThreadPool.shared(1)
-                    lowered, choices = self._choose(alone)
+    def batch_executor(self) -> BatchExecutor:
+        """Each thread on samples of its own; compiled by the first thread that asks."""
+        if self._batch_executor is None:
+            with self._lock, memory_errors_as_runtime_errors():
+                if self._batch_executor is None:
+                    single = ThreadPool.shared(1)
+                    lowered, choices = self._lower(single)
                     weights = Weights(choices)
-                    engines = [Engine(lowered, choices, {}, alone, weights) for _ in range(self.team.threads)]
-                    replicas = BatchExecutor(engines, self.team)
-                    self._built.extend(engines)
-                    self._replicas = replicas
-        return self._replicas
+                    engines = [
+                        Engine(lowered, choices, {}, single, weights) for _ in range(self.pool.threads)
+                    ]
+                    executor = BatchExecutor(engines, self.pool)
+                    self._compiled.extend(engines)
+                    self._batch_executor = executor
+        return self._batch_executor
 
-    def _apart(self, samples: int | None) -> bool:
-        """Whether samples are enough for all threads, and nothing needs PyTorch."""
-        if self.batch is None or samples is None or samples < max(2, self.team.threads):
+    def _is_parallel(self, samples: int | None) -> bool:
+        """Return whether each thread works on samples of its own: there are enough, and no step is on PyTorch."""
+        if self.batch is None or samples is None or samples < max(2, self.pool.threads):
             return False
-        return self._native
-
-    @property
-    def _native(self) -> bool:
         if self._is_native is None:
             steps = lower(self._graph, processor.host(), 1).steps
-            self._is_native = bool(steps) and not any(isinstance(step, OnTorch) for step in steps)
+            self._is_native = bool(steps) and not any(isinstance(step, TorchStep) for step in steps)
         return self._is_native
 
-    def _choose(self, team: ThreadPool) -> tuple[Lowered, list[Candidate]]:
-        tuner = Tuner(team, measure=self._tune)
-        lowered = lower(self._graph, processor.host(), team.threads)
+    def _lower(self, pool: ThreadPool) -> tuple[LoweredGraph, list[Candidate]]:
+        """Return the graph's steps for the threads of a pool, and the kernel of every native step."""
+        tuner = Tuner(pool, measure=self._tune)
+        lowered = lower(self._graph, processor.host(), pool.threads)
         choices = []
         for step in lowered.steps:
-            if isinstance(step, Native):
-                layouts = {role: lowered.layouts[buffer] for role, buffer in step.places.items()}
-                choices.append(tuner.choose(step.candidates(lowered.layouts), layouts, step.kept_macs))
+            if isinstance(step, NativeStep):
+                planes = {argument: lowered.planes[buffer] for argument, buffer in step.buffers.items()}
+                choices.append(tuner.choose(step.candidates(lowered.planes), planes, step.macs.kept))
         tuner.save()
         return lowered, choices

@@ -63,11 +63,11 @@ class PeakKernel:
         return e.text()
 
 
-def measure(team: ThreadPool, seconds: float = 0.05) -> float:
-    """Return the floating-point operations in a second that a team's threads do at best, a multiply-add being two."""
+def measure(pool: ThreadPool, seconds: float = 0.05) -> float:
+    """Return the floating-point operations in a second that a pool's threads reach, a multiply-add being two."""
     host = processor.host()
     spec = PeakKernel(
-        host.lanes, 24 if host.registers >= 32 else 12, _ITEMS * team.threads, fused=host.kind != "plain"
+        host.lanes, 24 if host.registers >= 32 else 12, _ITEMS * pool.threads, fused=host.kind != "plain"
     )
     output = np.zeros(spec.items * host.lanes, np.float32)
     numbers = np.array([0.999, 0.001], np.float32)
@@ -76,6 +76,6 @@ def measure(team: ThreadPool, seconds: float = 0.05) -> float:
     best = float("inf")
     end = time.perf_counter() + seconds
     while (start := time.perf_counter()) < end:
-        team.run(table)
+        pool.run(table)
         best = min(best, time.perf_counter() - start)
     return spec.flops / best

@@ -1,183 +1,178 @@
-"""The forms in which a value lies in memory; each is made when an operator first asks for it.
+"""The layouts in which a value is in memory; each is computed when an operator first asks for it.
 
-A value can be a PyTorch tensor; planes of images; the *phases* of such planes, for a stride; and *vectors*, the
-planes of [features, samples], in which a linear layer is a 1×1 convolution.
+A value can be
+
+* a *tensor*: a PyTorch tensor;
+* *images*: zero-padded planes, one for each channel, in a buffer;
+* *phases*: for a convolution with a stride, the planes of images, split by the remainders of row and column;
+* *vectors*: planes of [features, samples] in a buffer, on which a linear layer is a 1×1 convolution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
-import torch
 
-from gpmt.runtime.codegen.kernel import KernelSpec
-from gpmt.runtime.codegen.processor import Processor
-from gpmt.runtime.ir.graph import Graph
-from gpmt.runtime.ir.values import Pair, Value
+from gpmt.runtime.ir.values import Pair
 from gpmt.runtime.kernels.pack import ExportImagesKernel, ImportImagesKernel, PhasesKernel
 from gpmt.runtime.kernels.vectors import ExportVectorsKernel, FlattenKernel, ImportVectorsKernel
-from gpmt.runtime.layout.solver import LayoutSolver
 from gpmt.runtime.layout.taps import ConvWindows
-from gpmt.runtime.lowering.candidates import Array, Candidate
-from gpmt.runtime.lowering.steps import Layouts, Lowered, Native, OnTorch
+from gpmt.runtime.lowering.step_builder import StepBuilder
+from gpmt.runtime.lowering.steps import (
+    Argument,
+    BufferAddress,
+    InputStride,
+    InputTensor,
+    Number,
+    OutputTensor,
+)
 
-Form = Literal["tensor", "images", "vectors"]
+BufferLayout = Literal["images", "vectors"]
 
 
-class Forms:
-    """The values of a graph, and the steps so far, those that bring values into other forms included."""
+class ValueLayouts:
+    """Which layouts of a value there are so far, and the steps that convert one into another.
 
-    def __init__(self, graph: Graph, processor: Processor) -> None:
-        self.graph = replace(graph, values=dict(graph.values))
-        self.lanes = processor.lanes
-        self.result = Lowered()
-        self.solver = LayoutSolver()
-        self.forms: dict[str, dict[str, str]] = {}
-        self.phased: dict[tuple[str, Pair, tuple[Pair, ...]], str] = {}
-        for name in (*graph.inputs, *graph.constants):
-            self.forms[name] = {"tensor": name}
+    Args:
+        steps: where conversions are added.
+        tensors: names of the values that are tensors from the start.
+        lanes: values in a vector register.
+    """
 
-    def tensor(self, name: str) -> str:
-        """Make sure that a value is there as a PyTorch tensor; return its name."""
-        if "tensor" not in self.forms[name]:
-            shape = self.graph.values[name].shape
-            if "images" in self.forms[name]:
-                places = {"input": self.forms[name]["images"]}
-                self.native(
-                    "export", places, {"output": name}, lambda p: ExportImagesKernel(self.lanes, p["input"])
-                )
-            else:
-                places = {"input": self.forms[name]["vectors"]}
-                self.native(
-                    "export", places, {"output": name}, lambda p: ExportVectorsKernel(self.lanes, p["input"])
-                )
-            self.result.tensors[name] = shape
-            self.forms[name]["tensor"] = name
-        return name
+    def __init__(self, steps: StepBuilder, tensors: Iterable[str], lanes: int) -> None:
+        self._steps = steps
+        self._lanes = lanes
+        self._tensors = set(tensors)
+        self._buffers: dict[str, dict[BufferLayout, str]] = {}
+        self._phases: dict[tuple[str, Pair, tuple[Pair, ...]], str] = {}
 
-    def images(self, name: str) -> str:
-        """Return the buffer in which a value lies as images."""
-        if "images" not in self.forms[name]:
-            source = self.tensor(name)
-            buffer = self.buffer(name, "images")
-            _, channels, height, width = self.graph.values[name].shape
-            self.native(
-                "import", {"output": buffer}, {"input": source},
-                lambda p: ImportImagesKernel(self.lanes, channels, height, width, p["output"]),
-            )  # fmt: skip
-        return self.forms[name]["images"]
+    def buffer(self, name: str, layout: BufferLayout) -> str | None:
+        """Return the buffer that holds a value in a layout, if there is one already."""
+        return self._buffers.get(name, {}).get(layout)
 
-    def vectors(self, name: str) -> str:
-        """Return the buffer in which a value lies as vectors."""
-        if "vectors" not in self.forms[name]:
-            images = self.forms[name].get("images")
-            if images and is_pixel(self.graph.values[name].shape):
-                return self.flatten(images, name)
-            source = {"input": self.tensor(name)}
-            buffer = self.buffer(name, "vectors")
-            self.native(
-                "import", {"output": buffer}, source, lambda p: ImportVectorsKernel(self.lanes, p["output"])
-            )
-        return self.forms[name]["vectors"]
-
-    def flatten(self, images: str, name: str) -> str:
-        """Make vectors, one for each image, and return their buffer; `name` is their value."""
-        places = {"input": images, "output": self.buffer(name, "vectors")}
-        self.native("flatten", places, {}, lambda p: FlattenKernel(self.lanes, p["input"], p["output"]))
-        return places["output"]
-
-    def value(self, name: str, shape: tuple[int, ...]) -> str:
-        """Add a value that the network does not have; return its name."""
-        while name in self.graph.values:
-            name += "'"
-        self.graph.values[name] = Value(name, shape)
-        return name
-
-    def buffer(self, name: str, form: Form) -> str:
-        """Return a new buffer for a form of a value, by its name."""
-        buffer = f"{name}:{form}"
-        shape = self.graph.values[name].shape
-        if form == "images":
-            self.solver.add(buffer, *shape)
+    def new_buffer(self, name: str, layout: BufferLayout) -> str:
+        """Return a new buffer for a value in a layout."""
+        buffer = f"{name}:{layout}"
+        shape = self._steps.shape(name)
+        if layout == "images":
+            self._steps.solver.add(buffer, *shape)
         else:
             features = features_of(shape)
-            self.solver.add(buffer, 1, features, 1, int(np.prod(shape)) // features)
-        self.forms.setdefault(name, {})[form] = buffer
+            self._steps.solver.add(buffer, 1, features, 1, int(np.prod(shape)) // features)
+        self.set_buffer(name, layout, buffer)
         return buffer
 
-    def native(
-        self, label: str, places: dict[str, str], tensors: dict[str, str],
-        spec: Callable[[Layouts], KernelSpec],
-        arrays: Callable[[Layouts], dict[str, Array]] = lambda _: {}, **more: Any,
-    ) -> None:  # fmt: skip
-        """Add a step that one kernel can do, made, as its constant arrays are, for the layouts of its places."""
+    def set_buffer(self, name: str, layout: BufferLayout, buffer: str) -> None:
+        """Say that a buffer holds a value in a layout."""
+        self._buffers.setdefault(name, {})[layout] = buffer
 
-        def candidates(layouts: Layouts) -> list[Candidate]:
-            return [Candidate(spec(layouts), 0.0, lambda: arrays(layouts))]
+    def set_tensor(self, name: str) -> None:
+        """Say that a value is a tensor."""
+        self._tensors.add(name)
 
-        self.step(label, places, tensors, candidates, **more)
+    def as_tensor(self, name: str) -> str:
+        """Convert a value to a tensor, unless it is one; return its name."""
+        if name in self._tensors:
+            return name
+        images = self.buffer(name, "images")
+        buffer = images or self._buffers[name]["vectors"]
+        arguments: dict[str, Argument] = {"input": BufferAddress(buffer), "output": OutputTensor(name)}
+        kernel = ExportImagesKernel if images else ExportVectorsKernel
+        self._steps.add_kernel("export", arguments, lambda planes: kernel(self._lanes, planes["input"]))
+        self._steps.tensor_shapes[name] = self._steps.shape(name)
+        self.set_tensor(name)
+        return name
 
-    def step(
-        self, label: str, places: dict[str, str], tensors: dict[str, str],
-        candidates: Callable[[Layouts], list[Candidate]], **more: Any,
-    ) -> None:  # fmt: skip
-        """Add a step that several kernels can do; they are made for the layouts of its places."""
+    def as_images(self, name: str) -> str:
+        """Return the buffer that holds a value as images, converted if need be."""
+        buffer = self.buffer(name, "images")
+        if buffer is None:
+            source = self.as_tensor(name)
+            buffer = self.new_buffer(name, "images")
+            self._import_images(source, buffer)
+        return buffer
 
-        def choices(layouts: Layouts) -> list[Candidate]:
-            return candidates({role: layouts[buffer] for role, buffer in places.items()})
+    def as_vectors(self, name: str) -> str:
+        """Return the buffer that holds a value as vectors, converted if need be."""
+        buffer = self.buffer(name, "vectors")
+        if buffer is not None:
+            return buffer
+        shape = self._steps.shape(name)
+        images = self.buffer(name, "images")
+        if images and is_pixel(shape):
+            return self.flatten(images, name)
+        source = InputTensor(self.as_tensor(name), contiguous=True)
+        buffer = self.new_buffer(name, "vectors")
+        arguments: dict[str, Argument] = {
+            "input": source, "output": BufferAddress(buffer), "row": Number(4 * features_of(shape)),
+        }  # fmt: skip
+        self._steps.add_kernel(
+            "import", arguments, lambda planes: ImportVectorsKernel(self._lanes, planes["output"])
+        )
+        return buffer
 
-        self.result.steps.append(Native(label, places, tensors, choices, **more))
+    def as_layout(self, name: str, layout: BufferLayout) -> str:
+        """Return the buffer that holds a value in a layout, converted if need be."""
+        return self.as_images(name) if layout == "images" else self.as_vectors(name)
 
-    def on_torch(
-        self, label: str, reads: tuple[str, ...], writes: tuple[str, ...],
-        run: Callable[..., tuple[torch.Tensor, ...]], reason: str = "",
-    ) -> None:  # fmt: skip
-        """Add a step that PyTorch does."""
-        makes = tuple(self.graph.values[name] for name in writes)
-        self.result.steps.append(OnTorch(label, reads, makes, run, reason))
-        for name in writes:
-            self.forms[name] = {"tensor": name}
+    def pointwise_layout(self, name: str) -> BufferLayout:
+        """Return the layout in which an elementwise operator reads a value.
 
-    def either(self, name: str, like: str | None = None) -> str:
-        """Return the buffer of a value as images, or as vectors if it is no image, or one pixel that lies so."""
-        wanted = like.rpartition(":")[2] if like else None
-        forms = self.forms[name]
-        shape = self.graph.values[name].shape
-        vectors = ("vectors" in forms and is_pixel(shape)) or len(shape) != 4
-        if wanted == "vectors" or (wanted is None and vectors):
-            return self.vectors(name)
-        return self.images(name)
+        Images, except for values that are not images and for single pixels that are vectors already.
+        """
+        shape = self._steps.shape(name)
+        vectors = len(shape) != 4 or (is_pixel(shape) and self.buffer(name, "vectors") is not None)
+        return "vectors" if vectors else "images"
 
-    def phases(self, value: str, windows: ConvWindows) -> str:
-        """Return the buffer of a value's phases; from a tensor they are made at once, without the images."""
-        key = value, windows.stride, windows.phases
-        if key not in self.phased:
-            stride, phases = windows.stride, windows.phases
-            images, channels, height, width = self.graph.values[value].shape
-            source = self.forms[value].get("images")
-            self.phased[key] = buffer = f"{value}:phases{len(self.phased)}"
-            self.solver.add(buffer, images, channels * len(phases), *windows.phase_size)
-            if source:
-                self.native(
-                    "phases", {"input": source, "output": buffer}, {},
-                    lambda p: PhasesKernel(self.lanes, p["input"], p["output"], stride, phases),
-                )  # fmt: skip
-            else:
-                self.native(
-                    "import", {"output": buffer}, {"input": self.tensor(value)},
-                    lambda p: ImportImagesKernel(self.lanes, channels, height, width, p["output"], stride, phases),
-                )  # fmt: skip
-        return self.phased[key]
+    def flatten(self, images: str, name: str) -> str:
+        """Convert images, each to one vector, and return the buffer, which then holds the value `name`."""
+        buffer = self.new_buffer(name, "vectors")
+        arguments = {"input": BufferAddress(images), "output": BufferAddress(buffer)}
+        self._steps.add_kernel(
+            "flatten", arguments, lambda planes: FlattenKernel(self._lanes, planes["input"], planes["output"])
+        )
+        return buffer
+
+    def as_phases(self, name: str, windows: ConvWindows) -> str:
+        """Return the buffer that holds the phases of a value; from a tensor they are read without the images."""
+        key = name, windows.stride, windows.phases
+        if key in self._phases:
+            return self._phases[key]
+        stride, phases = windows.stride, windows.phases
+        batch, channels, _, _ = self._steps.shape(name)
+        images = self.buffer(name, "images")
+        self._phases[key] = buffer = f"{name}:phases{len(self._phases)}"
+        self._steps.solver.add(buffer, batch, channels * len(phases), *windows.phase_size)
+        if images is None:
+            self._import_images(self.as_tensor(name), buffer, stride, phases)
+            return buffer
+        arguments = {"input": BufferAddress(images), "output": BufferAddress(buffer)}
+        self._steps.add_kernel(
+            "phases", arguments,
+            lambda planes: PhasesKernel(self._lanes, planes["input"], planes["output"], stride, phases),
+        )  # fmt: skip
+        return buffer
+
+    def _import_images(
+        self, name: str, buffer: str, stride: Pair = (1, 1), phases: tuple[Pair, ...] = ((0, 0),)
+    ) -> None:
+        _, channels, height, width = self._steps.shape(name)
+        strides = {f"stride_{axis}": InputStride(name, i) for i, axis in enumerate("nchw")}
+        self._steps.add_kernel(
+            "import", {"input": InputTensor(name), "output": BufferAddress(buffer), **strides},
+            lambda planes: ImportImagesKernel(
+                self._lanes, channels, height, width, planes["output"], stride, phases
+            ),
+        )  # fmt: skip
 
 
 def is_pixel(shape: tuple[int, ...]) -> bool:
-    """Whether a value is images of one pixel: vectors whose features are the channels."""
+    """Return whether a value is images of one pixel, which are vectors whose features are the channels."""
     return len(shape) == 4 and shape[2:] == (1, 1)
 
 
 def features_of(shape: tuple[int, ...]) -> int:
-    """Return how many features a value has as vectors: its last dimension, the channels of a single pixel, or one."""
+    """Return the features of a value as vectors: its last dimension, the channels of single pixels, or one."""
     return shape[1] if is_pixel(shape) else shape[-1] if shape else 1

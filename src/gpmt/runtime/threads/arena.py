@@ -1,4 +1,4 @@
-"""Memory for activations and weights: in huge pages where the system has them, so that addresses are found fast."""
+"""Memory for activations and weights: in huge pages where the system has them, which cost fewer TLB misses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _HUGE = 2 << 20
 
 
 class Arena:
-    """One stretch of memory, zero at first, that pieces are taken from.
+    """One block of memory, zero at first, that blocks are allocated from.
+
+    Args:
+        size: bytes, as `total` returns them.
 
     Raises:
         RuntimeProgramError: there is not enough memory.
@@ -43,46 +46,42 @@ class Arena:
         self._start = start
 
     def take(self, size: int) -> int:
-        """Return the address of a piece of `size` bytes, at the beginning of a cache line."""
+        """Allocate `size` bytes and return their address, aligned to a cache line."""
         address = self._next
         self._next += round_up(size, _ALIGN)
         assert self._next <= self._end, "the arena was made too small"
         return address
 
     def put(self, array: NDArray[np.generic]) -> int:
-        """Return the address of a copy of an array."""
+        """Copy an array and return the address of the copy."""
         address = self.take(array.nbytes)
         self.bytes(address, array.nbytes)[:] = array.reshape(-1).view(np.uint8)
         return address
 
     def bytes(self, address: int, size: int) -> NDArray[np.uint8]:
-        """Return the memory of a piece."""
+        """Return `size` bytes of memory at an address, without a copy."""
         return self._bytes[address - self._start : address - self._start + size]
 
     def floats(self, address: int, count: int) -> NDArray[np.float32]:
-        """Return a piece as float32 numbers."""
+        """Return `count` float32 values at an address, without a copy."""
         return self.bytes(address, 4 * count).view(np.float32)
 
 
 def _anonymous(length: int) -> mmap.mmap:
     if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
         return mmap.mmap(-1, length)
-    # Of the process alone, so that a child after fork gets a copy.
+    # Private, so that a child after fork gets a copy.
     return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def total(sizes: Iterable[int]) -> int:
-    """Return the bytes of an arena for pieces of these sizes."""
+    """Return the bytes of an arena that blocks of these sizes fit in."""
     return sum(round_up(size, _ALIGN) for size in sizes)
 
 
 @contextmanager
-def enough() -> Iterator[None]:
-    """Say it as for an arena where there is not enough memory for something else.
-
-    Raises:
-        RuntimeProgramError: instead of a MemoryError.
-    """
+def memory_errors_as_runtime_errors() -> Iterator[None]:
+    """Raise a `RuntimeProgramError` in place of a `MemoryError`."""
     try:
         yield
     except MemoryError as error:

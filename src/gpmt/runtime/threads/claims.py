@@ -1,14 +1,14 @@
-"""How threads share the items of a step: LLVM IR for opening a step, doing its items and looking for some.
+"""How threads share the items of a step: LLVM IR for opening a step, claiming and doing items, and looking for some.
 
-Thread k of T takes the k-th of T ranges of the items, from its begin, and goes on to the ranges of the threads after
-it when nothing is left there. Ranges are claimed through their *cursors*, see driver.py.
+Thread k of T takes items from the beginning of the k-th of T ranges, and goes on to the ranges of the threads after
+it when none are left. Ranges are claimed through their *cursors*, see driver.py.
 
-No claim is ever lost or made twice. A step ends when all its items are done, so by then all cursors are closed. The
+No claim is lost or made twice. A step ends when all its items are done, so by then all cursors are closed. The
 thread that opens the next step stores only cursors that have items, and that step cannot end before it has
-stored the last one: cursors are stored while they are closed, and by one thread at a time. An addition that comes
-before the store has found nothing; one that comes after it, however old its reason, has claimed an item of the new
-step. Neither can be mistaken, since the value that it finds tells the step, and with the cursor's number the item.
-A step with an item that is claimed and not reported stays open.
+stored the last one: cursors are stored while they are closed, and by one thread at a time. An addition
+before the store claims nothing; one after it claims an item of the new step, even if the thread looked at the cursor
+before. Neither can be mistaken for the other: the value found gives the step, and with the thread of the cursor the
+item. A step with an item that is claimed and not reported stays open.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ define internal i1 @gpmt_is_open(ptr %at) alwaysinline {
 }
 """
 
-# Open the first step after %index that has items, or end the run. Only one thread can be here: the one that begins
-# the run, or the one that has ended the last item of a step. Ranges without items are the last ones.
+# Open the first step after %index that has items, or end the run. Only one thread at a time does this: the one that
+# begins the run, or the one that has ended the last item of a step. Ranges without items are the last ones.
 _ADVANCE = """
 define internal void @gpmt_advance(ptr %state, i64 %index) {
 entry:
@@ -109,8 +109,9 @@ out:
 }
 """
 
-# Do items, first those of one's own range, until none can be claimed. All that are claimed before they are reported
-# together are of one step. Looking comes before the first claim of a range, since most are closed when others come.
+# Do items, first those of the thread's own range, until none can be claimed. Items are reported together; all of one
+# report are of one step. A cursor is read before the first claim of a range, since most ranges of other threads are
+# closed by then.
 _WORK = """
 define internal void @gpmt_work(ptr %state, i64 %me) {
 entry:
@@ -182,8 +183,8 @@ out:
 }
 """
 
-# Whether to stop waiting: for one's own range, or for another's, which is looked at less often. A thread that sees
-# a step being opened would otherwise begin with the range of somebody who is just as quick to see it.
+# Whether to stop waiting: because the thread's own range is open, or another's, each of which is read less often.
+# A thread that sees a step being opened would otherwise begin with the range of a thread that is about to start.
 _SEES_WORK = """
 define internal i1 @gpmt_sees_work(ptr %state, i64 %me, i64 %turn) alwaysinline {
   %threads_at = getelementptr i8, ptr %state, i64 $THREADS

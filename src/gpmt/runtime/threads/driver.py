@@ -1,14 +1,14 @@
-"""The native loop that runs a table of steps: LLVM IR for the caller, for its workers and for one thread alone.
+"""The native loop that runs a table of steps: LLVM IR for the caller, for workers, and for a thread without workers.
 
 A step is 32 bytes: function `void(int64* args, int64 item)`, args, items, and a word kept for flags. Each thread of
-a team has a contiguous range of every step's items, the same part of them in all steps, so that it finds in its own
+a pool has a contiguous range of every step's items, the same part of them in all steps, so that it finds in its own
 cache what it has written in the step before. It claims items through the range's *cursor*: step index in the high
 32 bits, and in the low 32 bits a count that begins at `2**31 - items of the range`. Adding one claims an item as long
-as bit 31 was clear; a set bit means that nothing is left. A thread whose range is empty goes on to the others'. Who
-ends the last item of a step opens the next one by storing new cursors; nobody waits for a thread that holds no
-item. So one that sleeps, or that the system has put aside, holds nobody up, and a table needs no counters of its own.
-A thread touches the table only while it holds an item, and that step cannot end before: the table may be freed
-as soon as a run has returned.
+as bit 31 was clear; a set bit means that nothing is left. A thread whose range is empty goes on to the others'. The
+thread that ends the last item of a step opens the next one by storing new cursors; no thread waits for one that has
+no claimed item. So a thread that sleeps, or that the system has preempted, does not delay the others, and a table
+needs no counters. A thread reads the table only while it has a claimed item, and the step cannot end before that
+item: the table may be freed as soon as a run has returned.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from gpmt.runtime.threads.claims import CLAIMS
 
 STEP_WORDS = 4
 MAX_ITEMS = 2**31 - 1
-CLOSED = 2**31  # a cursor at which nothing is left
+CLOSED = 2**31  # the cursor of a range without items left
 IDLE, RUNNING, STOP = range(3)  # modes
 
-# Byte offsets in a team's state. What different threads write lies 128 bytes apart: two cache lines of x86, which
+# Byte offsets in a pool's state. What different threads write is 128 bytes apart: two cache lines of x86, which
 # fetches them in pairs, or one of Apple's.
 MODE = 0
 DONE = 128  # items of the open step that are done and reported
 SLEEPERS = 256  # workers inside the mutex, or waiting for the condition
-TABLE, STEPS, REPEAT = 384, 392, 400  # the job
+TABLE, STEPS, REPEAT = 384, 392, 400  # arguments of the run
 SPINS, YIELD_AFTER = 512, 520  # pauses before an idle worker sleeps; before one waiting in a run yields
 SCHED_YIELD, MUTEX_LOCK, MUTEX_UNLOCK, COND_WAIT, COND_BROADCAST = 528, 536, 544, 552, 560  # addresses
 THREADS = 568
 MUTEX, CONDITION = 640, 896  # 256 bytes each, more than any system's
-CURSORS = 1152  # side by side: whoever looks for items left sees many at once
+CURSORS = 1152  # contiguous, so that a thread that looks for items reads many in one cache line
 
-FUNCTIONS = ("gpmt_alone", "gpmt_run", "gpmt_worker", "gpmt_stop", "gpmt_pause")
+FUNCTIONS = ("gpmt_run_alone", "gpmt_run", "gpmt_worker", "gpmt_stop", "gpmt_pause")
 
 _PAUSES = {
     "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
@@ -42,23 +42,23 @@ _PAUSES["arm64"] = _PAUSES["aarch64"]
 
 
 def state_bytes(threads: int) -> int:
-    """Return the size of a team's state."""
+    """Return the bytes of a pool's state."""
     return CURSORS + 8 * threads
 
 
 def driver_ir(triple: str) -> str:
     """Return the module of the native loop for a target triple, such as "x86_64-unknown-linux-gnu".
 
-    Its functions (addresses are those of a team's state and of a table of steps):
+    Its functions take the addresses of a pool's state and of a table of steps:
 
-    * `gpmt_alone(table, steps, repeat)`: run a table in this thread, without any state;
-    * `gpmt_run(state, table, steps, repeat)`: run it with whatever workers come; returns when all is done;
-    * `gpmt_worker(state, thread)`: take part in runs until `gpmt_stop(state)`, which must not meet a run; the caller
-      is thread 0, and two workers may have one number;
-    * `gpmt_pause(count)`: the pause of the waiting loops, to time it.
+    * `gpmt_run_alone(table, steps, repeat)`: run a table in this thread, without a state;
+    * `gpmt_run(state, table, steps, repeat)`: run it with the workers that come; returns when all is done;
+    * `gpmt_worker(state, thread)`: take part in runs until `gpmt_stop(state)`, which must not be called during a
+      run; the caller is thread 0, and two workers may have the same number;
+    * `gpmt_pause(count)`: execute the pause of the waiting loops `count` times, to time it.
     """
     declaration, pause = _PAUSES.get(triple.partition("-")[0], ("", ""))
-    text = "\n".join((CLAIMS, _ALONE, _RUN, _SLEEP, _WORKER, _STOP_ALL, _PAUSE))
+    text = "\n".join((CLAIMS, _RUN_ALONE, _RUN, _SLEEP, _WORKER, _STOP_ALL, _PAUSE))
     names = {
         "DONE": DONE, "SLEEPERS": SLEEPERS, "TABLE": TABLE, "STEPS": STEPS, "REPEAT": REPEAT, "SPINS": SPINS,
         "YIELD_AFTER": YIELD_AFTER, "THREADS": THREADS, "SCHED_YIELD": SCHED_YIELD, "MUTEX_LOCK": MUTEX_LOCK,
@@ -71,8 +71,8 @@ def driver_ir(triple: str) -> str:
     return f"{declaration}\n{text.replace('$pause', pause)}"
 
 
-_ALONE = """
-define void @gpmt_alone(ptr %table, i64 %steps, i64 %repeat) {
+_RUN_ALONE = """
+define void @gpmt_run_alone(ptr %table, i64 %steps, i64 %repeat) {
 entry:
   %nothing = icmp eq i64 %steps, 0
   br i1 %nothing, label %out, label %pass
@@ -109,8 +109,8 @@ out:
 }
 """
 
-# The fence stands between opening the first step and looking for sleepers, its counterpart in gpmt_sleep between
-# counting oneself a sleeper and looking at the mode: one of the two sees the other.
+# The fence is between opening the first step and reading the number of sleepers; its counterpart in gpmt_sleep is
+# between adding to the sleepers and reading the mode. So either this thread sees the sleeper, or that one the run.
 _RUN = """
 define void @gpmt_run(ptr %state, ptr %table, i64 %steps, i64 %repeat) {
 entry:
@@ -118,9 +118,9 @@ entry:
   %steps_at = getelementptr i8, ptr %state, i64 $STEPS
   %repeat_at = getelementptr i8, ptr %state, i64 $REPEAT
   %sleepers_at = getelementptr i8, ptr %state, i64 $SLEEPERS
-  %patience_at = getelementptr i8, ptr %state, i64 $YIELD_AFTER
+  %yield_after_at = getelementptr i8, ptr %state, i64 $YIELD_AFTER
   %yield_at = getelementptr i8, ptr %state, i64 $SCHED_YIELD
-  %patience = load i64, ptr %patience_at, align 8
+  %yield_after = load i64, ptr %yield_after_at, align 8
   %yield = load ptr, ptr %yield_at, align 8
   store ptr %table, ptr %table_at, align 8
   store i64 %steps, ptr %steps_at, align 8
@@ -138,7 +138,7 @@ work:
   call void @gpmt_work(ptr %state, i64 0)
   br label %wait
 wait:
-  %waited = phi i64 [ 0, %work ], [ %longer, %spin ], [ %longer, %give_way ]
+  %waited = phi i64 [ 0, %work ], [ %longer, %spin ], [ %longer, %yield_now ]
   %open = call i1 @gpmt_sees_work(ptr %state, i64 0, i64 %waited)
   br i1 %open, label %work, label %look
 look:
@@ -147,12 +147,12 @@ look:
   br i1 %over, label %out, label %pause
 pause:
   %longer = add i64 %waited, 1
-  %patient = icmp slt i64 %longer, %patience
-  br i1 %patient, label %spin, label %give_way
+  %keep_spinning = icmp slt i64 %longer, %yield_after
+  br i1 %keep_spinning, label %spin, label %yield_now
 spin:
   $pause
   br label %wait
-give_way:
+yield_now:
   %ignored = call i32 %yield()
   br label %wait
 out:
@@ -205,16 +205,16 @@ out:
 }
 """
 
-# Between runs a worker spins for some time, for the next run to find it awake, and then sleeps; inside a run
+# Between runs a worker spins for some time, so that the next run finds it awake, and then sleeps; inside a run
 # it only spins, and yields after a while.
 _WORKER = """
 define void @gpmt_worker(ptr %state, i64 %me) {
 entry:
   %spins_at = getelementptr i8, ptr %state, i64 $SPINS
-  %patience_at = getelementptr i8, ptr %state, i64 $YIELD_AFTER
+  %yield_after_at = getelementptr i8, ptr %state, i64 $YIELD_AFTER
   %yield_at = getelementptr i8, ptr %state, i64 $SCHED_YIELD
   %spins = load i64, ptr %spins_at, align 8
-  %patience = load i64, ptr %patience_at, align 8
+  %yield_after = load i64, ptr %yield_after_at, align 8
   %yield = load ptr, ptr %yield_at, align 8
   br label %wait
 work:
@@ -222,9 +222,9 @@ work:
   br label %wait
 wait:
   %idle = phi i64 [ 0, %entry ], [ 0, %work ], [ %idle_longer, %between ],
-                  [ 0, %inside ], [ 0, %give_way ], [ 0, %sleep ]
+                  [ 0, %inside ], [ 0, %yield_now ], [ 0, %sleep ]
   %waited = phi i64 [ 0, %entry ], [ 0, %work ], [ 0, %between ],
-                    [ %longer, %inside ], [ %longer, %give_way ], [ 0, %sleep ]
+                    [ %longer, %inside ], [ %longer, %yield_now ], [ 0, %sleep ]
   $pause
   %turn = add i64 %idle, %waited
   %open = call i1 @gpmt_sees_work(ptr %state, i64 %me, i64 %turn)
@@ -242,9 +242,9 @@ sleep:
   br label %wait
 inside:
   %longer = add i64 %waited, 1
-  %patient = icmp slt i64 %longer, %patience
-  br i1 %patient, label %wait, label %give_way
-give_way:
+  %keep_spinning = icmp slt i64 %longer, %yield_after
+  br i1 %keep_spinning, label %wait, label %yield_now
+yield_now:
   %ignored = call i32 %yield()
   br label %wait
 out:

@@ -1,7 +1,7 @@
-"""Locks that are free in the child of a fork, whatever the other threads of the parent were doing.
+"""Locks that are released in the child of a fork, whatever the other threads of the parent were doing.
 
-They are Python's own, to be held in a `with` statement directly: an exception that a signal raises, such as
-KeyboardInterrupt, then never leaves one taken, as it can where Python code takes it.
+They are Python's own, to be held by a `with` statement directly: an exception from a signal handler, such as
+KeyboardInterrupt, then always releases the lock, which code that acquires it in Python cannot promise.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from gpmt.errors import RuntimeProgramError
 
 
 def new_lock() -> Any:
-    """Return a lock that one thread at a time holds, as often as it likes: a `threading.RLock`."""
+    """Return a `threading.RLock` that is released in the child of a fork."""
     lock = threading.RLock()
     _locks.add(lock)
     return lock
 
 
 def refuse_reentry(lock: Any) -> None:
-    """Check that this thread does not hold a lock, for what is not reentrant.
+    """Check that this thread does not hold a lock, before code that is not reentrant.
 
     Raises:
-        RuntimeProgramError: it does, as a signal's handler might.
+        RuntimeProgramError: the thread holds it, as a signal handler may find.
     """
     if lock._is_owned():
         raise RuntimeProgramError(

@@ -1,0 +1,98 @@
+"""Native steps that follow one another: one run of the thread pool, on tensors that each call gives anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpmt.runtime.lowering.steps import InputStride, InputTensor, OutputTensor
+from gpmt.runtime.threads.thread_pool import StepTable
+
+
+@dataclass
+class Segment:
+    """Native steps that follow one another.
+
+    Attributes:
+        arguments: int64 [arguments of all steps of the network], what kernels find at their argument pointers.
+        rows: (function's address, address of its arguments, items) of each step.
+        inputs: (index in `arguments`, what is written there) for the tensors that the steps read.
+        outputs: (index in `arguments`, what is written there) for the tensors that the steps write.
+        table: the steps, once all are known.
+    """
+
+    arguments: NDArray[np.int64]
+    rows: list[tuple[int, int, int]] = field(default_factory=list)
+    inputs: list[tuple[int, InputTensor | InputStride]] = field(default_factory=list)
+    outputs: list[tuple[int, OutputTensor]] = field(default_factory=list)
+    table: StepTable = field(init=False)
+
+    def single_step_tables(self) -> list[StepTable]:
+        """Return a table for each step."""
+        return [StepTable([row]) for row in self.rows]
+
+    @property
+    def values(self) -> list[str]:
+        """The names of all values that the steps read or write as tensors."""
+        return [entry.value for _, entry in [*self.inputs, *self.outputs]]
+
+    @property
+    def address_count(self) -> int:
+        """How many arguments are addresses of tensors."""
+        return sum(isinstance(entry, InputTensor) for _, entry in self.inputs) + len(self.outputs)
+
+    def bind(self, values: dict[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Write the arguments that depend on tensors.
+
+        Args:
+            values: tensors by name. Those that the steps read are replaced by contiguous ones where a kernel needs
+                that; new tensors are added for those that the steps write.
+            shapes: of the tensors that the steps write, by name.
+        """
+        # First, since later steps of the segment may read them.
+        for index, output in self.outputs:
+            tensor = torch.empty(shapes[output.value], dtype=torch.float32, device="cpu")
+            values[output.value] = tensor
+            self.arguments[index] = tensor.data_ptr()
+        # Before any address is taken: a tensor that is replaced may be freed.
+        for _, entry in self.inputs:
+            if isinstance(entry, InputTensor) and entry.contiguous:
+                values[entry.value] = values[entry.value].contiguous()
+        for index, entry in self.inputs:
+            tensor = values[entry.value]
+            if isinstance(entry, InputStride):
+                self.arguments[index] = 4 * tensor.stride(entry.dimension)
+            else:
+                self.arguments[index] = tensor.data_ptr()
+
+    def bind_batch(
+        self, inputs: dict[str, Tensor], outputs: Mapping[str, Tensor], updates: NDArray[np.int64]
+    ) -> None:
+        """Write the arguments that depend on the tensors of a whole batch, which is then run sample by sample.
+
+        Args:
+            inputs: [samples, ...] by name; replaced by contiguous ones where a kernel needs that.
+            outputs: [samples, ...] by name, which the steps write, and may read again.
+            updates: [address_count, 3], is filled with the argument's address, the tensor's address for sample 0, and
+                the bytes from a sample to the next.
+        """
+        base, rows = int(self.arguments.ctypes.data), []
+        for index, entry in self.inputs:
+            name = entry.value
+            if isinstance(entry, InputStride):
+                tensor = outputs[name] if name in outputs else inputs[name]
+                self.arguments[index] = 4 * tensor.stride(entry.dimension)
+                continue
+            if entry.contiguous and name in inputs:
+                inputs[name] = inputs[name].contiguous()
+            tensor = outputs[name] if name in outputs else inputs[name]
+            rows.append((base + 8 * index, tensor.data_ptr(), 4 * tensor.stride(0)))
+        for index, output in self.outputs:
+            tensor = outputs[output.value]
+            rows.append((base + 8 * index, tensor.data_ptr(), 4 * tensor.stride(0)))
+        updates[:] = rows

@@ -1,0 +1,40 @@
+"""The constant arrays of a network's kernels, in one block of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpmt.runtime.lowering.candidates import Candidate
+from gpmt.runtime.threads.arena import Arena, total
+
+_MAX_COMPARED = 1 << 16  # bytes; equal arrays up to this size are stored once
+
+
+class Weights:
+    """The constant arrays of kernels; small ones that are equal are stored once.
+
+    Args:
+        choices: the kernel of every native step.
+
+    Attributes:
+        addresses: for each kernel, the addresses of its arrays by argument.
+        size: bytes.
+
+    Raises:
+        RuntimeProgramError: there is not enough memory.
+    """
+
+    def __init__(self, choices: Sequence[Candidate]) -> None:
+        groups = [choice.arrays() for choice in choices]
+        self._arena = Arena(total(array.nbytes for group in groups for array in group.values()))
+        self.size = self._arena.size
+        self.addresses: list[dict[str, int]] = []
+        stored: dict[bytes, int] = {}
+        for group in groups:
+            addresses = {}
+            for name, array in group.items():
+                content = array.tobytes() if array.nbytes < _MAX_COMPARED else b""
+                addresses[name] = stored[content] if content in stored else self._arena.put(array)
+                if content:
+                    stored[content] = addresses[name]
+            self.addresses.append(addresses)

@@ -1,0 +1,68 @@
+"""Lowering rules of elementwise operators."""
+
+from __future__ import annotations
+
+from gpmt.runtime.ir.operators import Add, Affine, Multiply
+from gpmt.runtime.kernels.pointwise import AddKernel, AffineKernel, GateKernel, MultiplyKernel
+from gpmt.runtime.lowering.candidates import Array
+from gpmt.runtime.lowering.rules import LoweringContext, lowers
+from gpmt.runtime.lowering.steps import BufferAddress, PlanesByName
+
+Kernel = AffineKernel | AddKernel | MultiplyKernel | GateKernel
+
+
+@lowers(Affine)
+def lower_affine(op: Affine, context: LoweringContext) -> None:
+    """Scale and shift."""
+    arrays: dict[str, Array] = {"scale": op.scale, "shift": op.shift}
+    _add_elementwise(context, "scale", AffineKernel, op, (op.input, op.input), arrays)
+
+
+@lowers(Add)
+def lower_add(op: Add, context: LoweringContext) -> None:
+    """Add."""
+    _add_elementwise(context, "add", AddKernel, op, (op.left, op.right))
+
+
+@lowers(Multiply)
+def lower_multiply(op: Multiply, context: LoweringContext) -> None:
+    """Multiply two values of one shape, or images by a factor for each channel."""
+    if context.steps.shape(op.left) == context.steps.shape(op.right):
+        _add_elementwise(context, "multiply", MultiplyKernel, op, (op.left, op.right))
+        return
+    layouts = context.layouts
+    left = layouts.as_images(op.left)
+    right = layouts.as_layout(op.right, layouts.pointwise_layout(op.right))
+    output = layouts.new_buffer(op.output, "images")
+    context.steps.solver.share_pitch(left, output)
+    _add_step(context, "gate", GateKernel, op, (left, right, output))
+
+
+def _add_elementwise(
+    context: LoweringContext, label: str, kernel: type[Kernel], op: Affine | Add | Multiply,
+    inputs: tuple[str, str], arrays: dict[str, Array] | None = None,
+) -> None:  # fmt: skip
+    layouts = context.layouts
+    layout = layouts.pointwise_layout(inputs[0])
+    left, right = (layouts.as_layout(name, layout) for name in inputs)
+    output = layouts.new_buffer(op.output, layout)
+    for source in (left, right):
+        context.steps.solver.share_pitch(source, output)
+    _add_step(context, label, kernel, op, (left, right, output), arrays)
+
+
+def _add_step(
+    context: LoweringContext, label: str, kernel: type[Kernel], op: Affine | Add | Multiply,
+    buffers: tuple[str, str, str], arrays: dict[str, Array] | None = None,
+) -> None:  # fmt: skip
+    names = "left", "right", "output"
+
+    def make_spec(planes: PlanesByName) -> Kernel:
+        left, right, output = (planes[name] for name in names)
+        return kernel(context.lanes, left, right, output, op.activation)
+
+    def make_arrays(spec: Kernel, planes: PlanesByName) -> dict[str, Array]:
+        return {**(arrays or {}), "mask": planes["output"].mask(), "numbers": spec.numbers()}
+
+    arguments = {name: BufferAddress(buffer) for name, buffer in zip(names, buffers, strict=True)}
+    context.steps.add_kernel(label, arguments, make_spec, make_arrays)
