@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gpmt.masks import Masks
     from gpmt.planning.plan import Plan
     from gpmt.prune import plan, prune_
-    from gpmt.pruner import Pruner
+    from gpmt.pruner.pruner import Pruner
     from gpmt.runtime.program import Program, compile, load_program
     from gpmt.verification import Verification, verify
 
@@ -26,7 +26,7 @@ _HOME = {
     "OneShot": "gpmt.core.schedule",
     "Plan": "gpmt.planning.plan",
     "Program": "gpmt.runtime.program",
-    "Pruner": "gpmt.pruner",
+    "Pruner": "gpmt.pruner.pruner",
     "SparseFile": "gpmt.formats.sparse.reader",
     "SparseSize": "gpmt.formats.sparse.writer",
     "Verification": "gpmt.verification",

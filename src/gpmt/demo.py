@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from gpmt.core.budget import Ratio
 from gpmt.core.schedule import OneShot
 from gpmt.prune import plan
-from gpmt.pruner import Pruner
+from gpmt.pruner.pruner import Pruner
 from gpmt.training.data import datasets
 from gpmt.training.data.source import Source
 from gpmt.training.models import construct

@@ -1,4 +1,4 @@
-"""A network with a bit of everything, for the tests of scope and patterns."""
+"""Networks for the tests of the core and of plans."""
 
 from collections import OrderedDict
 
@@ -32,3 +32,9 @@ DEFAULT = ["body.conv1.weight", "body.conv2.weight", "head.weight"]
 
 def names(target, **keywords):
     return list(find_scope(target, **keywords).tensors)
+
+
+def small_network() -> nn.Module:
+    """Return a convolution of 216 weights and a linear layer of 320, with a norm in between."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(32, 10))

@@ -1,4 +1,4 @@
-"""Shared tensors in a group of one process; two processes are in tests/pruner/test_fsdp.py."""
+"""Shared tensors in a group of one process; two processes are in tests/pruner/test_pruner_fsdp.py."""
 
 from __future__ import annotations
 

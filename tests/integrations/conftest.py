@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
-from gpmt.pruner import Pruner
+from gpmt.pruner.pruner import Pruner
 
 
 @dataclass(frozen=True)

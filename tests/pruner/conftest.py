@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gpmt.core.schedule import Schedule
-from gpmt.pruner import Pruner
+from gpmt.pruner.pruner import Pruner
 
 
 class SmallNet(nn.Module):

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.errors import MaskError
-from gpmt.pruner import Pruner
+from gpmt.pruner.pruner import Pruner
 
 STEPS = 8
 SCHEDULES: dict[str, Schedule] = {

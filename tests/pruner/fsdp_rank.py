@@ -20,7 +20,7 @@ from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.core.shards import local, whole
 from gpmt.errors import MaskError
 from gpmt.prune import plan, prune_
-from gpmt.pruner import Pruner
+from gpmt.pruner.pruner import Pruner
 
 STEPS = 8
 SCHEDULES: dict[str, Schedule] = {

@@ -12,7 +12,7 @@ from gpmt.core.schedule import Schedule
 from gpmt.errors import ScopeError
 from gpmt.extras_private import averaged_model
 from gpmt.integrations.start import start
-from gpmt.pruner import Pruner
+from gpmt.pruner.pruner import Pruner
 
 
 class PruningCallback(Callback):  # type: ignore[misc]  # Lightning is not installed where types are checked

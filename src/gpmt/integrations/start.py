@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gpmt.core.schedule import OneShot, Schedule
-from gpmt.pruner import Pruner
+from gpmt.pruner.pruner import Pruner
 
 
 def start(

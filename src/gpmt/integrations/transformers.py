@@ -19,7 +19,7 @@ from gpmt.core.shards import local, local_part
 from gpmt.errors import CheckpointError
 from gpmt.integrations.start import start
 from gpmt.masks import Masks
-from gpmt.pruner import Pruner
+from gpmt.pruner.pruner import Pruner
 
 STATE_NAME = "pruner.pt"
 """The file beside the Trainer's own `optimizer.pt` and `scheduler.pt`."""

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from gpmt.errors import RecipeError
 from gpmt.formats.checkpoint import load_checkpoint
-from gpmt.pruner import Pruner
+from gpmt.pruner.pruner import Pruner
 from gpmt.training.recipes.schema import Finetune, Training
 from gpmt.training.run.loop import train_epoch
 from gpmt.training.run.objective import Objective

@@ -11,7 +11,7 @@ import torch
 
 from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.errors import MaskError
-from gpmt.pruner import Pruner
+from gpmt.pruner.pruner import Pruner
 
 TOTAL = 12
 SCHEDULES: dict[str, tuple[Schedule, dict[str, Any]]] = {

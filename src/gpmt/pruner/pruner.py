@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -16,7 +14,7 @@ from gpmt.core.budget import Ratio
 from gpmt.core.patterns import Patterns, listed
 from gpmt.core.schedule import Schedule
 from gpmt.core.scope import find_scope
-from gpmt.core.shards import local, local_part, process_groups, reshard
+from gpmt.core.shards import reshard
 from gpmt.core.structure import Granularity
 from gpmt.errors import BudgetError, MaskError
 from gpmt.masks import Masks
@@ -24,13 +22,13 @@ from gpmt.model_tools import unwrap
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
 from gpmt.prune import plan
+from gpmt.pruner.agreement import check_ranks_agree
+from gpmt.pruner.enforcement import Enforcement, pruned_weight
+from gpmt.pruner.optimizers import unwrap_optimizer
 from gpmt.torch_private import step_hooks, support_step_hooks
 
 VERSION = 1
-"""Of the layout of `Pruner.state_dict`."""
-
-PIECE = 1 << 18
-"""Weights to mask at a time on a CPU, so that what PyTorch makes of their mask on the way stays in the cache."""
+"""Of what `Pruner.state_dict` returns."""
 
 
 class Pruner:
@@ -83,6 +81,7 @@ class Pruner:
         MaskError: another Pruner of this optimizer has some of the tensors, or the ranks' masks differ.
         ScopeError, WeightsError: as from `gpmt.plan`.
 
+    >>> import torch
     >>> from gpmt.core.schedule import OneShot
     >>> model = nn.Linear(10, 10)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -114,7 +113,7 @@ class Pruner:
         self.step_count = 0
         self._model = unwrap(model)
         self._replica = next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
-        self._optimizer = _unwrap_optimizer(optimizer)
+        self._optimizer = unwrap_optimizer(optimizer)
         self._options = PlanOptions(
             scope=scope,
             exclude=exclude,
@@ -124,9 +123,7 @@ class Pruner:
             seed=seed,
         )
         self._steps_per_unit = _steps_per_unit(schedule, steps_per_epoch)
-        self._keep: dict[
-            str, Tensor
-        ] = {}  # int8, like the local part of each weight: −1 (all bits) kept, 0 pruned
+        self._enforcement: Enforcement | None = None
         self._averages: list[nn.Module] = []
         self._check_only_pruner()
         first = schedule.event(0)
@@ -154,7 +151,7 @@ class Pruner:
                     self.masks.apply_(module)
                 return
         raise MaskError(
-            f"{type(average).__name__} is no average of the model, because it lacks some of its "
+            f"{type(average).__name__} is not an average of the model, because it lacks some of its "
             f"{len(shapes)} prunable tensors; make it from the model that the Pruner has"
         )
 
@@ -266,98 +263,20 @@ class Pruner:
         return plan(self._model, sparsity=sparsity, **self._options)
 
     def _set_masks(self, masks: Masks | None) -> None:
-        self._keep = {}
         self.masks = masks
+        self._enforcement = None if masks is None else Enforcement(masks)
         if masks is None:
             return
-        self._check_ranks_agree(masks)
+        check_ranks_agree(masks, [pruned_weight(self._model, name) for name in masks], self._replica)
         self._zero_pruned()
         for average in self._averages:
             masks.apply_(average)
 
     def _zero_pruned(self) -> None:
-        if self.masks is None:
+        if self._enforcement is None:
             return
         reshard(self._model)
-        memories = [optimizer.state for optimizer in _with_inner(self._optimizer)]
-        for name in self.masks:
-            weight = self._weight(name)
-            keep = self._keep_beside(name, weight)
-            _zero_bits(local(weight), keep)
-            for value in (v for memory in memories for v in memory.get(weight, {}).values()):
-                if isinstance(value, Tensor) and value.shape == weight.shape and value.is_floating_point():
-                    _zero_bits(local(value), keep)
-
-    def _keep_beside(self, name: str, weight: Tensor) -> Tensor:
-        """Return what this process keeps of a weight, made anew where the weight was moved or sharded."""
-        assert self.masks is not None
-        if weight.shape != self.masks.shape(name):
-            raise MaskError(
-                f"{name} has shape {list(weight.shape)}, but its mask has {list(self.masks.shape(name))}; "
-                "detach() the Pruner before changing layers"
-            )
-        part, keep = local(weight), self._keep.get(name)
-        if keep is None or (keep.shape, keep.device) != (part.shape, part.device):
-            # In the memory format of the weight (channels last, say): equal strides are fastest.
-            keep = torch.empty_like(part, dtype=torch.int8)
-            self._keep[name] = keep.copy_(local_part(self.masks[name], weight)).neg_()
-        return keep
-
-    def _weight(self, name: str) -> nn.Parameter:
-        try:
-            return self._model.get_parameter(name)
-        except AttributeError:
-            raise MaskError(
-                f"{name} is pruned, but is no longer a parameter of the model; detach() the Pruner before "
-                "changing layers"
-            ) from None
-
-    def _check_ranks_agree(self, masks: Masks) -> None:
-        weights = [self._weight(name) for name in masks]
-        groups = process_groups(weights)
-        if self._replica is not None:
-            groups.append(self._replica.process_group)
-        if not groups:
-            return
-        digest = torch.tensor(list(bytes.fromhex(masks.digest())))
-        # The digests are equal if and only if, for each byte, max(byte) = min(byte) = −max(−byte).
-        largest = torch.stack([digest, -digest]).to(local(weights[0]).device)
-        for group in groups:
-            dist.all_reduce(largest, dist.ReduceOp.MAX, group=group)
-        if not torch.equal(largest[0], -largest[1]):
-            raise MaskError(
-                "the masks differ between the ranks, because their weights or settings do; load the same weights on "
-                "every rank, wrap or shard the model before making the Pruner, and give every rank the same settings"
-            )
-
-
-def _zero_bits(tensor: Tensor, keep: Tensor) -> None:
-    """Set a floating tensor to +0.0 where `keep` is 0, in place, and leave it where `keep` is −1.
-
-    As integers, because a product would leave NaN of infinity and −0.0 of negative numbers; and one "and" takes
-    a fraction of the time of `masked_fill_` on a CPU.
-    """
-    integer = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
-    bits, keep = tensor.detach().view(integer), keep.to(tensor.device)
-    if not bits.is_cpu or bits.numel() <= PIECE:
-        bits.bitwise_and_(keep)
-        return
-    rows = max(1, PIECE * len(bits) // bits.numel())
-    for piece, kept in zip(torch.split(bits, rows), torch.split(keep, rows), strict=True):
-        piece.bitwise_and_(kept)
-
-
-def _unwrap_optimizer(optimizer: Optimizer) -> Optimizer:
-    """Return the optimiser inside a mere wrapper (Accelerate's), which has no hooks of its own."""
-    while step_hooks(optimizer) is None and hasattr(optimizer, "optimizer"):
-        optimizer = optimizer.optimizer
-    return optimizer
-
-
-def _with_inner(optimizer: Optimizer) -> list[Optimizer]:
-    """Return an optimiser and the one it keeps its state in: ZeroRedundancyOptimizer's, or timm's Lookahead's."""
-    inner = (getattr(optimizer, name, None) for name in ("optim", "_base_optimizer"))
-    return [optimizer, *(other for other in inner if isinstance(other, Optimizer))]
+        self._enforcement.zero_pruned(self._model, self._optimizer)
 
 
 def _nested(average: nn.Module) -> Iterator[nn.Module]:

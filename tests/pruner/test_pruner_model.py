@@ -13,7 +13,7 @@ from torch import nn
 
 from gpmt.core.schedule import ACDC, Gradual, OneShot
 from gpmt.errors import MaskError
-from gpmt.pruner import Pruner
+from gpmt.pruner.pruner import Pruner
 
 Make = Callable[..., torch.optim.Optimizer]
 
@@ -250,23 +250,6 @@ def test_grad_scaler(toy: Any, make: Make, kernel: dict[str, bool], dtype: torch
             assert all(torch.equal(value, before[0][name]) for name, value in weights.items())
         run.assert_zero_where_pruned()
     assert run.pruner.step_count == 6
-    assert run.zeros() == 0.9 * toy.numel
-
-
-def test_optimizer_prepared_by_accelerate(toy: Any) -> None:
-    accelerate = pytest.importorskip("accelerate")
-    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
-    model = toy.model()
-    model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
-    pruner = Pruner(model, optimizer, schedule=Gradual(0.9, end=3, initial=0.5))
-    for batch in range(8):
-        with accelerator.accumulate(model):
-            accelerator.backward(toy.loss_at(model, batch))
-            optimizer.step()
-            optimizer.zero_grad()
-    assert pruner.step_count == 4
-    run = toy.run(accelerator.unwrap_model(model), optimizer, pruner)
-    assert run.assert_zero_where_pruned() == 10
     assert run.zeros() == 0.9 * toy.numel
 
 

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_a
 
 from gpmt.core.schedule import ACDC, Gradual, OneShot
 from gpmt.errors import MaskError
-from gpmt.pruner import Pruner
+from gpmt.pruner.pruner import Pruner
 
 COPIES: dict[str, Callable[[Any], Any]] = {
     "deepcopy": copy.deepcopy,
@@ -162,12 +162,12 @@ def test_loading_prunes_the_averages(toy: Any) -> None:
 def test_what_is_no_average_of_the_model_is_refused(toy: Any) -> None:
     run = toy.start(OneShot(0.9))
     with pytest.raises(
-        MaskError, match="Linear is no average of the model, because it lacks some of its 5 prunable"
+        MaskError, match="Linear is not an average of the model, because it lacks some of its 5 prunable"
     ):
         run.pruner.track(nn.Linear(3, 3))
     other = toy.model()
     other.head = nn.Linear(32, 7)
-    with pytest.raises(MaskError, match="SmallNet is no average of the model"):
+    with pytest.raises(MaskError, match="SmallNet is not an average of the model"):
         run.pruner.track(other)
 
 
