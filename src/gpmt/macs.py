@@ -69,7 +69,7 @@ def count_macs(
 
 
 def sparse_macs(macs: int, *, numel: int, kept: int) -> int:
-    """Return what is left of a tensor's MACs when `kept` of its `numel` weights are not zero.
+    """Return the MACs of a tensor when `kept` of its `numel` weights are not zero.
 
     >>> sparse_macs(3456, numel=216, kept=20)
     320
@@ -80,7 +80,7 @@ def sparse_macs(macs: int, *, numel: int, kept: int) -> int:
 def _arguments(
     example: Sequence[int] | Tensor | Mapping[str, Tensor], like: Tensor
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """What to call the model with: an example, on the device and in the dtype of one of its tensors."""
+    """Return an example as arguments of the model, on the device and in the dtype of one of its tensors."""
     if isinstance(example, Mapping):
         return [], {key: _moved(tensor, like) for key, tensor in example.items()}
     return [_moved(example if isinstance(example, Tensor) else torch.zeros(1, *example), like)], {}

@@ -46,7 +46,7 @@ def plan(
             FSDP2 makes them), all have to call this, and each gathers the prunable weights on its CPU.
         sparsity: fraction of the prunable weights to prune, at least 0 and below 1, as a number or as a string
             such as "90%"; exactly floor(sparsity · N) weights are pruned. Weights that are zero already
-            come first. A list of sparsities gives a list of plans for the price of about one.
+            come first. A list of sparsities gives a list of plans in about the time of one.
         min_kept: weights that every tensor keeps at least (a tensor with fewer keeps them all): an int, or a
             string such as "0.05%", percent of all prunable weights. The default 0 is plain global pruning.
         scope: patterns that choose the tensors to prune; by default all weights of convolution, linear,
@@ -56,12 +56,12 @@ def plan(
             baseline: "uniform", "erk", "lamp", "random".
         granularity: "weight", or "column" to prune whole columns (the last dimension) of matrices, the smallest
             sums of |w| first. Sparsity and minimum then count columns: 0.5 prunes half of them, however long
-            they are. All allocations but "erk" can be had.
+            they are. All allocations but "erk" support it.
         seed: for the allocation "random" only.
 
     Raises:
-        BudgetError: a sparsity or minimum that is no valid number, or that no mask can satisfy.
-        ScopeError: a pattern that matches nothing, nothing to prune, or columns of what is no matrix.
+        BudgetError: a sparsity or minimum that is not a valid number, or that no mask can satisfy.
+        ScopeError: a pattern that matches nothing, nothing to prune, or columns of a tensor that is not a matrix.
         WeightsError: NaN or infinite weights, or weights without data.
 
     >>> import torch, gpmt

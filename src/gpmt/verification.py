@@ -1,4 +1,4 @@
-"""Prove what pruning did: count the zeros of a network and hold them against what was asked for."""
+"""Verify a pruned network: count its zeros and compare them with the request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Status = Literal["ok", "failed", "warning"]
 
 @dataclass(frozen=True)
 class TensorCount:
-    """What one tensor holds.
+    """The counts of one tensor.
 
     `kept` is the number of weights that are not zero, `live_outputs` the number of its `outputs` (channels,
     rows) with any weight that is not zero. `kept_by_mask` and `revived` (weights that are not zero though
@@ -68,7 +68,7 @@ class TensorCount:
         return not self.dead and self.live_outputs < COLLAPSED * self.outputs
 
     def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
-        """Return the counts as plain values, ready for JSON; `unit` is what was counted."""
+        """Return the counts as plain values, ready for JSON; `unit` names the values that were counted."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -86,7 +86,7 @@ class TensorCount:
 
 @dataclass(frozen=True)
 class Check:
-    """One promise and how it was kept; a "warning" is worth a look, but no failure."""
+    """One check and its result; a "warning" needs attention, but is not a failure."""
 
     name: str
     status: Status
@@ -102,7 +102,7 @@ class Check:
 class Verification:
     """The result of `verify`: true if no check failed; ``str()`` is a report of one line a check.
 
-    `numel`, `kept` and `pruned` count what `unit` says, "weights" or "columns".
+    `numel`, `kept` and `pruned` count in the `unit`, "weights" or "columns".
     """
 
     checks: tuple[Check, ...]
@@ -111,7 +111,7 @@ class Verification:
 
     @property
     def unit(self) -> str:
-        """What is counted, "weights" or "columns"."""
+        """The values that are counted, "weights" or "columns"."""
         return counted(self.granularity)
 
     @property
@@ -167,7 +167,7 @@ def verify(
     granularity: Granularity = "weight",
     tolerance: int = 0,
 ) -> Verification:
-    """Check a pruned network against what was promised, weight by weight.
+    """Check a pruned network against the request, weight by weight.
 
     Always: no weight is NaN or infinite, and no tensor is dead (all zero). A tensor with live weights in fewer
     than a tenth of its outputs is reported as collapsed, with a warning.
@@ -179,16 +179,16 @@ def verify(
         masks: masks, or the path of a file of them. Every weight they prune must be zero. They take the place of
             the zeros in the checks of total and minimum, since a weight that is kept may be zero by itself; how
             many are is reported.
-        scope, exclude: the patterns given when pruning; by default what the masks cover, else everything prunable.
+        scope, exclude: the patterns given when pruning; by default the tensors of the masks, or all prunable ones.
         granularity: as given when pruning; with "column", the total and the minimum count columns, and a column is
             zero if all its weights are.
-        tolerance: weights (or columns) by which the total may differ. The default 0 is the point of exact
-            pruning; give another for networks pruned elsewhere.
+        tolerance: weights (or columns) by which the total may differ. Exact pruning needs none; give
+            another than 0 for networks pruned by other tools.
 
     Raises:
-        BudgetError: sparsity, min_kept or tolerance is no valid number, or granularity no known one.
+        BudgetError: sparsity, min_kept or tolerance is not a valid number, or granularity is not known.
         CheckpointError, MaskError: a file that cannot be read, or masks of another network.
-        ScopeError: a pattern that matches nothing, nothing prunable, or columns of what is no matrix.
+        ScopeError: a pattern that matches nothing, nothing prunable, or columns of a tensor that is not a matrix.
 
     >>> import gpmt
     >>> layer = nn.Linear(10, 10)

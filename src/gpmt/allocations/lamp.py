@@ -77,7 +77,7 @@ class _Scores:
         # Weights that are all zero have no score; 0 / 0 counts as 0.
         low = np.divide(smallest, within, out=np.zeros_like(within), where=within > 0)
         high = np.divide(largest, above + largest, out=np.zeros_like(within), where=largest > 0)
-        # Sums round: widen the bounds so that they hold whatever the order of the sum.
+        # Sums round: widen the bounds so that they hold for any order of the sum.
         return cls(bins, kept, above, low * (1 - 1e-9), high * (1 + 1e-9))
 
     def open_bins(self, score: float) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """The authors' own scheme, kept for comparison: sparsities per tensor, multiplied and clipped until they fit.
 
 It reproduces the masks of the authors' scripts on the same weights, with N in place of their N + 1 (their pool
-of magnitudes starts with one uninitialised value), and with an error where the scripts would loop for ever. Known
+of magnitudes starts with one uninitialised value), and with an error where the scripts would loop forever. Known
 differences from the exact solution: the total is off by up to one weight a tensor (and by ties), a tensor of
 exactly the minimum's size can be pruned, and scaling takes most from tensors that are already sparse.
 """
@@ -63,7 +63,7 @@ def select_as_scripts(
 def refine(sparsities: Sequence[float], sizes: Sequence[int], *, target: float, min_kept: int) -> list[float]:
     """Scale per-tensor sparsities until their total is `target`, clipping each to leave `min_kept` weights.
 
-    Raises `BudgetError` where the scripts would go on for ever: a round changes nothing, and the total is still
+    Raises `BudgetError` where the scripts would loop forever: a round changes nothing, and the total is still
     below the target, be it by a rounding error.
 
     >>> refine([0.8, 0.95], [1000, 9000], target=0.9, min_kept=100)
@@ -85,7 +85,7 @@ def refine(sparsities: Sequence[float], sizes: Sequence[int], *, target: float, 
             break
     raise BudgetError(
         f'allocation "reference" cannot reach sparsity {target:g} with min_kept {min_kept:,}: the authors\' scaling '
-        f'stays at {total!r} for ever (clipped tensors, or rounding); use allocation "exact", which has no such case'
+        f'stays at {total!r} forever (clipped tensors, or rounding); use allocation "exact", which has no such case'
     )
 
 

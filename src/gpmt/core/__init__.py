@@ -1,1 +1,1 @@
-"""Pure functions over named tensors: what can be pruned, which weights stay, and the masks that say so."""
+"""Pure functions over named tensors: which can be pruned, and which of their weights stay."""

@@ -1,4 +1,4 @@
-"""What an allocation is: how the kept weights are shared among the tensors, and which weights of each stay."""
+"""The base class of allocations, which decide how many weights each tensor keeps, and which."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gpmt.errors import ScopeError
 
 @dataclass(frozen=True)
 class Problem:
-    """What an allocation has to solve: one selection of weights for each sparsity.
+    """The input of an allocation, which has to select the weights to keep for each sparsity.
 
     Attributes:
         tensors: the values to rank by magnitude, by name: the weights, or one sum for each column.
         sparsities: the sparsities asked for.
         min_kept: the minimum threshold σ, as a number of values.
         seed: for allocations that draw at random.
-        unit: what one value stands for, "weights" or "columns", for the errors.
+        unit: the name of the values in errors, "weights" or "columns".
     """
 
     tensors: Mapping[str, Tensor]
@@ -73,7 +73,7 @@ class Allocation:
     """One magnitude may decide in all tensors, but for the floors; `Selection.key` is then its key."""
 
     def keys(self, problem: Problem) -> tuple[list[KeySource], KeyFormat]:
-        """Return what ranks the weights of each tensor, largest first; by default their magnitudes.
+        """Return the keys that rank the weights of each tensor; by default those of their magnitudes.
 
         Raises `WeightsError` for weights without data.
         """

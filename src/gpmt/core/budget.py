@@ -53,8 +53,8 @@ def parse_min_kept(value: int | str, numel: int, *, unit: str = "weights") -> in
     """Read the minimum threshold σ: the number of weights that every tensor keeps.
 
     An int (or a string of digits) is that number; a string with a percent sign is a share of all `numel`
-    prunable weights of the network, rounded down (not of one tensor; the papers' convention). `unit` is what is
-    counted, for the error.
+    prunable weights of the network, rounded down (not of one tensor; the papers' convention). `unit` names
+    the values that are counted, for the error.
 
     >>> parse_min_kept("0.05%", 25_502_912)
     12751
@@ -93,7 +93,7 @@ def floor_of(numel: int, min_kept: int) -> int:
 def check_feasible(
     sizes: Mapping[str, int], *, sparsity: Fraction, min_kept: int, unit: str = "weights"
 ) -> None:
-    """Raise `BudgetError` unless the floors of all tensors fit into what the sparsity keeps."""
+    """Raise `BudgetError` unless the floors of all tensors fit into the number of weights that the sparsity keeps."""
     numel = sum(sizes.values())
     kept = numel - pruned_count(sparsity, numel)
     floors = {name: floor_of(size, min_kept) for name, size in sizes.items()}

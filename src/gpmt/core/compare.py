@@ -32,7 +32,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between two sets of tensors; `unlike` holds the shapes or types that do, as [first, second]."""
+    """The differences between two sets of tensors; `unlike` holds the shapes or types that do, as [first, second]."""
 
     only_a: list[str]
     only_b: list[str]

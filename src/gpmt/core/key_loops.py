@@ -44,7 +44,7 @@ def count_digit(keys: Tensor, *, bits: int, shift: int, prefixes: Counts, histog
         rows = np.arange(len(prefixes), dtype=np.int8)
         first[(prefixes >> (bits - 15 - above))[::-1]] = rows[::-1]
         mask = word((1 << bits) - 1)
-        if above == bits - 15:  # the second digit: a prefix is a top digit, and `first` says it all
+        if above == bits - 15:  # the second digit: a prefix is a top digit, so `first` decides alone
             _count_second_digit(unsigned, mask, word(above), word(shift), first, histograms)
         else:
             top, prefixes = word(bits - 15), prefixes.astype(word)

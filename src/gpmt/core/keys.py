@@ -90,7 +90,7 @@ class MagnitudeKeys:
 
 
 def flat_chunks(tensor: Tensor, chunk: int) -> Iterator[Tensor]:
-    """Yield 1-D tensors of at most `chunk` elements, in flat (C) order whatever the memory format.
+    """Yield 1-D tensors of at most `chunk` elements, in flat (C) order for any memory format.
 
     Chunks of a contiguous tensor are views; others are copied one chunk at a time.
 

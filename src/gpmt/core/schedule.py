@@ -20,7 +20,7 @@ Shape = Literal["cubic", "linear"]
 
 @dataclass(frozen=True)
 class Event:
-    """What happens at a time: the network is pruned to `sparsity`, or made dense again where that is None."""
+    """A pruning to `sparsity` at `time`; the network is made dense again where `sparsity` is None."""
 
     time: int
     sparsity: Fraction | None
@@ -71,7 +71,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class OneShot(Schedule):
-    """Prune once to `sparsity` at time `at`: by default before the first step, to fine-tune what was trained.
+    """Prune once to `sparsity` at time `at`: by default before the first step, to fine-tune a trained network.
 
     Raises `BudgetError` for values out of range.
 

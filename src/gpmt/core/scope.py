@@ -81,7 +81,7 @@ def find_scope(
             the layer or a base class of it, or that class itself. The exact name of a tensor, or
             a glob that ends in its own name (`"*.W1"`, but not `"*.weight"`), may also choose a parameter of
             any other module, if it has two or more dimensions.
-        exclude: patterns of what to take away again.
+        exclude: patterns of the tensors to leave out again.
         shared: take tensors that several processes share (`DTensor`) too, as they are; otherwise they are refused.
 
     Raises:
@@ -174,7 +174,7 @@ def _candidates_of(target: object) -> list[_Candidate]:
 
 
 def identity(tensor: Tensor) -> Hashable:
-    """Return something equal for tensors that are the same memory seen the same way, as tied ones are."""
+    """Return a key that is equal for tensors that view the same memory in the same way, as tied ones do."""
     if is_lazy(tensor) or tensor.layout != torch.strided:
         return id(tensor)
     storage = storage_id(local(tensor))
@@ -211,7 +211,7 @@ def _holds_weights(tensor: Tensor) -> bool:
 
 
 def _unusable(name: str, tensor: Tensor) -> str | None:
-    """The problem of a tensor of weights that cannot be ranked in the form it has."""
+    """The problem of a tensor of weights that cannot be ranked as it is."""
     if is_lazy(tensor):
         return f"{name} is not initialised yet; call the model once on an input to give it its shape"
     if tensor.layout != torch.strided:
@@ -293,7 +293,7 @@ def _match(candidates: list[_Candidate], pattern: Pattern, role: str, typed: boo
 
 
 def _close_names(candidates: list[_Candidate], pattern: Pattern) -> str:
-    """What a pattern that matches nothing may have meant."""
+    """List the names closest to a pattern that matches nothing."""
     if names_type(pattern):
         wanted = pattern.__name__ if isinstance(pattern, type) else pattern.removeprefix("type:")
         known = [type(owner).__name__ for c in candidates for owner in c.owners]

@@ -9,7 +9,7 @@ digit of every threshold. A float32 network takes two such passes and one that c
 The weights outside the floors are never listed: as a floor takes the largest weights of its tensor, those outside
 it are the tensor's histogram up to the floor's threshold.
 
-Memory: histograms only, a fixed number for each thread, whatever the size of the network. Ties: equal
+Memory: histograms only, a fixed number for each thread, independent of the size of the network. Ties: equal
 magnitudes are kept in the order of the tensors, then of the flat index.
 """
 
@@ -148,7 +148,7 @@ class _Search:
         return [self._selection(query, above) for query in range(len(self.shared.rank))]
 
     def _settle_floors(self, queries: Counts) -> None:
-        """Stop refining the floors that lie above every λ: whatever their next digits, they do not bind.
+        """Stop refining the floors that lie above every λ: their next digits cannot make them bind.
 
         A total that the floors use up has no λ, and needs all floors.
         """
@@ -199,7 +199,7 @@ class _Search:
     def _take_floor(self, histogram: Counts, index: int) -> None:
         """Fix the next digit of one tensor's floor, and remove the floor's weights from its `histogram`."""
         digit = self.own.refine(index, histogram)
-        histogram[digit] -= self.own.rank[index]  # what the floor takes of this bin
+        histogram[digit] -= self.own.rank[index]  # the part of this bin that is in the floor
         histogram[digit + 1 :] = 0
 
     def _refuse_non_finite(self) -> None:

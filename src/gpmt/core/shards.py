@@ -57,9 +57,9 @@ def process_groups(tensors: Iterable[Tensor]) -> list[Any]:
 
 
 def reshard(model: nn.Module) -> None:
-    """Have FSDP2 show every parameter as what is trained, the shard.
+    """Have FSDP2 show every parameter as its shard, which is trained.
 
-    After an evaluation, say, modules may still hold the whole tensors that a forward pass gathered.
+    After an evaluation, for example, modules may still hold the whole tensors that a forward pass gathered.
     """
     fsdp = sys.modules.get("torch.distributed.fsdp")
     if fsdp is None:  # nobody has sharded anything

@@ -10,7 +10,7 @@ from fractions import Fraction
 def share(weights: Sequence[int], sizes: Sequence[int], total: int, floors: Sequence[int]) -> list[int]:
     """Split `total` in proportion to `weights`, each part between its floor and its size.
 
-    The parts are scale · weight, clipped; the scale is exact, and what rounding down leaves over goes to the
+    The parts are scale · weight, clipped; the scale is exact, and the remainder of rounding down goes to the
     largest fractions, the first tensor first. Needs sum(floors) <= total <= sum(sizes).
 
     >>> share([1, 3], [100, 300], 40, [0, 0]), share([1, 3], [100, 300], 40, [15, 0])

@@ -1,8 +1,8 @@
-"""What is pruned as one: a single weight, or a whole column of a matrix.
+"""Granularity: pruning single weights, or whole columns of matrices.
 
 A column (an index along the last dimension) ranks by the sum of its magnitudes. With one vector of sums for
-each matrix in place of its weights, all else is as for single weights: totals, floors, allocations, ties in the
-order of the tensors and then of the columns. Only the masks are spread over the rows again.
+each matrix in place of its weights, everything else is as for single weights: totals, floors, allocations, ties in
+the order of the tensors and then of the columns. Only the masks are spread over the rows again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def column_scores(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     The rows are added one by one from the first to the last, in float64 on the CPU, so that the sums are the
     same to the last bit on every device and for every memory format.
 
-    Raises `ScopeError` for a tensor that is no matrix, `WeightsError` for one without data, and for NaN or
+    Raises `ScopeError` for a tensor that is not a matrix, `WeightsError` for one without data, and for NaN or
     infinite sums.
 
     >>> column_scores({"W1": torch.tensor([[1.0, -2.0], [0.5, 0.0]])})
@@ -67,7 +67,7 @@ def spread(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def check_matrices(tensors: Mapping[str, Tensor]) -> None:
-    """Raise `ScopeError`, naming the first, if a tensor has not two dimensions."""
+    """Raise `ScopeError`, naming the first, unless all tensors have two dimensions."""
     for name, tensor in tensors.items():
         if tensor.ndim != 2:
             raise ScopeError(

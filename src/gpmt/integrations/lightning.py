@@ -24,7 +24,7 @@ class PruningCallback(Callback):  # type: ignore[misc]  # Lightning is not insta
     goes on with the first one's; a checkpoint of a run without this callback starts at time 0. Averages kept by
     `WeightAveraging` callbacks are pruned with the model.
 
-    Names of tensors begin as in the LightningModule: what it keeps as ``self.net`` is "net.0.weight".
+    Names of tensors are those of the LightningModule: a tensor of ``self.net`` is "net.0.weight".
 
     Args:
         schedule: when to prune, in steps of the optimiser or in epochs.

@@ -23,7 +23,7 @@ def start(
     """Return a Pruner that starts a run or, given the `state` of another, goes on where that was saved.
 
     A framework makes its optimiser and loads everything before a callback hears of it. A Pruner made then
-    would do at once what the schedule wants at time 0, to weights that have long passed it. So the Pruner of
+    would at once apply the schedule's event of time 0 to weights that have long passed it. So the Pruner of
     a run that goes on is made with nothing to do at time 0, and gets its schedule afterwards.
 
     Raises as `Pruner` and `Pruner.load_state_dict` do.

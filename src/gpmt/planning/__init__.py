@@ -1,1 +1,1 @@
-"""Plans: what is pruned in each tensor, and the masks."""
+"""Plans: the counts of each tensor, and the masks."""

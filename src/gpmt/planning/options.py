@@ -9,7 +9,7 @@ from gpmt.core.structure import Granularity
 
 
 class PlanOptions(TypedDict, total=False):
-    """What `gpmt.plan` takes besides the target and the sparsity; its docstring says what each means."""
+    """The arguments of `gpmt.plan` besides target and sparsity; its docstring explains them."""
 
     scope: Patterns | None
     exclude: Patterns

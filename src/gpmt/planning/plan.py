@@ -18,9 +18,9 @@ from gpmt.planning.packing import MaskPacker
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """What a plan means for one tensor, in weights, or in columns where the plan prunes these.
+    """The plan for one tensor, in weights, or in columns where the plan prunes these.
 
-    `floor` is the number that it keeps at least; `binds` tells that the floor decided how many it keeps. `kind`
+    `floor` is the number that it keeps at least; `binds` is true where the floor decided how many it keeps. `kind`
     is the class of its layer.
     """
 
@@ -56,7 +56,7 @@ class Plan:
         allocation: how the total was shared among the tensors.
         granularity: "weight", or "column"; then `numel`, `kept`, `pruned`, `min_kept` and those of `tensors`
             count columns, and the threshold is a sum of magnitudes.
-        unit: what is counted, "weights" or "columns".
+        unit: the values that are counted, "weights" or "columns".
     """
 
     def __init__(

@@ -16,7 +16,7 @@ CHUNK = 1 << 18
 
 
 class Enforcement:
-    """Sets to zero what masks prune, in the part of each tensor that this process holds."""
+    """Sets the weights that masks prune to zero, in the part of each tensor that this process holds."""
 
     def __init__(self, masks: Masks) -> None:
         self._masks = masks
@@ -38,7 +38,7 @@ class Enforcement:
                     _zero_bits(local(value), keep)
 
     def _local_keep(self, name: str, weight: Tensor) -> Tensor:
-        """Return what this process keeps of a weight, made anew where the weight was moved or sharded."""
+        """Return the int8 mask of a weight's local part, made anew where the weight was moved or sharded."""
         if weight.shape != self._masks.shape(name):
             raise MaskError(
                 f"{name} has shape {list(weight.shape)}, but its mask has {list(self._masks.shape(name))}; "
@@ -46,7 +46,7 @@ class Enforcement:
             )
         part, keep = local(weight), self._keep.get(name)
         if keep is None or (keep.shape, keep.device) != (part.shape, part.device):
-            # In the memory format of the weight (channels last, say): equal strides are fastest.
+            # In the memory format of the weight (such as channels last): equal strides are fastest.
             keep = torch.empty_like(part, dtype=torch.int8)
             self._keep[name] = keep.copy_(local_part(self._masks[name], weight)).neg_()
         return keep

@@ -8,7 +8,7 @@ from gpmt.torch_private import step_hooks
 
 
 def unwrap_optimizer(optimizer: Optimizer) -> Optimizer:
-    """Return the optimiser inside a mere wrapper (Accelerate's), which has no hooks of its own."""
+    """Return the optimiser inside a wrapper (Accelerate's), which has no hooks of its own."""
     while step_hooks(optimizer) is None and hasattr(optimizer, "optimizer"):
         optimizer = optimizer.optimizer
     return optimizer

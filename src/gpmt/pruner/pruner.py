@@ -28,7 +28,7 @@ from gpmt.pruner.optimizers import unwrap_optimizer
 from gpmt.torch_private import step_hooks, support_step_hooks
 
 VERSION = 1
-"""Of what `Pruner.state_dict` returns."""
+"""The version of the state that `Pruner.state_dict` returns."""
 
 
 class Pruner:
@@ -42,8 +42,8 @@ class Pruner:
     frozen or that the optimiser does not hold.
 
     Time counts steps of the optimiser since construction, not batches: accumulating gradients does not
-    advance it, nor does a step that a `GradScaler` skips for infinite gradients. What the schedule wants at
-    time 0 happens at construction, all else right after the step that reaches it. Each pruning looks anew for
+    advance it, nor does a step that a `GradScaler` skips for infinite gradients. The event of the schedule at
+    time 0 happens at construction, all others right after the step that reaches it. Each pruning looks anew for
     prunable tensors: a layer added to the model stays dense until the next one, and counts from then on.
 
     With `DistributedDataParallel` every rank finds the same masks from its own, equal weights; only a
@@ -54,16 +54,16 @@ class Pruner:
     as the pruning takes, and finds the masks of the network that is not sharded. Shard the model before making
     optimizer and Pruner; `masks` and states are whole on every rank.
 
-    To resume, make model, optimizer and Pruner as before, then load their states, the Pruner's last. What the
-    new Pruner prunes at construction does no harm, because everything loaded replaces it.
+    To resume, make model, optimizer and Pruner as before, then load their states, the Pruner's last. The
+    weights that the new Pruner prunes at construction do not matter, because all are loaded anew.
 
     Args:
         model: the network, plain, sharded by FSDP2, or wrapped by `DistributedDataParallel` or `torch.compile`.
         optimizer: any `torch.optim.Optimizer`, also as Accelerate wraps it, and `ZeroRedundancyOptimizer`.
         schedule: a `OneShot`, `Gradual` or `ACDC`.
         min_kept: weights that every tensor keeps: a number, or a share of all such as "0.05%".
-        scope: patterns of what to prune; by default every prunable tensor.
-        exclude: patterns of what to leave dense.
+        scope: patterns of the tensors to prune; by default every prunable tensor.
+        exclude: patterns of the tensors to leave dense.
         allocation: how the tensors share the budget, as in `gpmt.plan`.
         granularity: "weight", or "column" to prune whole columns, as in `gpmt.plan`.
         seed: for ``allocation="random"``.
@@ -139,7 +139,7 @@ class Pruner:
         the model's pruned weights are zero whenever the average is updated, and an average of zeros is zero.
         When AC/DC lifts the masks, the average follows the model. It may be sharded or not, as the model may.
 
-        Raises `MaskError` if neither `average` nor what it holds as `module` has all prunable tensors.
+        Raises `MaskError` if neither `average` nor the module that it holds as `module` has all prunable tensors.
         """
         tensors = self._prunable()
         shapes = {name: weight.shape for name, weight in tensors.items()}

@@ -1,1 +1,1 @@
-"""What was done, for people to read."""
+"""Results as tables for people to read."""

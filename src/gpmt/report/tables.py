@@ -46,7 +46,7 @@ def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
 
 
 def plan_table(plan: Plan, *, macs: Macs | None = None, out: Console) -> Table:
-    """Draw a plan: what each tensor keeps, and where the minimum decides it."""
+    """Draw a plan: the number of weights that each tensor keeps, and where the minimum decides it."""
     rows = [
         Line(row.name, row.shape, row.numel, row.kept, row.binds if plan.min_kept else None)
         for row in plan.tensors
@@ -57,7 +57,7 @@ def plan_table(plan: Plan, *, macs: Macs | None = None, out: Console) -> Table:
 def count_table(
     rows: Iterable[TensorCount], *, macs: Macs | None = None, unit: str = "weights", out: Console
 ) -> Table:
-    """Draw what is in a file: weights (or columns) that are not zero, and outputs that have any."""
+    """Draw the contents of a file: weights (or columns) that are not zero, and outputs that have any."""
     lines = [
         Line(row.name, row.shape, row.numel, row.kept, None, f"{row.live_outputs:,}/{row.outputs:,}")
         for row in rows
@@ -66,7 +66,7 @@ def count_table(
 
 
 def mask_table(masks: Masks, *, out: Console) -> Table:
-    """Draw masks: what each keeps."""
+    """Draw masks: the number of weights that each keeps."""
     lines = [Line(name, masks.shape(name), masks.numel(name), masks.kept(name)) for name in masks]
     return _tensor_table(lines, None, out)
 
@@ -74,8 +74,8 @@ def mask_table(masks: Masks, *, out: Console) -> Table:
 def difference_table(rows: Sequence[Difference], *, out: Console) -> Table:
     """Draw how tensors differ: values changed, and zeros that one file has and the other has not."""
     total = [
-        sum(getattr(row, what) for row in rows)
-        for what in ("numel", "changed", "zeros_only_a", "zeros_only_b")
+        sum(getattr(row, field) for row in rows)
+        for field in ("numel", "changed", "zeros_only_a", "zeros_only_b")
     ]
     cells = [
         (
@@ -174,10 +174,11 @@ def _table(
 
     unbounded = out.options.update(max_width=_UNBOUNDED)
     taken = Measurement.get(out, unbounded, draw([""] * len(names))).maximum - len("tensor")
-    if titles[0] == "shape" and out.width - taken < _SHORTEST_NAME:  # the least missed on a narrow terminal
+    # A narrow terminal leaves no room for shapes, the least important column.
+    if titles[0] == "shape" and out.width - taken < _SHORTEST_NAME:
         return _table(names, titles[1:], [cells[1:] for cells in rows], footer[1:], out)
     room = max(out.width - taken, _SHORTEST_NAME)
-    if any(len(name) > room for name in names):  # what nearly all names end with tells none apart
+    if any(len(name) > room for name in names):  # nearly all names end with it
         names = [name.removesuffix(".weight") for name in names]
     return draw([shorten(name, room) for name in names])
 
