@@ -114,7 +114,7 @@ def test_half_precision_and_wrappers() -> None:
     assert count_macs(nn.DataParallel(layer), (4,)) == {"weight": 12}
 
 
-def test_scope_limits_what_is_counted() -> None:
+def test_scope_limits_the_tensors_that_are_counted() -> None:
     net = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
     assert count_macs(net, (4,), exclude="0") == {"1.weight": 6}
 

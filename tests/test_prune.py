@@ -15,7 +15,7 @@ def resnet50():
     return torchvision.models.resnet50()
 
 
-def test_resnet50_keeps_exactly_what_was_asked(resnet50):
+def test_resnet50_keeps_exactly_the_number_asked_for(resnet50):
     plan = gpmt.plan(resnet50, sparsity=0.9, min_kept="0.05%")
     assert (plan.numel, plan.pruned, plan.min_kept, len(plan.tensors)) == (25_502_912, 22_952_620, 12_751, 54)
     assert all(row.kept >= min(row.numel, 12_751) for row in plan.tensors)

@@ -162,7 +162,7 @@ def test_a_revived_weight_fails_and_is_named() -> None:
     assert message(result, "masks") == "weights that the masks prune are not zero in a.weight (2)"
 
 
-def test_kept_weights_that_are_zero_are_no_failure() -> None:
+def test_kept_weights_that_are_zero_are_not_a_failure() -> None:
     state, masks = masked()
     state["b.weight"][0, :2] = 0
     result = verify(state, masks=masks, sparsity=5 / 12, min_kept=3)
@@ -172,7 +172,7 @@ def test_kept_weights_that_are_zero_are_no_failure() -> None:
     assert not verify(state, sparsity=5 / 12)
 
 
-def test_the_masks_decide_what_is_covered() -> None:
+def test_the_masks_decide_which_tensors_are_covered() -> None:
     model = network()
     masks = gpmt.plan(model, sparsity=0.5, exclude="3").masks()
     masks.apply_(model)

@@ -31,7 +31,7 @@ def test_a_ratio_is_read_by_its_decimal_meaning(value, fraction):
 @pytest.mark.parametrize(
     "value", ["", "%", "ninety", "nan", "inf", float("nan"), float("inf"), None, True, [0.9], "1/0"]
 )
-def test_what_is_no_number_is_refused(value):
+def test_a_value_that_is_not_a_number_is_refused(value):
     with pytest.raises(BudgetError, match=r"^sparsity is .*, but must be a number such as 0\.9"):
         exact_fraction(value)
 
@@ -66,7 +66,7 @@ def test_min_kept_is_a_number_or_a_share_of_the_whole_network(value, count):
 
 
 @pytest.mark.parametrize("value", [-1, 0.5, "0.5", "many", None, True, "-3"])
-def test_a_min_kept_that_is_no_count_is_refused(value):
+def test_a_min_kept_that_is_not_a_count_is_refused(value):
     with pytest.raises(BudgetError, match=r"^min_kept is .*, but must be a whole number of weights"):
         parse_min_kept(value, 100)
 

@@ -19,7 +19,7 @@ def times(schedule: Schedule, *, restores: bool) -> list[int]:
 
 
 @pytest.mark.parametrize("sparsity", [0.9, "0.9", "90%", Fraction(9, 10), Decimal("0.9")])
-def test_sparsity_is_exact_whatever_its_spelling(sparsity: Any) -> None:
+def test_sparsity_is_exact_in_any_spelling(sparsity: Any) -> None:
     assert OneShot(sparsity) == OneShot(0.9)
     assert OneShot(sparsity).event(0) == Event(0, Fraction(9, 10))
     assert Gradual(sparsity, end=3).event(3) == Event(3, Fraction(9, 10))

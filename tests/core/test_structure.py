@@ -17,7 +17,7 @@ from gpmt.errors import WeightsError
     st.integers(0, 10_000),
     st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]),
 )
-def test_scores_are_sums_row_by_row_in_float64_whatever_the_layout(rows, columns, seed, dtype):
+def test_scores_are_sums_row_by_row_in_float64_for_any_strides(rows, columns, seed, dtype):
     generator = torch.Generator().manual_seed(seed)
     matrix = torch.randn(rows, columns, generator=generator, dtype=torch.float64).to(dtype)
     expected = [0.0] * columns

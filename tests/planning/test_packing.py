@@ -19,7 +19,7 @@ def test_weights_changed_after_planning_are_noticed():
         plan.masks()
 
 
-def test_weights_changed_behind_torchs_back_are_noticed_too():
+def test_weights_changed_without_pytorch_are_noticed_too():
     model = small_network()
     plan = gpmt.plan(model, sparsity=0.5)
     model[0].weight.detach().numpy()[:] = 7

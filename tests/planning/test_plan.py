@@ -15,7 +15,7 @@ def test_planning_changes_nothing():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_masks_stay_at_hand_after_pruning():
+def test_masks_are_kept_after_pruning():
     model = small_network()
     plan = gpmt.prune_(model, sparsity=0.9)
     assert plan.masks() is plan.masks()
@@ -40,7 +40,7 @@ def test_the_plan_as_json():
     assert data["tensors"][0]["shape"] == [8, 3, 3, 3]
 
 
-def test_there_is_no_threshold_where_none_was_used():
+def test_only_global_rankings_have_a_threshold():
     model = small_network()
     assert gpmt.plan(model, sparsity=0.5, allocation="uniform").threshold is None
     assert gpmt.plan(model, sparsity=0.5, allocation="random").threshold is None

@@ -159,7 +159,7 @@ def test_loading_prunes_the_averages(toy: Any) -> None:
         assert not average.module.get_parameter(name)[~mask].any()
 
 
-def test_what_is_no_average_of_the_model_is_refused(toy: Any) -> None:
+def test_a_module_that_is_not_an_average_of_the_model_is_refused(toy: Any) -> None:
     run = toy.start(OneShot(0.9))
     with pytest.raises(
         MaskError, match="Linear is not an average of the model, because it lacks some of its 5 prunable"

@@ -83,7 +83,7 @@ def assert_zero_where_pruned(result: dict[str, Any], masks: Masks) -> None:
 
 
 @pytest.mark.parametrize("schedule", ["one-shot", "gradual", "acdc"])
-def test_sharded_training_equals_training_in_one_piece(
+def test_sharded_training_equals_training_without_sharding(
     ranks: list[dict[str, Any]],
     script: ModuleType,
     alone: Callable[..., dict[str, Any]],

@@ -164,6 +164,6 @@ def test_masks_of_another_network_are_refused(toy: Any) -> None:
 
 
 @pytest.mark.parametrize("state", [{}, {"version": 2}, {"version": 1}, {"state": {}, "param_groups": []}])
-def test_what_is_no_pruner_state_is_refused(toy: Any, state: dict[str, Any]) -> None:
+def test_a_state_that_is_not_a_pruners_is_refused(toy: Any, state: dict[str, Any]) -> None:
     with pytest.raises(MaskError, match=r"this gpmt loads version 1 of what Pruner\.state_dict\(\) returns"):
         toy.start(OneShot(0.9)).pruner.load_state_dict(state)

@@ -43,7 +43,7 @@ def test_narrow_terminals_shorten_names_and_keep_numbers() -> None:
         assert any(number in line for line in narrow)
 
 
-def test_what_is_not_a_terminal_gets_whole_lines_without_colour() -> None:
+def test_outputs_that_are_not_terminals_get_whole_lines_without_colour() -> None:
     file = io.StringIO()
     out = console(file=file)
     weights = {"layer." * 60 + "weight": torch.ones(30, 10)}
