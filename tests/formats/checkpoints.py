@@ -1,9 +1,16 @@
 """Weights of several types, the formats of torch.save, and what reading them back must give."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from gpmt.formats.checkpoint import Checkpoint
+from gpmt.formats.importers.source import Source
+
+FIXTURES = Path(__file__).parent / "fixtures"
+"""Files that other tools wrote."""
 
 WRITERS = {
     "zip": lambda obj, path: torch.save(obj, path),
@@ -30,6 +37,20 @@ def pruned_weights() -> dict[str, Tensor]:
         "norm.num_batches_tracked": torch.tensor(7),
         "fc.weight": torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, -0.0], [1.0, 0.0, -3.0]]),
     }
+
+
+def source(path: Path, weights: Mapping[str, Tensor] | None = None) -> Source:
+    """A file as importers get it, with the weights that masks alone belong to."""
+    made = Source(path)
+    made.weights = weights or {}
+    return made
+
+
+def source_of(checkpoint: Checkpoint) -> Source:
+    """A source whose stored weights are those of a checkpoint."""
+    made = Source(checkpoint.path)
+    made.checkpoint = checkpoint
+    return made
 
 
 def bits(tensor: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
 """`gpmt.load`: the files of every tool come out as plain weights and masks, or as one sentence."""
 
-from pathlib import Path
-
 import pytest
 import torch
+from tests.formats.checkpoints import FIXTURES
 from torch import nn
 from torch.nn.utils import prune
 
@@ -11,8 +10,6 @@ import gpmt
 from gpmt.errors import CheckpointError, GpmtError, MaskError
 from gpmt.formats.checkpoint import save_checkpoint
 from gpmt.masks import Masks
-
-FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def network():

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import re
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,10 +16,11 @@ from torch import Tensor
 from gpmt.atomic import atomic_path, check_output
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError
-from gpmt.formats.numpy_scalars import NUMPY_GLOBALS
+from gpmt.formats.file_format import weights_format
 from gpmt.formats.sparse.header import Values
 from gpmt.formats.sparse.reader import SparseFile, is_sparse
 from gpmt.formats.sparse.writer import SparseSize, save_sparse
+from gpmt.formats.torch_file import read_torch
 from gpmt.masks import Masks
 from gpmt.torch_private import COMPILED, keep_metadata, storage_id
 
@@ -31,13 +29,6 @@ SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
 SPARSE_SUFFIX = ".sparse.safetensors"
 _KEYS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", f"{COMPILED}.")
-_ZIP = b"PK\x03\x04"
-_NUMPY = b"\x93NUMPY"
-# The long integer that opens every file of torch.save's older format, as pickle writes it after the protocol.
-_LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-_RESAVE = (
-    "save its weights again where it was made, with torch.save(model.state_dict(), path) or as safetensors"
-)
 
 
 @dataclass
@@ -90,7 +81,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, skip_bad: bool = False) -> 
     need code from its pickle.
     """
     path = Path(path)
-    if file_format(path) == "safetensors":
+    if weights_format(path) == "safetensors":
         return _load_safetensors(path, skip_bad)
     return find_weights(path, read_torch(path))
 
@@ -111,7 +102,7 @@ def find_weights(path: Path, loaded: Any) -> Checkpoint:
         if isinstance(value, Tensor)
     }
     container = dict(loaded) if key else None
-    source = "torch.save" if file_format(path) == "zip" else "torch.save's older format"
+    source = "torch.save" if weights_format(path) == "zip" else "torch.save's older format"
     return Checkpoint(path, state_dict, container, key, prefix, original=weights, source=source)
 
 
@@ -163,76 +154,6 @@ def check_suffix(path: str | os.PathLike[str]) -> None:
             f"{path} has the suffix {suffix or '(none)'}, but an output must end in {', '.join(SUFFIXES)}"
         )
     check_output(path)
-
-
-def file_format(path: Path) -> Literal["zip", "legacy", "safetensors"]:
-    """Tell by its first bytes what a file is: torch.save's present or older format, or safetensors.
-
-    Raises `CheckpointError` for a file of another kind, or none.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist; check the path") from None
-    except IsADirectoryError:
-        raise CheckpointError(f"{path} is a folder; give the checkpoint file inside it") from None
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be read: {error.strerror}; check the path and its permissions"
-        ) from error
-    if not head:
-        raise CheckpointError(
-            f"{path} is empty; the program that wrote it was probably interrupted, so write it again"
-        )
-    if head.startswith(_ZIP):
-        return "zip"
-    if head[:1] == b"\x80" and head[2 : 2 + len(_LEGACY)] == _LEGACY:
-        return "legacy"
-    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**27:
-        return "safetensors"
-    if head.startswith(_NUMPY):
-        raise CheckpointError(
-            f"{path} is an array of NumPy, such as the mask files of the published scripts, and no weights; give "
-            "the weights they belong to: gpmt convert MASKS OUT --weights FILE, or gpmt.load(path, weights=...)"
-        )
-    if head[:1] == b"\x80":
-        raise CheckpointError(f"{path} is a plain pickle (or cut short), not a file of torch.save; {_RESAVE}")
-    raise CheckpointError(f"{path} is neither a file of torch.save nor of safetensors; {_RESAVE}")
-
-
-def read_torch(path: Path, further: Iterable[tuple[Callable[..., Any], str]] = ()) -> Any:
-    """Return what a file of torch.save holds, without running code from it.
-
-    `further` are callables that take the place of globals by their name, beside those that `load_checkpoint` allows.
-    Raises `CheckpointError` for a file that is damaged, or needs any other global.
-    """
-    # Pairs, not bare classes: leaving the block must not take away what the user has allowed.
-    allowed: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-        (argparse.Namespace, "argparse.Namespace"),
-        *NUMPY_GLOBALS,
-        *further,
-    ]
-    mapped = file_format(path) == "zip" and path.suffix.lower() != ".safetensors"
-    try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(allowed), path.open("rb") as file:
-            warnings.simplefilter("ignore")
-            # torch.load goes by the suffix .safetensors when it is given a path, whatever the content.
-            return torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # a damaged file can make an unpickler raise anything
-        text = str(error)
-        if "TorchScript" in text:
-            raise CheckpointError(f"{path} is a TorchScript program; {_RESAVE}") from None
-        if needs := re.search(
-            r"GLOBAL (\S+) |unsupported GLOBAL (\S+)|reduce for unrecognized function (\S+)", text
-        ):
-            name = next(filter(None, needs.groups()))
-            raise CheckpointError(
-                f"{path} would run code from its pickle (it needs {name}), which is refused; {_RESAVE}"
-            ) from None
-        raise CheckpointError(
-            f"{path} is truncated or damaged ({type(error).__name__}); copy or download it again"
-        ) from error
 
 
 def _load_safetensors(path: Path, skip_bad: bool) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""One door for every kind of file: weights, and masks where the file has some, by its content."""
+"""`gpmt.load`: weights, and masks where there are some, from a file or folder of any known tool."""
 
 from __future__ import annotations
 
@@ -7,30 +7,16 @@ from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError, MaskError
-from gpmt.formats.checkpoint import Checkpoint, file_format, find_weights, load_checkpoint, read_torch
-from gpmt.formats.importers import (
-    compressed_tensors,
-    fasterai,
-    hub_folder,
-    nncf,
-    nni,
-    onnx,
-    published,
-    sparseml,
-    torch_prune,
-)
-from gpmt.formats.masks.mask_file import FORMAT
-from gpmt.formats.torch_sparse import from_csr
+from gpmt.formats.checkpoint import Checkpoint
+from gpmt.formats.importers.mask_files import gpmt_masks
+from gpmt.formats.importers.registry import MASK_FILES, MASKED_WEIGHTS
+from gpmt.formats.importers.source import Source
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
-
-# The first that recognises a file reads it: those whose marks nobody else makes come first.
-WEIGHTS_WITH_MASKS = (compressed_tensors, nncf, torch_prune, sparseml, fasterai)
 
 Weights = nn.Module | Mapping[str, Tensor] | Checkpoint | str | os.PathLike[str]
 
@@ -65,55 +51,25 @@ def load(
     >>> sorted(loaded.state_dict), loaded.masks.total_pruned, loaded.source
     (['bias', 'weight'], 5, 'torch.nn.utils.prune')
     """
-    path = Path(path)
-    if path.is_dir() or path.name.endswith(".index.json"):
-        checkpoint = hub_folder.read(path)
-    else:
-        head = _head(path)
-        if published.recognises(head):
-            base = _weights(path, published.NAME, weights)
-            return _combine(path, base, published.read(path, base.state_dict), published.NAME)
-        if onnx.recognises(head, path):
-            checkpoint = onnx.read(path)
-        elif file_format(path) == "safetensors":
-            checkpoint = load_checkpoint(path, skip_bad=skip_bad)
-            if checkpoint.metadata.get("format") == FORMAT:
-                base = _weights(path, "masks of gpmt", weights)
-                return _combine(path, base, Masks.load(path, of=base.state_dict), "masks of gpmt")
-        else:
-            content = read_torch(path, [*nni.GLOBALS, *nncf.GLOBALS])
-            if nni.recognises(content):
-                base = _weights(path, nni.NAME, weights)
-                return _combine(path, base, nni.read_masks(content, path, base.state_dict), nni.NAME)
-            checkpoint = find_weights(path, content)
-            if any(tensor.layout != torch.strided for tensor in checkpoint.state_dict.values()):
-                checkpoint = replace(checkpoint, state_dict=from_csr(checkpoint.state_dict), original={})
+    source = Source(Path(path), skip_bad=skip_bad)
+    masks_alone = MASK_FILES.recognising(source)
+    if masks_alone is not None:
+        base = _weights(source.path, masks_alone.NAME, weights)
+        source.weights = base.state_dict
+        return _combine(source.path, base, masks_alone.read(source), masks_alone.NAME)
+    checkpoint = source.checkpoint
     if weights is not None:
         raise CheckpointError(
             f"{path} holds weights itself ({checkpoint.source}); leave out weights=, which is for masks alone"
         )
-    for importer in WEIGHTS_WITH_MASKS:
-        if importer.recognises(checkpoint):
-            checkpoint = importer.convert(checkpoint)
-            break
-    return checkpoint
+    importer = MASKED_WEIGHTS.recognising(source)
+    return checkpoint if importer is None else importer.read(source)
 
 
 def holds_masks(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file holds masks that gpmt wrote, and nothing else."""
-    path = Path(path)
-    if path.is_dir() or _head(path)[8:9] != b"{" or file_format(path) != "safetensors":
-        return False
-    return load_checkpoint(path).metadata.get("format") == FORMAT
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(16)
-    except OSError:
-        file_format(path)  # raises, with a sentence for each way in which a file cannot be read
-        raise
+    source = Source(Path(path))
+    return not source.path.is_dir() and bool(source.head) and gpmt_masks.recognises(source)
 
 
 def _weights(path: Path, kind: str, weights: Weights | None) -> Checkpoint:

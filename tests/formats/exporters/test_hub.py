@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gpmt.errors import CheckpointError, ScopeError
 from gpmt.formats.exporters.hub import export_hub
-from gpmt.formats.importers.hub_folder import read
+from gpmt.formats.hub_folder import read_hub_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -37,7 +37,7 @@ def test_any_module(tmp_path: Path) -> None:
     assert names(tmp_path / "net") == ["README.md", "config.json", "model.safetensors"]
     assert config(tmp_path / "net") == {"architecture": "Small"}
     assert_same(load_file(tmp_path / "net" / "model.safetensors"), module.state_dict())
-    checkpoint = read(tmp_path / "net")
+    checkpoint = read_hub_folder(tmp_path / "net")
     assert list(checkpoint.state_dict) == list(module.state_dict())
     assert checkpoint.metadata["architectures"] == "Small"
     card = (tmp_path / "net" / "README.md").read_text()
@@ -78,7 +78,7 @@ def test_shards(tmp_path: Path, size: int | str) -> None:
         held |= shard
     assert len(set(index["weight_map"].values())) > 1
     assert_same(held, module.state_dict())
-    assert_same(read(tmp_path / "net").state_dict, module.state_dict())
+    assert_same(read_hub_folder(tmp_path / "net").state_dict, module.state_dict())
     assert "gpmt.load(folder)" in (tmp_path / "net" / "README.md").read_text()
 
 
@@ -97,7 +97,7 @@ def test_transformers(tmp_path: Path) -> None:
         assert len(list(folder.glob("model*.safetensors"))) == files
         assert "library_name: transformers" in (folder / "README.md").read_text()
         assert_same(
-            read(folder).state_dict,
+            read_hub_folder(folder).state_dict,
             {name: tensor for name, tensor in module.state_dict().items() if "decoder" not in name},
         )
 
@@ -126,7 +126,7 @@ def test_an_existing_folder_is_refused_unless_forced(tmp_path: Path) -> None:
     export_hub(module, tmp_path / "net", force=True)
     assert names(tmp_path) == ["net"]
     assert names(tmp_path / "net") == ["README.md", "config.json", "model.safetensors"]  # no shard of before
-    assert_same(read(tmp_path / "net").state_dict, module.state_dict())
+    assert_same(read_hub_folder(tmp_path / "net").state_dict, module.state_dict())
 
 
 def test_force_never_deletes_what_no_export_writes(tmp_path: Path) -> None:

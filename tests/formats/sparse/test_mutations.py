@@ -2,12 +2,12 @@
 
 import io
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.formats.checkpoints import FIXTURES
 from tests.formats.sparse.networks import sparse
 
 import gpmt
@@ -16,8 +16,6 @@ from gpmt.formats.sparse import reader
 from gpmt.masks import Masks
 
 from . import oracle
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 @pytest.fixture(scope="module")

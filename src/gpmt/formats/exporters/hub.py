@@ -21,10 +21,8 @@ from gpmt.extras_private import save_timm_config
 from gpmt.formats.bits import same_bits
 from gpmt.formats.checkpoint import save_checkpoint
 from gpmt.formats.exporters.card import Library, model_card
-from gpmt.formats.importers import hub_folder as folders
+from gpmt.formats.hub_folder import CARD, CONFIG, INDEX, WEIGHTS, read_hub_folder
 from gpmt.model_tools import unwrap
-
-WEIGHTS, INDEX, CONFIG, CARD = "model.safetensors", "model.safetensors.index.json", "config.json", "README.md"
 
 _SHARD = "model-{:05d}-of-{:05d}.safetensors"
 _OURS = rf"{WEIGHTS}|{INDEX}|{CONFIG}|{CARD}|generation_config.json|model-\d{{5}}-of-\d{{5}}.safetensors"
@@ -131,7 +129,7 @@ def _check(state_dict: Mapping[str, Tensor], folder: Path, target: Path, *, part
 
     With `partly` some may be missing: transformers writes one of tied tensors, and some under older names.
     """
-    stored = folders.read(folder).original  # a prefix that all names have is a part of them here
+    stored = read_hub_folder(folder).original  # a prefix that all names have is a part of them here
     for name, tensor in state_dict.items():
         if name not in stored and partly:
             continue

@@ -1,1 +1,1 @@
-"""Readers of the files that other pruning tools write, one module a tool."""
+"""Readers of other tools' files: one module an importer, found by `registry` in the folder of its kind."""

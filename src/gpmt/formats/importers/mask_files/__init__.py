@@ -1,0 +1,1 @@
+"""Importers of files with masks alone, which complete weights that lie elsewhere."""

@@ -1,0 +1,1 @@
+"""Importers of weights that a pruning tool stored together with their masks."""

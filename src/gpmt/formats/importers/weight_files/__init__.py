@@ -1,0 +1,1 @@
+"""Importers of files with weights: how tensors are stored, whatever tool they come from."""
