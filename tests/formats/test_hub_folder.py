@@ -175,8 +175,8 @@ def test_folders_without_weights(tmp_path: Path) -> None:
             {"x": "a-00003.safetensors"},
             r"names 'a-00003\.safetensors', which is missing in .*; copy or download",
         ),
-        ({"x": 3}, r"says that tensor 'x' is in 3, which is no file; download the index again$"),
-        ({"x": ["a"]}, r"says that tensor 'x' is in list, which is no file"),
+        ({"x": 3}, r"says that tensor 'x' is in 3, which is not a file; download the index again$"),
+        ({"x": ["a"]}, r"says that tensor 'x' is in list, which is not a file"),
         (
             {"x": "a-00001.safetensors"},
             r"says that tensor 'x' is in 'a-00001\.safetensors', but it is not; download both again$",

@@ -105,12 +105,12 @@ def test_what_is_stored_beside() -> None:
         (b"\x82\x01.", "it uses the opcode EXT1"),
         (b")\x81.", "it uses the opcode NEWOBJ"),
         (b")R.", "it is damaged"),
-        (b"))R.", "it calls something that is no function"),
-        (b"ca\nb\nK\x01R.", "it calls something that is no function"),
+        (b"))R.", "it calls something that is not a function"),
+        (b"ca\nb\nK\x01R.", "it calls something that is not a function"),
         (b"ca\nb\n}b.", "it sets the state of something that has none"),
-        (b"K\x01K\x02a.", "it appends to something that is no list"),
-        (b"K\x01K\x02K\x03s.", "it sets entries of something that is no dict"),
-        (b"})K\x03s.", "it has a dict with keys that are no strings"),
+        (b"K\x01K\x02a.", "it appends to something that is not a list"),
+        (b"K\x01K\x02K\x03s.", "it sets entries of something that is not a dict"),
+        (b"})K\x03s.", "it has a dict with keys that are not strings"),
         (b"\x8e" + (2**60).to_bytes(8, "little") + b"x.", "it is damaged"),
         (b"\x8d" + (2**60).to_bytes(8, "little") + b"x.", "it is damaged"),
         (b"B" + b"\xff" * 4 + b"x.", "it is damaged"),
@@ -130,7 +130,7 @@ def test_a_memo_far_out_takes_no_space() -> None:
 def test_nesting_costs_neither_time_nor_depth() -> None:
     doubled = b")" + b"q\x00h\x00\x86" * 200 + b"."
     assert isinstance(read(doubled), tuple)
-    with pytest.raises(InertError, match="keys that are no strings"):
+    with pytest.raises(InertError, match="keys that are not strings"):
         read(b"}" + doubled[:-1] + b"Ns.")
     with pytest.raises(InertError, match="without a name"):
         read(doubled[:-1] + b"q\x01h\x01\x93.")

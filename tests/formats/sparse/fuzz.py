@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of what reads sparse files and masks; needs `pip install atheris`, and is no test itself.
+"""Coverage-guided fuzzing of the readers of sparse files and masks; needs `pip install atheris`; not run by pytest.
 
     python tests/formats/sparse/fuzz.py -max_total_time=600 tests/formats/sparse/corpus
 

@@ -16,7 +16,6 @@ from tests.formats.sparse.networks import sparse, state
 
 import gpmt
 from gpmt.errors import CheckpointError
-from gpmt.formats.sparse.stored import run
 
 
 @pytest.fixture
@@ -194,8 +193,8 @@ def change(layout, name, **entry):
         ({"shape": [1 << 24]}, r"claims \d+ of 16,777,216 weights for conv\.weight, with a mask of"),
         ({"shape": [-1, 5]}, "with '-1' for a count"),
         ({"shape": [True, 1152]}, "with 'True' for a count"),
-        ({"shape": 5}, "a shape that is no list of a few numbers"),
-        ({"shape": [1] * 65}, "a shape that is no list of a few numbers"),
+        ({"shape": 5}, "a shape that is not a list of a few numbers"),
+        ({"shape": [1] * 65}, "a shape that is not a list of a few numbers"),
         ({"shape": [(1 << 62) - 1] * 64}, "has a header with the shape"),
         ({"shape": [0, 1 << 40, 1 << 40]}, "has a header with the shape"),
         ({"complement": 1}, "with '1' for true or false"),
@@ -247,9 +246,9 @@ def test_a_layout_that_lies(path, layout, message):
     [
         ({"tied": {"x": "nothing"}}, "ties x to nothing, which it does not hold"),
         ({"tied": {"fc.bias": "fc.weight"}}, r"ties fc\.bias to fc\.weight"),
-        ({"tied": ["x"]}, "values that are no strings"),
-        ({"metadata": {"x": 1}}, "values that are no strings"),
-        ({"record": [1]}, "a record that is no mapping"),
+        ({"tied": ["x"]}, "values that are not strings"),
+        ({"metadata": {"x": 1}}, "values that are not strings"),
+        ({"record": [1]}, "a record that is not a mapping"),
     ],
 )
 def test_notes_that_lie(path, notes, message):
@@ -303,9 +302,7 @@ def test_a_small_file_that_claims_a_terabyte_is_refused_at_once(tmp_path):
     script = """
 import resource, sys
 import gpmt
-from gpmt.core import rice
 from gpmt.errors import CheckpointError
-from gpmt.formats.sparse.stored import run
 gpmt.load_sparse
 resource.setrlimit(resource.RLIMIT_AS, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + (8 << 30),) * 2)
 try:

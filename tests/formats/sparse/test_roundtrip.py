@@ -267,9 +267,9 @@ def test_notes_that_cannot_be_written(path, arguments, message):
 
 
 def test_what_is_no_tensor(path):
-    with pytest.raises(CheckpointError, match=r"w is no tensor with values \(int\); leave it out"):
+    with pytest.raises(CheckpointError, match=r"w is not a tensor with values \(int\); leave it out"):
         gpmt.save_sparse({"w": 3}, path)
-    with pytest.raises(CheckpointError, match="weight is no tensor with values"):
+    with pytest.raises(CheckpointError, match="weight is not a tensor with values"):
         gpmt.save_sparse(nn.LazyLinear(3), path)
     with pytest.raises(CheckpointError, match="names and metadata must be strings, but 1 is int"):
         gpmt.save_sparse({1: torch.ones(2)}, path)

@@ -53,7 +53,7 @@ def export_hub(
         force: replace the folder, provided that it holds nothing but what an export writes.
 
     Raises:
-        CheckpointError: a folder that is there already or cannot be written, a size or config that is none.
+        CheckpointError: a folder that is there already or cannot be written, a size or config that is not valid.
         ScopeError: nothing is prunable, and no card is given.
     """
     target = Path(os.path.realpath(folder))

@@ -111,7 +111,7 @@ class _Machine:
     def reduce(self, _: Any) -> None:
         args, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Global) or not isinstance(args, tuple):
-            raise InertError("it calls something that is no function")
+            raise InertError("it calls something that is not a function")
         self.stack.append(Call(function.name, args))
 
     def build(self, _: Any) -> None:
@@ -122,16 +122,16 @@ class _Machine:
 
     def extend(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], list):
-            raise InertError("it appends to something that is no list")
+            raise InertError("it appends to something that is not a list")
         self.stack[-1].extend(items)
 
     def update(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], dict) or len(items) % 2:
-            raise InertError("it sets entries of something that is no dict")
+            raise InertError("it sets entries of something that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             # The hash of a tuple that holds itself many times over would never be done.
             if not isinstance(key, (str, int)):
-                raise InertError("it has a dict with keys that are no strings")
+                raise InertError("it has a dict with keys that are not strings")
             self.stack[-1][key] = value
 
 

@@ -1,7 +1,7 @@
 """The loops of `rice`: bits to gaps to Rice codes, and back, compiled on first use and cached on disk.
 
 Bits are numbered from the lowest of each byte on. What is read is untrusted: a reader never leaves its arrays,
-and returns the number of the first block that is no valid code, or -1.
+and returns the number of the first block that is not a valid code, or -1.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ def parse(metadata: Mapping[str, str], parts: Mapping[str, tuple[str, tuple[int,
             document.get("record"),
         )
         if layout.record is not None and not isinstance(layout.record, dict):
-            raise LayoutError("has a record that is no mapping; write it again")
+            raise LayoutError("has a record that is not a mapping; write it again")
     except LayoutError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
@@ -245,7 +245,7 @@ def _flag(value: Any) -> bool:
 
 def _shape(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or len(value) > _MAX_DIMENSIONS:
-        raise LayoutError("has a header with a shape that is no list of a few numbers; write it again")
+        raise LayoutError("has a header with a shape that is not a list of a few numbers; write it again")
     shape = tuple(map(_count, value))
     if math.prod(max(size, 1) for size in shape) * 8 > _MAX_BYTES:
         raise LayoutError(f"has a header with the shape {list(shape)}; write it again")
@@ -254,7 +254,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 def _strings(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise LayoutError("has a header with values that are no strings; write it again")
+        raise LayoutError("has a header with values that are not strings; write it again")
     return value
 
 

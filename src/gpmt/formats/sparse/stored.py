@@ -95,7 +95,7 @@ class Stored:
         return rice.RiceCode(self.entry.numel, coding.kept, coding.parameter, coding.complement, data)
 
     def _damaged(self, error: MaskError) -> CheckpointError:
-        """Return what to say of a mask that is no valid code: that its checksum tells so, if it does."""
+        """Return what to say of an invalid code: that its checksum does not match, if so."""
         try:
             self.check()
         except CheckpointError as mismatch:

@@ -137,7 +137,9 @@ def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     first: dict[Hashable, str] = {}
     for name, value in tensors.items():
         if not isinstance(value, Tensor) or nn.parameter.is_lazy(value):
-            raise CheckpointError(f"{name} is no tensor with values ({type(value).__name__}); leave it out")
+            raise CheckpointError(
+                f"{name} is not a tensor with values ({type(value).__name__}); leave it out"
+            )
         tensor = value.detach().resolve_conj().resolve_neg()
         if tensor.is_meta:
             raise CheckpointError(f"{name} has no data (it is on the meta device); load its weights first")

@@ -132,7 +132,7 @@ def test_a_network_of_one_tensor(tmp_path: Path) -> None:
         (ones()[::-1], r"shape \[3, 2, 1, 1\] at position 0, but a\.weight has \[2, 3\]"),
         (
             [torch.ones(2, 3) / 2, ones()[1]],
-            r"other values than 0 and 1 at position 0, for a\.weight; it is no mask$",
+            r"other values than 0 and 1 at position 0, for a\.weight; it is not a mask$",
         ),
         ([ones()[0], -ones()[1]], r"at position 1, for b\.weight"),
         ([ones()[0], ones()[1] * float("nan")], r"at position 1, for b\.weight"),

@@ -75,7 +75,7 @@ def test_nothing_in_the_pickle_is_run(tmp_path: Path, where: str) -> None:
         read_masks(path, WEIGHTS)
     assert "\n" not in str(refused.value)
     assert not marker.exists()
-    with suppress(AttributeError):  # what the attack returns is no storage
+    with suppress(AttributeError):  # what the attack returns is not a storage
         np.load(path, allow_pickle=True)
     assert marker.exists()
 
