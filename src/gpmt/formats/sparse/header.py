@@ -1,4 +1,4 @@
-"""What the header of a sparse file says of its tensors, checked before anything is believed."""
+"""The header of a sparse file, which describes its tensors; every claim is checked before it is used."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ _MAX_BYTES = 1 << 62
 _MAX_DIMENSIONS = 64  # as many as PyTorch has
 
 
-class LayoutError(ValueError):
-    """A header that is not valid; the reader adds the name of the file."""
+class HeaderError(ValueError):
+    """An invalid header; the reader adds the name of the file."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Coding:
     masked: bool = False
 
     def to_json(self, entry: Entry) -> dict[str, Any]:
-        """Return the entry of one tensor in the layout; what is usual is left out."""
+        """Return the entry of one tensor in the JSON document ``layout``; defaults are left out."""
         found = {
             "shape": list(entry.shape),
             "rice": self.parameter,
@@ -118,8 +118,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """All of a file's header: tensors by name in the network's order, further names of tied ones, and notes.
+class Header:
+    """The header of a file: tensors by name in the network's order, further names of tied ones, and notes.
 
     Attributes:
         entries: name -> entry.
@@ -150,53 +150,53 @@ class Layout:
         }
 
 
-def parse(metadata: Mapping[str, str], parts: Mapping[str, tuple[str, tuple[int, ...]]]) -> Layout:
-    """Read the layout in a container's metadata, and check it against the container's own entries.
+def parse(metadata: Mapping[str, str], parts: Mapping[str, tuple[str, tuple[int, ...]]]) -> Header:
+    """Read the header in a container's metadata, and check it against the container's own entries.
 
-    Nothing is allocated on the word of the header: every type, shape and length must be that of an entry, whose
-    bytes the container has. Raises `LayoutError`, saying what is wrong, where it is not valid.
+    Nothing is allocated because of the header alone: every type, shape and length must be that of an entry, whose
+    bytes the container has. Raises `HeaderError`, saying what is wrong, where it is not valid.
     """
     version, text = metadata.get("version"), metadata.get("layout", "")
     if version != str(VERSION):
-        raise LayoutError(f"has version {version}, but this gpmt reads version {VERSION}; use a newer gpmt")
+        raise HeaderError(f"has version {version}, but this gpmt reads version {VERSION}; use a newer gpmt")
     if f"{zlib.crc32(text.encode()):08x}" != metadata.get("crc32"):
-        raise LayoutError("has a damaged header (its checksum does not match); copy or download it again")
+        raise HeaderError("has a damaged header (its checksum does not match); copy or download it again")
     try:
         document = json.loads(text)
         entries = {name: _entry(name, value, parts) for name, value in document["tensors"].items()}
-        layout = Layout(
+        header = Header(
             entries,
             _strings(document.get("tied", {})),
             _strings(document.get("metadata", {})),
             document.get("record"),
         )
-        if layout.record is not None and not isinstance(layout.record, dict):
-            raise LayoutError("has a record that is not a mapping; write it again")
-    except LayoutError:
+        if header.record is not None and not isinstance(header.record, dict):
+            raise HeaderError("has a record that is not a mapping; write it again")
+    except HeaderError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise LayoutError(f"has a header that is not valid ({error!r}); write it again") from None
+        raise HeaderError(f"has a header that is not valid ({error!r}); write it again") from None
     claimed = [part for name, entry in entries.items() for part in entry.parts(name)]
     if len(claimed) != len(set(claimed)) or set(claimed) != set(parts):
         odd = min(set(claimed) ^ set(parts), default="one")
-        raise LayoutError(f"has a header that does not match its entries ({odd}); write it again")
-    for name, target in layout.tied.items():
+        raise HeaderError(f"has a header that does not match its entries ({odd}); write it again")
+    for name, target in header.tied.items():
         if target not in entries or name in entries:
-            raise LayoutError(f"ties {name} to {target}, which it does not hold; write it again")
-    return layout
+            raise HeaderError(f"ties {name} to {target}, which it does not hold; write it again")
+    return header
 
 
 def _entry(name: str, value: Any, parts: Mapping[str, tuple[str, tuple[int, ...]]]) -> Entry:
     if isinstance(value, str):
         if name not in parts:
-            raise LayoutError(f"lacks the tensor {name}; copy or download it again")
+            raise HeaderError(f"lacks the tensor {name}; copy or download it again")
         dtype, shape = parts[name]
         if dtype not in DTYPES:
-            raise LayoutError(f"holds {name} as {dtype}, which this gpmt does not know; use a newer gpmt")
+            raise HeaderError(f"holds {name} as {dtype}, which this gpmt does not know; use a newer gpmt")
         return Entry(dtype, shape, int(value, 16))
     stored, kept = parts.get(f"{name}:values", ("", ()))
     if len(kept) != 1 or f"{name}:mask" not in parts:
-        raise LayoutError(f"lacks the values or the mask of {name}; copy or download it again")
+        raise HeaderError(f"lacks the values or the mask of {name}; copy or download it again")
     coding = Coding(
         kept=kept[0],
         parameter=_count(value["rice"]),
@@ -209,23 +209,23 @@ def _entry(name: str, value: Any, parts: Mapping[str, tuple[str, tuple[int, ...]
     shape = _shape(value["shape"])
     entry = Entry(value.get("dtype", stored), shape, int(value["crc32"], 16), coding)
     if entry.dtype not in DTYPES or stored not in DTYPES:
-        raise LayoutError(f"holds {name} as {stored} for {entry.dtype}, which this gpmt does not know")
+        raise HeaderError(f"holds {name} as {stored} for {entry.dtype}, which this gpmt does not know")
     rounded = coding.values != entry.dtype
     if rounded and (entry.dtype not in _FLOATS or coding.values not in ("F16", "BF16", "I8")):
-        raise LayoutError(f"claims to hold {name} of type {entry.dtype} as {coding.values}; write it again")
+        raise HeaderError(f"claims to hold {name} of type {entry.dtype} as {coding.values}; write it again")
     if rounded and coding.values == "I8" and len(entry.shape) < 2:
-        raise LayoutError(f"claims scales for {name}, which has no channels; write it again")
+        raise HeaderError(f"claims scales for {name}, which has no channels; write it again")
     if coding.kept > entry.numel or coding.mask_bytes < rice.index_bytes(entry.numel):
-        raise LayoutError(
+        raise HeaderError(
             f"claims {coding.kept:,} of {entry.numel:,} weights for {name}, with a mask of {coding.mask_bytes:,} "
             "bytes; write it again"
         )
     if not math.isfinite(coding.error) or coding.error < 0:
-        raise LayoutError(f"claims an error of {coding.error} for {name}; write it again")
+        raise HeaderError(f"claims an error of {coding.error} for {name}; write it again")
     for part, expected in entry.parts(name).items():
         if parts.get(part) != expected:
             found = "{} {}".format(*parts[part]) if part in parts else "nothing"
-            raise LayoutError(
+            raise HeaderError(
                 f"holds {found} as {part} where its header needs {expected[0]} {list(expected[1])}; write it again"
             )
     return entry
@@ -233,28 +233,28 @@ def _entry(name: str, value: Any, parts: Mapping[str, tuple[str, tuple[int, ...]
 
 def _count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < _MAX_BYTES:
-        raise LayoutError(f"has a header with {str(value)[:40]!r} for a count; write it again")
+        raise HeaderError(f"has a header with {str(value)[:40]!r} for a count; write it again")
     return value
 
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise LayoutError(f"has a header with {str(value)[:40]!r} for true or false; write it again")
+        raise HeaderError(f"has a header with {str(value)[:40]!r} for true or false; write it again")
     return value
 
 
 def _shape(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or len(value) > _MAX_DIMENSIONS:
-        raise LayoutError("has a header with a shape that is not a list of a few numbers; write it again")
+        raise HeaderError("has a header with a shape that is not a list of a few numbers; write it again")
     shape = tuple(map(_count, value))
     if math.prod(max(size, 1) for size in shape) * 8 > _MAX_BYTES:
-        raise LayoutError(f"has a header with the shape {list(shape)}; write it again")
+        raise HeaderError(f"has a header with the shape {list(shape)}; write it again")
     return shape
 
 
 def _strings(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise LayoutError("has a header with values that are not strings; write it again")
+        raise HeaderError("has a header with values that are not strings; write it again")
     return value
 
 

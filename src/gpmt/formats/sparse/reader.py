@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from gpmt.errors import CheckpointError
-from gpmt.formats.sparse.header import DTYPES, FORMAT, Entry, Layout, LayoutError, parse
-from gpmt.formats.sparse.stored import Stored, run
+from gpmt.formats.sparse.header import DTYPES, FORMAT, Entry, Header, HeaderError, parse
+from gpmt.formats.sparse.jobs import run_jobs
+from gpmt.formats.sparse.stored_tensor import StoredTensor
 from gpmt.masks import Masks
 from gpmt.system import memory_limit
 
@@ -43,7 +44,7 @@ class SparseFile(Mapping[str, Tensor]):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._file, self._layout = _open(self.path)
+        self._file, self._header = _open(self.path)
         self._checked: set[str] = set()
 
     def __enter__(self) -> SparseFile:
@@ -59,30 +60,30 @@ class SparseFile(Mapping[str, Tensor]):
     @property
     def metadata(self) -> dict[str, str]:
         """The strings that were saved with the weights."""
-        return dict(self._layout.metadata)
+        return dict(self._header.metadata)
 
     @property
     def record(self) -> Mapping[str, Any] | None:
         """What a run noted of its network, or None."""
-        return self._layout.record
+        return self._header.record
 
     @property
     def tied(self) -> Mapping[str, str]:
         """Further names of tied tensors, and the name each tensor is stored under."""
-        return self._layout.tied
+        return self._header.tied
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*self._layout.entries, *self._layout.tied])
+        return iter([*self._header.entries, *self._header.tied])
 
     def __len__(self) -> int:
-        return len(self._layout.entries) + len(self._layout.tied)
+        return len(self._header.entries) + len(self._header.tied)
 
     def __getitem__(self, name: str) -> Tensor:
         """Decode one tensor; a new one each time."""
         return self.load([name])[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._layout.entries or name in self._layout.tied
+        return name in self._header.entries or name in self._header.tied
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -165,28 +166,28 @@ class SparseFile(Mapping[str, Tensor]):
         jobs = [one.check for name, one in stored.items() if name not in self._checked]
         for name, one in stored.items():
             jobs.extend(one.jobs(tensors[name]))
-        run(jobs, threads or min(torch.get_num_threads(), MAX_THREADS))
+        run_jobs(jobs, threads or min(torch.get_num_threads(), MAX_THREADS))
         self._checked.update(entries)
         return {name: tensors[self._stored(name)] for name in names}
 
-    def _open_tensor(self, name: str) -> Stored:
+    def _open_tensor(self, name: str) -> StoredTensor:
         if self._file is None:
             raise CheckpointError(f"{self.path} is closed; open it again")
-        entry = self._layout.entries[name]
+        entry = self._header.entries[name]
         try:
             parts = [self._file.get_tensor(part) for part in entry.parts(name)]
         except Exception as error:
             raise CheckpointError(
                 f"{self.path}: {name} cannot be read ({error}); copy or download the file again"
             ) from None
-        return Stored(self.path, name, entry, parts)
+        return StoredTensor(self.path, name, entry, parts)
 
     def _stored(self, name: str) -> str:
-        return self._layout.tied.get(name, name)
+        return self._header.tied.get(name, name)
 
     def _entry(self, name: str) -> Entry:
         try:
-            return self._layout.entries[self._stored(name)]
+            return self._header.entries[self._stored(name)]
         except KeyError:
             raise CheckpointError(
                 f"{self.path} holds no tensor {name}; see gpmt inspect for those it holds"
@@ -228,7 +229,7 @@ def is_sparse(metadata: Mapping[str, str]) -> bool:
     return metadata.get("format") == FORMAT
 
 
-def _open(path: Path) -> tuple[Any, Layout]:
+def _open(path: Path) -> tuple[Any, Header]:
     import safetensors
 
     try:
@@ -254,5 +255,5 @@ def _open(path: Path) -> tuple[Any, Layout]:
         raise CheckpointError(f"{path} is not a sparse file of gpmt; gpmt.load reads files of other kinds")
     try:
         return file, parse(metadata, parts)
-    except LayoutError as error:
+    except HeaderError as error:
         raise CheckpointError(f"{path} {error}") from None

@@ -22,7 +22,7 @@ from gpmt.errors import CheckpointError, GpmtError, MaskError
 from gpmt.formats.bits import integers
 from gpmt.formats.masks import rice
 from gpmt.formats.masks.rice import Bits
-from gpmt.formats.sparse.header import CODES, DTYPES, Coding, Entry, Layout, Values, check_dtype
+from gpmt.formats.sparse.header import CODES, DTYPES, Coding, Entry, Header, Values, check_dtype
 from gpmt.formats.sparse.values import Rounding, find_scales
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
@@ -107,9 +107,9 @@ def save_sparse(
     given = _stored_masks(masks, tensors, tied)
     planned = {name: _plan(name, tensor, given.get(name), values) for name, tensor in single.items()}
     _check_parts(planned)
-    layout = Layout(planned, tied, dict(metadata or {}), record)
-    _check_strings(layout)
-    reserved = len(_header(layout))
+    header = Header(planned, tied, dict(metadata or {}), record)
+    _check_strings(header)
+    reserved = len(_container_header(header))
     reserved += -reserved % 8
     if reserved > _MAX_HEADER:
         raise CheckpointError(
@@ -122,12 +122,12 @@ def save_sparse(
         entries = dict(planned)
         for name in _order(planned):
             entries[name] = writer.write(name, single[name], given.get(name), planned[name])
-        layout = replace(layout, entries=entries)
-        header = _header(layout)
-        assert len(header) <= reserved, "no number is longer than was planned"
+        header = replace(header, entries=entries)
+        written = _container_header(header)
+        assert len(written) <= reserved, "no number is longer than was planned"
         file.seek(0)
-        file.write((reserved - 8).to_bytes(8, "little") + header[8:].ljust(reserved - 8))
-    return _size(layout, reserved)
+        file.write((reserved - 8).to_bytes(8, "little") + written[8:].ljust(reserved - 8))
+    return _size(header, reserved)
 
 
 def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -175,9 +175,9 @@ def _stored_masks(
     return given
 
 
-def _check_strings(layout: Layout) -> None:
+def _check_strings(header: Header) -> None:
     """Raise `CheckpointError` for names, metadata or a record that JSON in UTF-8 cannot hold."""
-    names = [*layout.entries, *layout.tied, *layout.metadata, *layout.metadata.values()]
+    names = [*header.entries, *header.tied, *header.metadata, *header.metadata.values()]
     try:
         for name in names:
             if not isinstance(name, str):
@@ -185,7 +185,7 @@ def _check_strings(layout: Layout) -> None:
                     f"names and metadata must be strings, but {name!r} is {type(name).__name__}"
                 )
             name.encode()
-        json.dumps(layout.record, allow_nan=False).encode()
+        json.dumps(header.record, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -248,12 +248,12 @@ def _nonzero(tensor: Tensor) -> Bits:
     return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
 
 
-def _header(layout: Layout) -> bytes:
+def _container_header(header: Header) -> bytes:
     """Return the container's header, its length in front. Offsets follow the order of the file."""
-    document: dict[str, Any] = {"__metadata__": layout.dump()}
+    document: dict[str, Any] = {"__metadata__": header.dump()}
     end = 0
-    for name in _order(layout.entries):
-        for part, (dtype, shape) in layout.entries[name].parts(name).items():
+    for name in _order(header.entries):
+        for part, (dtype, shape) in header.entries[name].parts(name).items():
             start, end = end, end + math.prod(shape) * DTYPES[dtype].itemsize
             document[part] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(document, separators=(",", ":")).encode()
@@ -330,10 +330,10 @@ def _check_pruned(name: str, tensor: Tensor, packed: Bits) -> None:
             )
 
 
-def _size(layout: Layout, header: int) -> SparseSize:
+def _size(header: Header, header_bytes: int) -> SparseSize:
     values = masks = dense = 0
     ideal, error = 0.0, 0.0
-    for name, entry in layout.entries.items():
+    for name, entry in header.entries.items():
         sizes = [math.prod(shape) * DTYPES[dtype].itemsize for dtype, shape in entry.parts(name).values()]
         if entry.coding is None:
             dense += entry.nbytes
@@ -342,7 +342,14 @@ def _size(layout: Layout, header: int) -> SparseSize:
             masks += sizes[-1]
             ideal += _entropy(entry.coding.kept, entry.numel)
             error = max(error, entry.coding.error)
-    total = sum(entry.nbytes for entry in layout.entries.values())
+    total = sum(entry.nbytes for entry in header.entries.values())
     return SparseSize(
-        header + values + masks + dense, total, ideal + values + dense, values, masks, dense, header, error
+        header_bytes + values + masks + dense,
+        total,
+        ideal + values + dense,
+        values,
+        masks,
+        dense,
+        header_bytes,
+        error,
     )

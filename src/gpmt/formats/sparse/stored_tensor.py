@@ -1,11 +1,9 @@
-"""One tensor as it lies in a sparse file: checked, and decoded in pieces that need not wait for one another."""
+"""One tensor as a sparse file stores it: its checksum, and its decoding in independent pieces."""
 
 from __future__ import annotations
 
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -18,12 +16,11 @@ from gpmt.formats.bits import integers
 from gpmt.formats.masks import rice
 from gpmt.formats.masks.rice import Bits
 from gpmt.formats.sparse.header import Entry
+from gpmt.formats.sparse.jobs import Job
 from gpmt.formats.sparse.values import Rounding
 
-Job = Callable[[], None]
 
-
-class Stored:
+class StoredTensor:
     """The parts of one tensor, mapped from the file: scales if any, values, mask; or all of a dense one."""
 
     def __init__(self, path: Path, name: str, entry: Entry, parts: Sequence[Tensor]) -> None:
@@ -51,7 +48,7 @@ class Stored:
             raise self._damaged(error) from None
 
     def jobs(self, out: Tensor) -> Iterator[Job]:
-        """Yield what there is to do to fill `out`, which is the tensor once all of it is done, in any order.
+        """Yield the jobs that fill `out`; they may run in any order, and at the same time.
 
         The index of a mask is checked at once. Raises `CheckpointError`, as the jobs do, for what is damaged.
         """
@@ -95,40 +92,9 @@ class Stored:
         return rice.RiceCode(self.entry.numel, coding.kept, coding.parameter, coding.complement, data)
 
     def _damaged(self, error: MaskError) -> CheckpointError:
-        """Return what to say of an invalid code: that its checksum does not match, if so."""
+        """Return the error for an invalid code: a checksum that does not match explains it."""
         try:
             self.check()
         except CheckpointError as mismatch:
             return mismatch
         return CheckpointError(f"{self._path}: {self.name} is damaged: {error}")
-
-
-def run(jobs: Iterable[Job], threads: int) -> None:
-    """Do all jobs in up to `threads` threads. Raises the first error, once no job is running any more."""
-    queue = deque(jobs)
-
-    def work() -> None:
-        while True:
-            try:
-                job = queue.popleft()
-            except IndexError:
-                return
-            try:
-                job()
-            except BaseException:
-                queue.clear()
-                raise
-
-    workers = min(threads, len(queue))
-    if workers < 2:
-        work()
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        done = [pool.submit(work) for _ in range(workers)]
-        try:
-            wait(done)
-        except BaseException:  # an interrupt
-            queue.clear()
-            raise
-    for future in done:
-        future.result()
