@@ -22,6 +22,7 @@ from gpmt.runtime.execution.executors import Executors
 from gpmt.runtime.execution.input_checking import check_inputs
 from gpmt.runtime.frontend.capture import Captured, capture
 from gpmt.runtime.ir.graph import Graph, copy_arrays
+from gpmt.runtime.lowering.candidates import describe
 from gpmt.runtime.lowering.steps import NativeStep, Step, TorchStep
 from gpmt.runtime.passes.fuse import fuse
 from gpmt.runtime.store import read_program, save
@@ -258,12 +259,3 @@ class Program:
             "a Program is code for this process and cannot be pickled; write it with program.save(path) and open it "
             "with gpmt.load_program(path)"
         )
-
-
-def describe(spec: object) -> str:
-    """Return the name of a kernel and its parameters, for tables."""
-    tiles = getattr(spec, "tiles", None)
-    words = [f"{tiles.count} tiles of {tiles.size}"] if tiles else []
-    shown = ("bunch", "blocks", "groups", "parts")
-    words += [f"{name} {getattr(spec, name)}" for name in shown if getattr(spec, name, 1) != 1]
-    return " ".join([type(spec).__name__.removesuffix("Kernel"), *words])

@@ -3,9 +3,9 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from tests.runtime.layers import matrix_layer
 from tests.runtime.networks import noise, scramble
 from torch import nn
 
@@ -14,7 +14,7 @@ from gpmt.runtime.codegen import disk_cache, processor
 from gpmt.runtime.execution.autotuning import Tuner
 from gpmt.runtime.ir.activation import RELU
 from gpmt.runtime.layout.planes import Planes
-from gpmt.runtime.lowering.candidates import Layer, candidates
+from gpmt.runtime.lowering.candidates import candidates
 from gpmt.runtime.threads.thread_pool import ThreadPool
 
 
@@ -39,13 +39,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def layer(density=0.5, filters=24):
-    rng = np.random.default_rng(0)
-    weight = rng.standard_normal((filters, 16)).astype(np.float32)
-    weight *= rng.random(weight.shape) < density
     source, output = (Planes(1, count, 6, 8, 8, 0) for count in (16, filters))
-    channel = np.arange(16, dtype=np.int64)
-    bias = np.zeros(filters, np.float32)
-    return Layer(weight, bias, channel * source.plane_bytes, channel, None, source, output, None, RELU)
+    return matrix_layer(source, output, density, RELU)
 
 
 def choose(threads=1, density=0.5, **more):

@@ -1,34 +1,33 @@
 """Every way to compute a layer gives the same result, so measuring can only change the time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.convolutions import cases
 from tests.runtime.kernels.guarded import Buffer, copied, run
+from tests.runtime.layers import linear_layer
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.codegen import processor
+from gpmt.runtime.codegen.tiles import Tiles
 from gpmt.runtime.ir.activation import IDENTITY, RELU
 from gpmt.runtime.kernels.dense import DenseConvKernel
+from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
+from gpmt.runtime.kernels.pointwise import AddKernel
 from gpmt.runtime.kernels.sparse import SparseConvKernel
 from gpmt.runtime.layout.planes import Planes
-from gpmt.runtime.lowering.candidates import Layer, candidates
+from gpmt.runtime.layout.taps import Taps
+from gpmt.runtime.lowering.candidates import Layer, candidates, describe
 
 
 def layer_of(case):
-    weight, offsets, channel, shift = case.taps()
+    weight, *taps = case.taps()
     return Layer(
-        weight,
-        case.op.bias,
-        offsets,
-        channel,
-        shift,
-        case.source,
-        case.output,
-        case.residual,
-        case.op.activation,
+        weight, case.op.bias, Taps(*taps), case.source, case.output, case.residual, case.op.activation
     )
 
 
@@ -40,16 +39,6 @@ def compute(candidate, layer, images, added=None):
     planes["residual"] = Buffer(layer.residual, added) if layer.residual else 0
     run(candidate.spec, {name: (arrays | planes)[name] for name in candidate.spec.ARGS})
     return result
-
-
-def linear(samples, features, filters, density=1.0, activation=IDENTITY):
-    rng = np.random.default_rng(0)
-    weight = rng.standard_normal((filters, features)).astype(np.float32)
-    weight *= rng.random(weight.shape) < density
-    source, output = (Planes(1, count, 1, samples, samples, 0) for count in (features, filters))
-    channel = np.arange(features, dtype=np.int64)
-    bias = rng.standard_normal(filters).astype(np.float32)
-    return Layer(weight, bias, channel * source.plane_bytes, channel, None, source, output, None, activation)
 
 
 @settings(max_examples=5, deadline=None)
@@ -66,7 +55,7 @@ def test_all_convolutions_agree(case, threads, kind):
 )
 @pytest.mark.parametrize("density", [1.0, 0.1, 0.0])
 def test_all_linear_layers_agree(samples, features, filters, density):
-    layer = linear(samples, features, filters, density, RELU)
+    layer = linear_layer(samples, features, filters, density, RELU)
     rows = np.random.default_rng(1).standard_normal((samples, features)).astype(np.float32)
     expected = np.maximum(rows.astype(np.float64) @ layer.weight.T.astype(np.float64) + layer.bias, 0)
     found = candidates(layer, processor.host(), 2)
@@ -82,13 +71,13 @@ def test_all_linear_layers_agree(samples, features, filters, density):
 
 
 def test_the_best_guess_comes_first():
-    found = candidates(linear(64, 256, 256), processor.host(), 2)
+    found = candidates(linear_layer(64, 256, 256), processor.host(), 2)
     assert [candidate.cycles for candidate in found] == sorted(candidate.cycles for candidate in found)
 
 
 def test_pruned_layers_are_sparse_and_dense_ones_dense():
     def best(density):
-        return type(candidates(linear(400, 256, 256, density), processor.host(), 1)[0].spec)
+        return type(candidates(linear_layer(400, 256, 256, density), processor.host(), 1)[0].spec)
 
     assert best(1.0) is DenseConvKernel
     assert best(0.05) is SparseConvKernel
@@ -100,7 +89,7 @@ def test_a_pixel_in_the_padding_is_not_a_linear_layer():
     channel = np.arange(3, dtype=np.int64)
     weight, bias = np.ones((2, 3), np.float32), np.zeros(2, np.float32)
     layer = Layer(
-        weight, bias, channel * source.plane_bytes - 4, channel, None, source, output, None, IDENTITY
+        weight, bias, Taps(channel * source.plane_bytes - 4, channel, None), source, output, None, IDENTITY
     )
     images = np.full((1, 3, 1, 1), 2.0, np.float32)
     expected = np.array([[[[0, 6, 0]], [[0, 6, 0]]]], np.float32)
@@ -111,8 +100,29 @@ def test_a_pixel_in_the_padding_is_not_a_linear_layer():
 @pytest.mark.parametrize("large", ["input", "output"])
 def test_more_than_offsets_reach_is_refused(large):
     sizes = {"input": 8, "output": 8} | {large: 1 << 19}
-    layer = linear(1024, sizes["input"], sizes["output"], density=0.0)
+    layer = linear_layer(1024, sizes["input"], sizes["output"], density=0.0)
     with pytest.raises(
         RuntimeProgramError, match=r"works on 2\.\d GiB at once, but its kernels reach 2 GiB; compile for"
     ):
         candidates(layer, processor.host(), 1)
+
+
+def test_descriptions_name_the_kernel_and_its_parameters():
+    sparse, dense = (
+        next(
+            c.spec
+            for c in candidates(linear_layer(400, 256, 256), processor.host(), 1)
+            if isinstance(c.spec, kind)
+        )
+        for kind in (SparseConvKernel, DenseConvKernel)
+    )
+    split = replace(sparse, tiles=Tiles(3, 3, 9), blocks=2, groups=4)
+    assert describe(split) == "SparseConv 3 tiles of 9 blocks 2 groups 4"
+    assert describe(replace(split, blocks=1, groups=1)) == "SparseConv 3 tiles of 9"
+    assert (
+        describe(replace(dense, tiles=Tiles(2, 1, 4), bunch=6, parts=2))
+        == "DenseConv 2 tiles of 4 bunch 6 parts 2"
+    )
+    planes = Planes(1, 2, 3, 4, 5, 0)
+    assert describe(AddKernel(8, planes, planes, planes)) == "Add"
+    assert describe(DepthwiseConvKernel(8, planes, planes, (1, 1))) == "Depthwise"

@@ -1,4 +1,4 @@
-"""Ways to compute one convolution or linear layer, and what a simple model of the processor says they cost."""
+"""Ways to compute one convolution or linear layer, in the order of what they should cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from gpmt.arithmetic import ceil_div, round_up
+from gpmt.arithmetic import ceil_div
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.codegen.kernel import KernelSpec
 from gpmt.runtime.codegen.processor import Processor
@@ -18,17 +18,24 @@ from gpmt.runtime.ir.activation import Activation
 from gpmt.runtime.ir.values import Floats
 from gpmt.runtime.kernels import dense, sparse
 from gpmt.runtime.kernels.dense import DenseConvKernel
+from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.kernels.sparse import SparseConvKernel
 from gpmt.runtime.layout.planes import Planes
+from gpmt.runtime.layout.taps import Taps
+from gpmt.runtime.lowering.cost_model import (
+    COST_MODEL,
+    CostModel,
+    DenseWork,
+    GemvWork,
+    SparseWork,
+    Work,
+    imbalance,
+)
 
 Array = NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int64]
 
-_FIRST_LEVEL = 28 << 10  # bytes of inputs that stay in the first-level cache beside what else passes through
-_SECOND_LEVEL = 384 << 10
-_ITEM = 25_000  # cycles that a piece of work should take at least, several microseconds
-_REACH = 2**31 - 1  # bytes
-_SHARE = 4  # pieces of work for each thread, at least: the slowest thread then waits for little
+_MAX_REACH = 2**31 - 1  # bytes, of the kernels' 32-bit offsets
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +43,16 @@ class Layer:
     """A convolution between two buffers, as its kernels see it.
 
     Attributes:
-        weight: [filters, taps]; bias: [filters].
-        offsets: [taps], bytes from the output's pixel to the input's; channel: [taps], not descending.
-        shift: [filters], bytes that a filter's offsets have more, for grouped convolutions.
-        input, output, residual: their layouts.
+        weight: float32 [filters, taps].
+        bias: float32 [filters].
+        taps: where the taps read.
+        input, output, residual: the buffers' planes.
+        activation: of the output.
     """
 
     weight: Floats
     bias: Floats
-    offsets: NDArray[np.int64]
-    channel: NDArray[np.int64]
-    shift: NDArray[np.int64] | None
+    taps: Taps
     input: Planes
     output: Planes
     residual: Planes | None
@@ -60,95 +66,117 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One way to compute a layer.
+    """One way to compute a step.
 
     Attributes:
         spec: the kernel.
-        cycles: what it should cost, all threads together.
-        arrays: makes its constant arguments, by their names in spec.ARGS.
+        cycles: what it should cost by the cost model, all threads together; 0 for a step with only one candidate.
+        arrays: returns its constant arguments, by their names in `spec.ARGS`.
+        work: what the cost model counts, for a step with several candidates.
     """
 
     spec: KernelSpec
     cycles: float
     arrays: Callable[[], dict[str, Array]]
+    work: Work | None = None
 
 
-def candidates(layer: Layer, processor: Processor, threads: int) -> list[Candidate]:
+def candidates(
+    layer: Layer, processor: Processor, threads: int, model: CostModel = COST_MODEL
+) -> list[Candidate]:
     """Return the ways to compute a layer, the most promising first.
 
+    Args:
+        layer: the layer.
+        processor: that kernels are chosen for.
+        threads: that share the layer.
+        model: what estimates the costs.
+
     Raises:
-        RuntimeProgramError: an image, or all samples of a linear layer, take more than 32-bit offsets reach.
+        RuntimeProgramError: an image, or all samples of a linear layer, are larger than 32-bit offsets reach.
     """
     _check_reach(layer)
     found = [
-        *_sparse(layer, processor, threads),
-        *_dense(layer, processor, threads),
-        *_gemv(layer, processor),
+        *_sparse(layer, processor, threads, model),
+        *_dense(layer, processor, threads, model),
+        *_gemv(layer, processor, model),
     ]
     return sorted(found, key=lambda candidate: candidate.cycles)
+
+
+def describe(spec: KernelSpec) -> str:
+    """Return the name of a kernel and its parameters, for tables."""
+    match spec:
+        case SparseConvKernel(tiles=tiles, blocks=blocks, groups=groups):
+            words = [f"{tiles.count} tiles of {tiles.size}"]
+            words += [f"{name} {n}" for name, n in (("blocks", blocks), ("groups", groups)) if n != 1]
+            return " ".join(["SparseConv", *words])
+        case DenseConvKernel(tiles=tiles, bunch=bunch, parts=parts):
+            words = [f"{tiles.count} tiles of {tiles.size}"]
+            words += [f"{name} {n}" for name, n in (("bunch", bunch), ("parts", parts)) if n != 1]
+            return " ".join(["DenseConv", *words])
+        case DepthwiseConvKernel():
+            return "Depthwise"
+        case _:
+            return type(spec).__name__.removesuffix("Kernel")
 
 
 def _check_reach(layer: Layer) -> None:
     for planes in (layer.input, layer.output, layer.residual):
         size = planes.image_bytes if planes else 0
-        if size > _REACH:
+        if size > _MAX_REACH:
             raise RuntimeProgramError(
                 f"a layer works on {size / 2**30:.1f} GiB at once, but its kernels reach 2 GiB; compile for "
                 "smaller images or a smaller batch"
             )
 
 
-def _sparse(layer: Layer, processor: Processor, threads: int) -> Iterator[Candidate]:
-    vectors = ceil_div(layer.output.extent, processor.lanes)
-    most = processor.registers - 3 if processor.registers == 16 else 14
-    channels = int(layer.channel[-1]) + 1 if len(layer.channel) else 1
-    kept, filters = layer.kept, len(layer.weight)
+def _sparse(layer: Layer, processor: Processor, threads: int, model: CostModel) -> Iterator[Candidate]:
+    offsets, filters, kept = layer.taps.offsets, len(layer.weight), layer.kept
+    channels = int(layer.taps.channels[-1]) + 1 if len(layer.taps.channels) else 1
+    # A tile reads, of each channel, as many vectors as it has, and with windows also the rows around.
+    spread = int(offsets.max() - offsets.min()) if len(offsets) else 0
+    halo = spread - (channels - 1) * layer.input.plane_bytes
     common = SparseConvKernel(
-        processor.lanes, Tiles.of(vectors, 1), layer.output.images, 1, 1,
+        processor.lanes, Tiles.of(1, 1), layer.output.images, 1, 1,
         layer.input.image_bytes, layer.output.image_bytes,
         layer.residual.image_bytes if layer.residual else 0, layer.residual is not None, layer.activation,
     )  # fmt: skip
-    for tiling in _tilings(vectors, most):
-        size = tiling.size
-        # What a tile reads of a channel: itself, and for windows the rows around.
-        spread = int(layer.offsets.max() - layer.offsets.min()) if len(layer.offsets) else 0
-        halo = spread - 4 * (channels - 1) * layer.input.plane_stride
-        bytes_of_channel = 4 * processor.lanes * size + max(0, halo)
+    # All registers but those for the offset, the broadcast and the mask; with 32, larger tiles gain nothing.
+    max_size = processor.registers - 3 if processor.registers == 16 else 14
+    for tiling in _tilings(ceil_div(layer.output.extent, processor.lanes), max_size):
+        channel_bytes = 4 * processor.lanes * tiling.size + max(0, halo)
         for blocks in (1, 2, 3, 4, 6, 8, 12, 16):
-            if blocks > max(1, channels // 8) or (blocks > 1 and layer.shift is not None):
+            if blocks > max(1, channels // 8) or (blocks > 1 and layer.taps.filter_offsets is not None):
                 break
-            footprint = bytes_of_channel * channels / blocks
-            slow = 1.0 if footprint < _FIRST_LEVEL else 1.9 if footprint < _SECOND_LEVEL else 2.6
-            crossing = 1.0 if not halo else 1.35
-            tiles = tiling.count * layer.output.images
-            per_weight = max(0.5 * (size + 1.5), 2.0) * slow * crossing
-            per_row = 14 + 2.2 * size
-            cycles = tiles * (kept * per_weight + blocks * filters * per_row)
-            groups = _parts(cycles, tiles, threads, filters)
-            items = tiles * groups
-            cycles *= round_up(items, threads) / items
+            work = SparseWork(
+                tiling.count * layer.output.images, tiling.size, kept, blocks * filters,
+                channel_bytes * channels / blocks, unaligned=halo != 0,
+            )  # fmt: skip
+            groups = model.filter_parts(work, threads, filters)
             spec = replace(common, tiles=tiling, blocks=blocks, groups=groups)
-            yield Candidate(spec, cycles, partial(_stream, layer, channels, spec))
+            cycles = model.cycles(work) * imbalance(work.tiles * groups, threads)
+            yield Candidate(spec, cycles, partial(_sparse_arrays, layer, channels, spec), work)
 
 
-def _stream(layer: Layer, channels: int, spec: SparseConvKernel) -> dict[str, Array]:
-    made = sparse.arrange(
-        layer.weight, layer.bias, layer.offsets, layer.channel,
-        channels=channels, blocks=spec.blocks, groups=spec.groups, shift=layer.shift,
+def _sparse_arrays(layer: Layer, channels: int, spec: SparseConvKernel) -> dict[str, Array]:
+    stream = sparse.arrange(
+        layer.weight, layer.bias, layer.taps.offsets, layer.taps.channels,
+        channels=channels, blocks=spec.blocks, groups=spec.groups, shift=layer.taps.filter_offsets,
         output_plane=layer.output.plane_bytes, residual_plane=layer.residual.plane_bytes if layer.residual else 0,
     )  # fmt: skip
     return {
-        "stream": made.stream,
-        "rows": made.rows,
-        "table": made.table,
+        "stream": stream.stream,
+        "rows": stream.rows,
+        "table": stream.table,
         "mask": layer.output.mask(),
         "numbers": spec.numbers(),
     }
 
 
-def _dense(layer: Layer, processor: Processor, threads: int) -> Iterator[Candidate]:
+def _dense(layer: Layer, processor: Processor, threads: int, model: CostModel) -> Iterator[Candidate]:
     filters, taps = layer.weight.shape
-    if layer.shift is not None or not taps:
+    if layer.taps.filter_offsets is not None or not taps:
         return
     vectors = ceil_div(layer.output.extent, processor.lanes)
     shapes = ((3, 4), (2, 6), (1, 8)) if processor.registers == 16 else ((4, 6), (3, 8), (2, 8), (1, 8))
@@ -156,11 +184,9 @@ def _dense(layer: Layer, processor: Processor, threads: int) -> Iterator[Candida
         if tile > vectors:
             continue
         tiling = Tiles.of(vectors, tile)
-        tiles = tiling.count * layer.output.images
         bunches = ceil_div(filters, bunch)
-        cycles = tiles * bunches * (taps * max(0.52 * tile * bunch, 0.5 * (tile + bunch + 1)) + 40.0)
-        parts = _parts(cycles, tiles, threads, bunches)
-        cycles *= round_up(tiles * parts, threads) / (tiles * parts)
+        work = DenseWork(tiling.count * layer.output.images, tile, bunches, bunch, taps)
+        parts = model.filter_parts(work, threads, bunches)
         spec = DenseConvKernel(
             processor.lanes, tiling, bunch, layer.output.images, filters, taps, parts,
             layer.input.image_bytes, layer.output.image_bytes, layer.output.plane_bytes,
@@ -168,52 +194,41 @@ def _dense(layer: Layer, processor: Processor, threads: int) -> Iterator[Candida
             layer.residual.plane_bytes if layer.residual else 0,
             layer.residual is not None, layer.activation,
         )  # fmt: skip
-        yield Candidate(spec, cycles, partial(_packed, layer, spec))
+        cycles = model.cycles(work) * imbalance(work.tiles * parts, threads)
+        yield Candidate(spec, cycles, partial(_dense_arrays, layer, spec), work)
 
 
-def _gemv(layer: Layer, processor: Processor) -> Iterator[Candidate]:
-    filters, features = layer.weight.shape
-    source, output = layer.input, layer.output
-    one_row = source.images == source.height == output.height == 1 and source.width == output.width
-    # A window of one pixel may lie beside it, in the padding.
-    pixels = source.plane_bytes * np.arange(source.channels)
-    linear = one_row and layer.shift is None and np.array_equal(layer.offsets, pixels)
-    # Filters in the lanes: for so few samples that they would not fill a vector.
-    if linear and layer.residual is None and source.width <= 4:
-        for vectors in (2, 4):
-            spec = GemvKernel(processor.lanes, layer.input, layer.output, vectors, layer.activation)
-            # The weights are read once, from memory.
-            yield Candidate(spec, filters * features * 0.4, partial(_blocked, layer, spec))
-
-
-def _blocked(layer: Layer, spec: GemvKernel) -> dict[str, Array]:
-    weights, bias = spec.pack_weights(layer.weight, layer.bias)
-    return {"weights": weights, "bias": bias}
-
-
-def _packed(layer: Layer, spec: DenseConvKernel) -> dict[str, Array]:
+def _dense_arrays(layer: Layer, spec: DenseConvKernel) -> dict[str, Array]:
     weights, bias = dense.pack(layer.weight, layer.bias, spec.bunch)
-    offsets = layer.offsets.astype(np.int32)
     return {
         "weights": weights,
         "bias": bias,
-        "offsets": offsets,
+        "offsets": layer.taps.offsets.astype(np.int32),
         "mask": layer.output.mask(),
         "numbers": spec.numbers(),
     }
 
 
-def _tilings(vectors: int, most: int) -> list[Tiles]:
-    """Return ways to cut a plane that are worth trying: into equal tiles, and into large ones."""
-    sizes = {4, 6, 8, 10, 12, most} | {size for size in range(4, most + 1) if vectors % size == 0}
+def _gemv(layer: Layer, processor: Processor, model: CostModel) -> Iterator[Candidate]:
+    source, output = layer.input, layer.output
+    one_row = source.images == source.height == output.height == 1 and source.width == output.width
+    # The tap of a window of one pixel may be beside the pixel, in the padding.
+    pixels = source.plane_bytes * np.arange(source.channels)
+    linear = one_row and layer.taps.filter_offsets is None and np.array_equal(layer.taps.offsets, pixels)
+    # The lanes are filters: for so few samples that these would not fill a vector.
+    if linear and layer.residual is None and source.width <= 4:
+        work = GemvWork(layer.weight.size)
+        for vectors in (2, 4):
+            spec = GemvKernel(processor.lanes, source, output, vectors, layer.activation)
+            yield Candidate(spec, model.cycles(work), partial(_gemv_arrays, layer, spec), work)
+
+
+def _gemv_arrays(layer: Layer, spec: GemvKernel) -> dict[str, Array]:
+    weights, bias = spec.pack_weights(layer.weight, layer.bias)
+    return {"weights": weights, "bias": bias}
+
+
+def _tilings(vectors: int, max_size: int) -> list[Tiles]:
+    """Return ways to split a plane that are worth trying: into equal tiles, and into large ones."""
+    sizes = {4, 6, 8, 10, 12, max_size} | {size for size in range(4, max_size + 1) if vectors % size == 0}
     return sorted({Tiles.of(vectors, size) for size in sizes}, key=lambda tiles: tiles.count)
-
-
-def _parts(cycles: float, tiles: int, threads: int, most: int) -> int:
-    """Return into how many parts the filters are cut, so that threads share evenly without too small pieces."""
-    parts = 1
-    while threads > 1 and tiles * parts < _SHARE * threads and 2 * parts <= most:
-        if cycles / (tiles * parts * 2) < _ITEM and tiles * parts >= threads:
-            break
-        parts *= 2
-    return parts

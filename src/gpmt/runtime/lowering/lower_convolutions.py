@@ -10,7 +10,7 @@ from gpmt.runtime.ir.operators import Conv, Linear, Reshape
 from gpmt.runtime.ir.values import Floats
 from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel, pack_weights
 from gpmt.runtime.layout.planes import OVERREAD
-from gpmt.runtime.layout.taps import ConvWindows
+from gpmt.runtime.layout.taps import ConvWindows, Taps
 from gpmt.runtime.lowering.candidates import Candidate, Layer, candidates
 from gpmt.runtime.lowering.lower_tensors import lower_reshape
 from gpmt.runtime.lowering.rules import LoweringContext, lowers
@@ -67,9 +67,8 @@ def _add_conv(op: Conv, context: LoweringContext, windows: ConvWindows, label: s
     weight = op.weight.reshape(len(op.weight), -1)
 
     def kernels(planes: PlanesByName) -> list[Candidate]:
-        taps = windows.taps(planes["input"])
         layer = Layer(
-            weight, op.bias, taps.offsets, taps.channels, taps.filter_offsets,
+            weight, op.bias, windows.taps(planes["input"]),
             planes["input"], planes["output"], planes.get("residual"), op.activation,
         )  # fmt: skip
         return candidates(layer, context.processor, context.threads)
@@ -134,7 +133,7 @@ def _add_matrix(
     def kernels(planes: PlanesByName) -> list[Candidate]:
         features = np.arange(weight.shape[1], dtype=np.int64)
         layer = Layer(
-            weight, op.bias, features * planes["input"].plane_bytes, features, None,
+            weight, op.bias, Taps(features * planes["input"].plane_bytes, features, None),
             planes["input"], planes["output"], planes.get("residual"), op.activation,
         )  # fmt: skip
         return candidates(layer, context.processor, context.threads)

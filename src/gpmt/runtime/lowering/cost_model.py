@@ -1,0 +1,166 @@
+"""What a way to compute a layer should cost, in cycles.
+
+The model decides which candidates are measured and, without measuring, which one is used.
+
+Loads and multiply-adds per cycle are those of current x86 and ARM cores; the other constants were fitted by hand on
+earlier machines. `benchmarks/cost_model.py` measures the candidates of pruned networks' layers, prints the constants
+that would fit them, and the *regret*: how much longer the model's first choice takes than the fastest measured
+candidate of a layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpmt.arithmetic import round_up
+
+
+@dataclass(frozen=True)
+class SparseWork:
+    """What the sparse kernel does for one layer.
+
+    Attributes:
+        tiles: in all images.
+        vectors: of a tile, each in a register.
+        kept: weights that are not zero.
+        rows: filters, once for each block of input channels.
+        footprint: bytes of inputs that a tile reads for a block of channels.
+        unaligned: whether taps read inputs at other alignments than the outputs have.
+    """
+
+    tiles: int
+    vectors: int
+    kept: int
+    rows: int
+    footprint: float
+    unaligned: bool
+
+
+@dataclass(frozen=True)
+class DenseWork:
+    """What the dense kernel does for one layer.
+
+    Attributes:
+        tiles: in all images.
+        vectors: of a tile.
+        filter_groups: groups of filters that are computed at once.
+        filters: of such a group; with the vectors of a tile they are the accumulators.
+        taps: weights of a filter.
+    """
+
+    tiles: int
+    vectors: int
+    filter_groups: int
+    filters: int
+    taps: int
+
+
+@dataclass(frozen=True)
+class GemvWork:
+    """What the matrix-vector kernel does for one layer.
+
+    Attributes:
+        weights: zeros included.
+    """
+
+    weights: int
+
+
+Work = SparseWork | DenseWork | GemvWork
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """The constants of the model; cycles are those of one core.
+
+    Attributes:
+        sparse_cycles_per_load: of a vector load in the sparse kernel; cores load two vectors in a cycle.
+        sparse_loads_per_weight: of a weight besides one load for each vector of the tile: its offset (half a load, as
+            it is a scalar) and its broadcast.
+        sparse_min_cycles_per_weight: of a weight, for small tiles; the length of the loop's chain of dependent
+            instructions.
+        sparse_cycles_per_row: of a row's start and end, for each tile.
+        sparse_cycles_per_row_vector: of a row's start and end, for each vector of the tile: bias or load, residual,
+            activation, mask and store.
+        l1_bytes: footprint up to which inputs stay in the L1 cache: 28 KiB of 32, as weights and outputs pass too.
+        l2_bytes: footprint up to which inputs stay in the L2 cache: less than its 512 KiB, for the same reason.
+        l2_factor: times as many cycles per weight, with inputs from the L2 cache.
+        beyond_l2_factor: times as many cycles per weight, with inputs from beyond the L2 cache.
+        unaligned_factor: times as many cycles per weight, with loads that cross cache lines.
+        dense_cycles_per_fma: of a multiply-add of vectors in the dense kernel; cores do two in a cycle.
+        dense_cycles_per_load: of a vector load or a broadcast in the dense kernel.
+        dense_cycles_per_group: of the start and end of a tile and group of filters.
+        gemv_cycles_per_weight: of a weight in the matrix-vector kernel, read once from memory.
+        min_item_cycles: of an item; several microseconds, against which the cost of claiming one is small.
+        items_per_thread: at least, as far as `min_item_cycles` allows: no thread then waits long for the slowest.
+    """
+
+    sparse_cycles_per_load: float = 0.5
+    sparse_loads_per_weight: float = 1.5
+    sparse_min_cycles_per_weight: float = 2.0
+    sparse_cycles_per_row: float = 14.0
+    sparse_cycles_per_row_vector: float = 2.2
+    l1_bytes: int = 28 << 10
+    l2_bytes: int = 384 << 10
+    l2_factor: float = 1.9
+    beyond_l2_factor: float = 2.6
+    unaligned_factor: float = 1.35
+    dense_cycles_per_fma: float = 0.52
+    dense_cycles_per_load: float = 0.5
+    dense_cycles_per_group: float = 40.0
+    gemv_cycles_per_weight: float = 0.4
+    min_item_cycles: float = 25_000.0
+    items_per_thread: int = 4
+
+    def cycles(self, work: Work) -> float:
+        """Return the cycles of all threads together."""
+        match work:
+            case SparseWork():
+                return self._sparse_cycles(work)
+            case DenseWork():
+                accumulators = work.vectors * work.filters
+                loads = work.vectors + work.filters + 1
+                per_tap = max(self.dense_cycles_per_fma * accumulators, self.dense_cycles_per_load * loads)
+                return work.tiles * work.filter_groups * (work.taps * per_tap + self.dense_cycles_per_group)
+            case GemvWork():
+                return work.weights * self.gemv_cycles_per_weight
+
+    def _sparse_cycles(self, work: SparseWork) -> float:
+        per_weight = max(
+            self.sparse_cycles_per_load * (work.vectors + self.sparse_loads_per_weight),
+            self.sparse_min_cycles_per_weight,
+        )
+        if work.footprint >= self.l1_bytes:
+            per_weight *= self.l2_factor if work.footprint < self.l2_bytes else self.beyond_l2_factor
+        if work.unaligned:
+            per_weight *= self.unaligned_factor
+        per_row = self.sparse_cycles_per_row + self.sparse_cycles_per_row_vector * work.vectors
+        return work.tiles * (work.kept * per_weight + work.rows * per_row)
+
+    def filter_parts(self, work: SparseWork | DenseWork, threads: int, max_parts: int) -> int:
+        """Return into how many parts the filters are split, so that threads share a layer evenly.
+
+        Args:
+            work: of the whole layer.
+            threads: that share it.
+            max_parts: the filters, or groups of filters, that can be distributed.
+        """
+        cycles, parts = self.cycles(work), 1
+        while threads > 1 and work.tiles * parts < self.items_per_thread * threads and 2 * parts <= max_parts:
+            if cycles / (work.tiles * parts * 2) < self.min_item_cycles and work.tiles * parts >= threads:
+                break
+            parts *= 2
+        return parts
+
+
+def imbalance(items: int, threads: int) -> float:
+    """Return how many times as long a step takes as if all threads had equally many items.
+
+    >>> imbalance(3, 2)
+    1.3333333333333333
+    """
+    return round_up(items, threads) / items
+
+
+COST_MODEL = CostModel()
+"""The constants in use."""

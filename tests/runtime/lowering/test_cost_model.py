@@ -1,0 +1,64 @@
+"""The cost model: what its terms add up to, and how it shares a layer among threads."""
+
+from dataclasses import replace
+
+import pytest
+
+from gpmt.runtime.lowering.cost_model import COST_MODEL, CostModel, DenseWork, GemvWork, SparseWork, imbalance
+
+SPARSE = SparseWork(tiles=10, vectors=8, kept=1000, rows=64, footprint=1e3, unaligned=False)
+DENSE = DenseWork(tiles=10, vectors=4, filter_groups=8, filters=6, taps=100)
+
+
+def test_the_sparse_kernel_pays_for_weights_and_rows():
+    assert COST_MODEL.cycles(SPARSE) == 10 * (1000 * 0.5 * (8 + 1.5) + 64 * (14 + 2.2 * 8))
+    assert COST_MODEL.cycles(replace(SPARSE, vectors=1)) == 10 * (1000 * 2.0 + 64 * (14 + 2.2))
+
+
+def test_weights_take_longer_when_inputs_do_not_fit_the_caches():
+    by_weight = COST_MODEL.cycles(replace(SPARSE, rows=0))
+    for footprint, factor in ((28 << 10, 1.9), (384 << 10, 2.6)):
+        assert COST_MODEL.cycles(replace(SPARSE, rows=0, footprint=footprint - 1)) < factor * by_weight
+        assert COST_MODEL.cycles(replace(SPARSE, rows=0, footprint=footprint)) == pytest.approx(
+            factor * by_weight
+        )
+    assert COST_MODEL.cycles(replace(SPARSE, rows=0, unaligned=True)) == pytest.approx(1.35 * by_weight)
+
+
+def test_the_dense_kernel_pays_for_multiply_adds_or_loads():
+    assert COST_MODEL.cycles(DENSE) == 10 * 8 * (100 * 0.52 * 24 + 40)
+    assert COST_MODEL.cycles(replace(DENSE, vectors=1, filters=1)) == 10 * 8 * (100 * 0.5 * 3 + 40)
+
+
+def test_the_matrix_vector_kernel_pays_for_all_weights():
+    assert COST_MODEL.cycles(GemvWork(1000)) == 400
+
+
+def test_constants_can_be_replaced():
+    assert CostModel(gemv_cycles_per_weight=2.0).cycles(GemvWork(10)) == 20
+
+
+@pytest.mark.parametrize(
+    ("tiles", "threads", "max_parts", "parts"),
+    [
+        (100, 1, 64, 1),
+        (100, 4, 64, 1),
+        (1, 1, 64, 1),
+        (4, 4, 64, 4),
+        (1, 4, 64, 16),
+        (1, 4, 3, 2),
+    ],
+)
+def test_filters_are_split_until_every_thread_has_four_items(tiles, threads, max_parts, parts):
+    work = replace(SPARSE, tiles=tiles, kept=10_000_000)
+    assert COST_MODEL.filter_parts(work, threads, max_parts) == parts
+
+
+def test_small_layers_have_only_one_item_for_each_thread():
+    work = replace(SPARSE, tiles=1, kept=1)
+    assert COST_MODEL.filter_parts(work, 4, 64) == 4
+
+
+def test_the_thread_with_most_items_decides():
+    assert imbalance(4, 4) == 1
+    assert imbalance(5, 4) == 8 / 5
