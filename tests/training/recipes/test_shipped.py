@@ -3,6 +3,7 @@
 import re
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,6 +126,23 @@ PRUNABLE = {
     "mobilenet-digits": 54_128,
     "fastgrnn": 13_761,
 }
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_recipes_are_valid_and_say_what_they_are(name, tmp_path: Path):
+    recipe = load_recipe(name)
+    assert recipe.title
+    assert recipe.about
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe.to_yaml(), encoding="utf-8")
+    assert load_recipe(str(path)) == recipe
+
+
+def test_the_published_experiment_has_the_published_numbers():
+    recipe = load_recipe("cifar10-resnet32")
+    assert (recipe.dense.epochs, recipe.dense.batch_size, recipe.dense.lr) == (300, 128, 0.05)
+    assert (recipe.dense.momentum, recipe.dense.weight_decay) == (0.9, 1e-3)
+    assert (recipe.finetune.epochs, recipe.finetune.lr, recipe.finetune.weight_decay) == (300, 0.01, 1e-3)
 
 
 def sgd(phase: Training) -> tuple[object, ...]:

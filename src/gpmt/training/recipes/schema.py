@@ -28,16 +28,16 @@ Patterns = Annotated[
 
 
 class Section(BaseModel):
-    """Settings that cannot change, with no room for unknown keys."""
+    """Settings that cannot be changed; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
 class Expected(Section):
-    """What a run should come to and what it takes; shown by ``gpmt recipes``, and no part of the experiment.
+    """What to expect of a run, shown by ``gpmt recipes``; it does not change the experiment.
 
-    `top1` is a published accuracy in percent, `source` where it was published. A recipe with ``device: gpu``
-    refuses to start without one, and names the recipe `on_cpu` instead.
+    `top1` is a published accuracy in percent, `source` where it was published. A recipe with ``device: gpu`` does
+    not start without a GPU; the error names the recipe `on_cpu` to run instead.
     """
 
     top1: float | None = Field(None, ge=0, le=100)
@@ -49,7 +49,7 @@ class Expected(Section):
 
 
 class Data(Section):
-    """The data set, where it lies, and how its pixels are augmented and normalised.
+    """The data set, its folder, and how its pixels are augmented and normalised.
 
     Paths are relative to the folder in which the command runs. `mean` and `std` default to those of the
     training split, `size` and `resize` (pixels, for images read from files) to 224 and size / 0.875. With
@@ -72,11 +72,10 @@ class Data(Section):
 
 
 class Compute(Section):
-    """How the numbers are computed: devices, precision, and what is spread over processes.
+    """On which devices, in which precision and over which processes the run computes.
 
-    `precision` is that of automatic mixed precision; by default what ``accelerate launch`` was told, else
-    float32. `sharding` decides what several processes share: with ``ddp`` each holds the whole network, with
-    ``fsdp2`` its part of every tensor.
+    `precision` is that of automatic mixed precision; by default what ``accelerate launch`` was given, else
+    float32. With `sharding` ``ddp`` every process holds the whole network, with ``fsdp2`` a part of every tensor.
     """
 
     device: Literal["auto", "cpu"] = "auto"
@@ -159,7 +158,7 @@ class Dense(Training):
 class Finetune(Training):
     """Training while and after pruning.
 
-    `distill` is the share of the loss that asks for the outputs of the dense network instead of the labels
+    `distill` is the share of the loss that compares with the outputs of the dense network instead of the labels
     (Hinton et al. 2015, arXiv 1503.02531), both softened by `temperature`.
     """
 
@@ -168,12 +167,12 @@ class Finetune(Training):
 
 
 class Prune(Section):
-    """What is pruned, how far, and when; the terms are those of `gpmt.plan`.
+    """What is pruned, to which sparsity, and when; the settings are those of `gpmt.plan`.
 
     `start`, `end` and `interval` count epochs of fine-tuning, in fractions too, and are for ``one-shot``
     (`start` alone) and ``gradual``, which by default ends after three quarters of the epochs. ``ac-dc`` scales
     the published schedule to the epochs there are. `recalibrate` is the number of training images from which
-    the batch norms' statistics are measured anew right after one-shot pruning.
+    the statistics of the batch norms are recomputed right after one-shot pruning.
     """
 
     sparsity: Annotated[float | int | str, PlainValidator(lambda value: _parsed(value, parse_sparsity))]

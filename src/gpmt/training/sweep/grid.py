@@ -9,7 +9,8 @@ from itertools import product
 from urllib.parse import quote
 
 from gpmt.errors import RecipeError
-from gpmt.training.recipes.files import full_key, load_recipe
+from gpmt.training.recipes.files import load_recipe
+from gpmt.training.recipes.overrides import full_key
 from gpmt.training.recipes.schema import Recipe
 
 
