@@ -1,4 +1,4 @@
-"""Global pruning without and with a minimum per layer, side by side on scikit-learn's digits."""
+"""The demo: global pruning without and with a minimum per layer on scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DENSE = RECIPE.dense
 FINETUNE = RECIPE.finetune
 
 NOISE = 0.02
-"""Accuracies that differ by no more are called equal: 7 of the 355 test images."""
+"""Accuracies that differ by no more count as equal: 7 of the 355 test images."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Level:
 
     @property
     def gain(self) -> float:
-        """Accuracy that the minimum is worth after fine-tuning."""
+        """Accuracy with the minimum minus accuracy without it, after fine-tuning."""
         return self.gp_mt.accuracy_finetuned - self.gp.accuracy_finetuned
 
     def __str__(self) -> str:
@@ -79,7 +79,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the demo measured; `weights` and `layers` count what can be pruned."""
+    """The measurements of the demo; `weights` and `layers` count what can be pruned."""
 
     seed: int
     weights: int
@@ -91,11 +91,11 @@ class Comparison:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it all as plain values, ready for JSON, with the reading of the table."""
+        """Return all measurements as plain values, ready for JSON, with their summary in words."""
         return {**asdict(self), "reading": self.reading()}
 
     def reading(self) -> str:
-        """Say where the minimum helps most, and where it makes no difference or does harm."""
+        """Say where the minimum helps most, and where it makes no difference or lowers the accuracy."""
         sentences = []
         best = max(self.levels, key=lambda level: level.gain)
         if best.gain > NOISE:
@@ -127,8 +127,8 @@ def compare(
 ) -> Comparison:
     """Train a small MobileNet, prune it one-shot by GP and by GP+MT at each sparsity, and fine-tune each.
 
-    All start from the same dense network and see the same images in the same order. What is reported is the last
-    epoch, on images that training never sees. Nothing is downloaded or written.
+    All start from the same dense network and see the same images in the same order. The accuracies are those of the
+    last epoch, on the test images. Nothing is downloaded or written.
 
     Raises `BudgetError`, before any training, for sparsities and minimum that cannot be met.
     """
@@ -140,10 +140,10 @@ def compare(
     network = construct(RECIPE.model, num_classes=len(source.classes), input_shape=source.input_shape)
     network.to(accelerator.device).to(memory_format=torch.channels_last)
     plans = plan(network, sparsity=list(sparsities), min_kept=min_kept)
-    run = _Run(source, accelerator, reporter, seed)
+    trainer = _Trainer(source, accelerator, reporter, seed)
 
-    run.train(network, make_optimizer(network, dense), dense, "dense training")
-    accuracy = run.accuracy(network)
+    trainer.train(network, make_optimizer(network, dense), dense, "dense training")
+    accuracy = trainer.accuracy(network)
     reporter.line(f"dense network: {percent(accuracy)} of {source.test_size} test images right")
     levels = []
     for wanted in plans:
@@ -151,7 +151,7 @@ def compare(
         outcomes = []
         for method, floor in (("GP", 0), ("GP+MT", wanted.min_kept)):
             title = f"{method} at {percent(sparsity)}"
-            outcome = run.outcome(network, wanted.sparsity, floor, finetune, f"{title}: fine-tuning")
+            outcome = trainer.outcome(network, wanted.sparsity, floor, finetune, f"{title}: fine-tuning")
             reporter.line(
                 f"{title}: {percent(outcome.accuracy_pruned)} pruned, "
                 f"{percent(outcome.accuracy_finetuned)} fine-tuned"
@@ -180,8 +180,8 @@ def percent(fraction: float) -> str:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """What all trainings of one demo share."""
+class _Trainer:
+    """Trains, prunes and evaluates networks on the same data."""
 
     source: Source
     accelerator: Accelerator
@@ -191,7 +191,7 @@ class _Run:
     def outcome(
         self, dense: nn.Module, sparsity: Ratio, min_kept: int, settings: Training, title: str
     ) -> Outcome:
-        """Prune a copy of the dense network, fine-tune it, and count what it has then."""
+        """Prune a copy of the dense network, fine-tune it, and count its weights."""
         network = copy.deepcopy(dense)
         optimizer = make_optimizer(network, settings)
         Pruner(network, optimizer, schedule=OneShot(sparsity), min_kept=min_kept)

@@ -1,4 +1,4 @@
-"""What many parts do with a network: find it inside its wrappers, evaluate it, and give it an example."""
+"""Unwrapping a network, switching it to evaluation and back, and splitting example inputs."""
 
 from __future__ import annotations
 

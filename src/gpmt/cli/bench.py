@@ -1,4 +1,4 @@
-"""``gpmt bench``: how fast a network is on this machine, in the runtime and elsewhere."""
+"""``gpmt bench``: how fast a network is on this machine, in the CPU runtime and in other engines."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ EXAMPLES = examples(
     "gpmt bench pruned.pth --model torchvision:resnet50 --input 3x224x224 --engines onnx --json",
 )
 ENGINES = {"eager": "PyTorch", "onnx": "ONNX Runtime"}
-_MOSTLY = 0.5
+_MOSTLY_ON_PYTORCH = 0.5
 
 
 @dataclass
 class _Result:
-    """What was found; `layers` and `peak` where they were asked for."""
+    """The measurements; `layers` and `peak` only where layers are measured."""
 
     program: Program
     threads: int
@@ -76,18 +76,18 @@ def bench(
             show_default=False,
         ),
     ] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Show what each layer takes, too.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Show the time of each layer too.")] = False,
     seconds: Annotated[float, typer.Option(min=0, help="How long to measure.")] = 5.0,
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast a network is in the CPU runtime, beside PyTorch and ONNX Runtime, on this machine.
 
-    The engines get the same weights and inputs, and take turns, so that what else the machine does meets all of them.
+    The engines get the same weights and inputs, and take turns, so that other load on the machine affects all alike.
     A saved program holds no network that other engines could run: it is measured alone.
     """
     import torch
 
-    from gpmt.cli.engines import given_to, measure
+    from gpmt.cli.engines import call_engine, measure
     from gpmt.runtime.threads.thread_pool import default_threads
 
     asked = _engines(engines)
@@ -100,11 +100,11 @@ def bench(
         raise GpmtError(
             f"{path} is a program, which no other engine runs; leave out --engines, or give the weights"
         )
-    result = _Result(program, count, _rows(inputs), taken)
-    calls: dict[str, Any] = {"gpmt": lambda: given_to(program, inputs)}
+    result = _Result(program, count, _batch_size(inputs), taken)
+    calls: dict[str, Any] = {"gpmt": lambda: call_engine(program, inputs)}
     if module is not None:
         with working("preparing the other engines", quiet=silent):
-            calls |= _others(module, inputs, result, asked)
+            calls |= _other_engines(module, inputs, result, asked)
     with working(f"measuring {', '.join(calls)}", quiet=silent):
         result.timings, result.rounds = measure(calls, seconds)
     if layers or program.fallbacks:
@@ -129,7 +129,7 @@ def _engines(text: str | None) -> list[str] | None:
 def _open(
     path: Path, model: str | None, shape: str | None, batch: int | None, threads: int, *, quiet: bool
 ) -> tuple[nn.Module | None, Program, Inputs, float]:
-    """Return the network, where the file is no program, a program, inputs for it, and the seconds that it took."""
+    """Return the network (None for a saved program), its program, inputs, and the seconds of compiling."""
     import torch
 
     from gpmt.cli.engines import random_inputs
@@ -139,7 +139,7 @@ def _open(
     if holds_program(path):
         if model is not None or shape is not None:
             raise GpmtError(
-                f"{path} is a program, which says itself what it is; leave out --model and --input"
+                f"{path} is a program, which holds its network and inputs; leave out --model and --input"
             )
         with working(f"compiling {path}", quiet=quiet):
             start = time.perf_counter()
@@ -148,16 +148,11 @@ def _open(
         example = {name: torch.zeros(size, dtype=dtype) for name, (size, dtype) in program.inputs.items()}
         return None, program, random_inputs(example, batch), taken
 
-    from gpmt.cli.network import find_network
+    from gpmt.cli.network import require_network
     from gpmt.formats.load import load
 
     with working(f"reading {path}", quiet=quiet):
-        checkpoint = load(path)
-        network = find_network(checkpoint, model=model, input_shape=shape)
-    if network is None:
-        raise CheckpointError(
-            f"{path} does not say which network it belongs to; name it with --model, and --input"
-        )
+        network = require_network(load(path), model=model, input_shape=shape)
     given = random_inputs(network.example, batch)
     with working(f"compiling {path}", quiet=quiet):
         start = time.perf_counter()
@@ -166,16 +161,16 @@ def _open(
     return network.module, program, given, taken
 
 
-def _rows(inputs: Inputs) -> int:
+def _batch_size(inputs: Inputs) -> int:
     tensors = list(inputs.values()) if isinstance(inputs, Mapping) else list(inputs)
     return tensors[0].shape[0] if tensors and tensors[0].ndim else 1
 
 
-def _others(
+def _other_engines(
     module: nn.Module, inputs: Inputs, result: _Result, asked: Sequence[str] | None
 ) -> dict[str, Any]:
-    """Return calls of the other engines, and note how far their outputs are from PyTorch's."""
-    from gpmt.cli.engines import difference, eager_call, given_to, onnx_call
+    """Return calls of the other engines; record how far all outputs are from PyTorch's."""
+    from gpmt.cli.engines import call_engine, difference, eager_call, onnx_call
 
     calls: dict[str, Any] = {}
     wanted = ENGINES if asked is None else asked
@@ -192,19 +187,19 @@ def _others(
                 result.left_out["onnx"] = str(error)
     eager = eager_call(module, inputs)
     expected = eager()
-    result.differences["gpmt"] = difference(given_to(result.program, inputs), expected)
+    result.differences["gpmt"] = difference(call_engine(result.program, inputs), expected)
     if "onnx" in calls:
         result.differences["onnx"] = difference(calls["onnx"](), expected)
     return ({"eager": eager} if "eager" in wanted else {}) | calls
 
 
 def _measure_layers(result: _Result, inputs: Inputs, *, show: bool) -> None:
-    from gpmt.cli.engines import given_to
+    from gpmt.cli.engines import call_engine
     from gpmt.runtime.execution.peak import measure as measure_peak
     from gpmt.runtime.threads.thread_pool import ThreadPool
 
     program = result.program
-    found: list[LayerTime] = given_to(program.layers, inputs)
+    found: list[LayerTime] = call_engine(program.layers, inputs)
     native = sum(layer.seconds for layer in found)
     if program.fallbacks:
         result.on_torch = max(0.0, 1 - native / result.timings["gpmt"].seconds)
@@ -269,7 +264,7 @@ def _print(path: Path, result: _Result, inputs: Inputs) -> None:
         )
     for label, reason in result.program.fallbacks:
         screen.print(f"on PyTorch: {label} ({reason})", soft_wrap=True)
-    if result.on_torch > _MOSTLY:
+    if result.on_torch > _MOSTLY_ON_PYTORCH:
         screen.print(
             f"hint: {result.on_torch:.0%} of the time goes to these operators, which pruning does not make faster",
             soft_wrap=True,

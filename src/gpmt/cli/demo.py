@@ -1,4 +1,4 @@
-"""``gpmt demo``: what a minimum per layer is worth, measured on the spot."""
+"""``gpmt demo``: the effect of a minimum per layer, measured on this machine."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def demo(
     """Compare global pruning without (GP) and with a minimum per layer (GP+MT) on a small network.
 
     Trains a small MobileNet on scikit-learn's digits, prunes it by both methods at rising sparsities, fine-tunes
-    all alike, and prints the accuracies. Takes under a minute on two cores; downloads and writes nothing.
+    all in the same way, and prints the accuracies. Takes under a minute on two cores; downloads and writes nothing.
     """
     import torch
 
     from gpmt.demo import compare
 
-    # Layers this small gain nothing from a second thread, and lose much where it has to wait for a busy core.
+    # Layers this small are not faster with a second thread, and much slower when it has to wait for a core.
     torch.set_num_threads(1)
     comparison = compare(seed=seed, sparsities=sparsities.split(","), min_kept=min_kept)
     if as_json:

@@ -1,4 +1,4 @@
-"""What `gpmt bench` measures: a network in several engines, called in turns."""
+"""A network in several engines, called in turns, and how far their outputs differ."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 Inputs = Mapping[str, "Tensor"] | tuple["Tensor", ...]
 Call = Callable[[], Any]
 
-_TURN = 0.02  # seconds that calls of one turn take together
-_PAUSE = 0.005  # before a turn: threads of the engine before may still spin
-_LEAST_ROUNDS = 3
+_TURN_SECONDS = 0.02  # of the calls of one turn together
+_PAUSE_SECONDS = 0.005  # before a turn: threads of the previous engine may still spin
+_MIN_ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What one engine takes.
+    """The time of one engine.
 
     Attributes:
         seconds: the median of a call.
@@ -41,8 +41,8 @@ def measure(calls: Mapping[str, Call], seconds: float) -> tuple[dict[str, Timing
     rounds: list[dict[str, float]] = []
     names = list(calls)
     start = time.perf_counter()
-    while len(rounds) < _LEAST_ROUNDS or time.perf_counter() - start < seconds:
-        shift = len(rounds) % len(names)  # so that none always comes after the same
+    while len(rounds) < _MIN_ROUNDS or time.perf_counter() - start < seconds:
+        shift = len(rounds) % len(names)  # so that no engine always follows the same one
         taken = {name: _turn(calls[name]) for name in names[shift:] + names[:shift]}
         rounds.append(taken)
     first = names[0]
@@ -56,33 +56,33 @@ def measure(calls: Mapping[str, Call], seconds: float) -> tuple[dict[str, Timing
 
 
 def _turn(call: Call) -> float:
-    time.sleep(_PAUSE)
+    time.sleep(_PAUSE_SECONDS)
     call()
     count, start = 0, time.perf_counter()
     while True:
         call()
         count += 1
         elapsed = time.perf_counter() - start
-        if elapsed >= _TURN:
+        if elapsed >= _TURN_SECONDS:
             return elapsed / count
 
 
 def eager_call(module: nn.Module, inputs: Inputs) -> Call:
-    """Return a call of PyTorch without a compiler; images lie with their channels last, which is fastest there."""
+    """Return a call of PyTorch without a compiler; images are in the channels-last format, the fastest there."""
     import torch
 
-    def laid(tensor: Tensor) -> Tensor:
+    def channels_last(tensor: Tensor) -> Tensor:
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
     module = module.eval().to(memory_format=torch.channels_last)
     if isinstance(inputs, Mapping):
-        given: Inputs = {name: laid(tensor) for name, tensor in inputs.items()}
+        given: Inputs = {name: channels_last(tensor) for name, tensor in inputs.items()}
     else:
-        given = tuple(laid(tensor) for tensor in inputs)
+        given = tuple(channels_last(tensor) for tensor in inputs)
 
     def call() -> Any:
         with torch.inference_mode():
-            return given_to(module, given)
+            return call_engine(module, given)
 
     return call
 
@@ -106,20 +106,20 @@ def onnx_call(module: nn.Module, inputs: Inputs, threads: int) -> Call:
 
 
 def random_inputs(example: Tensor | Mapping[str, Tensor], rows: int | None = None) -> Inputs:
-    """Return inputs of an example's shapes, with another batch if `rows` says so; indices of something are zeros."""
+    """Return inputs of an example's shapes, with with `rows` as the batch size where given; integers are zeros."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
 
-    def numbers(tensor: Tensor) -> Tensor:
+    def random_tensor(tensor: Tensor) -> Tensor:
         shape = (rows or tensor.shape[0], *tensor.shape[1:]) if tensor.ndim else ()
         if tensor.is_floating_point():
             return torch.randn(shape, generator=generator, dtype=tensor.dtype)
         return torch.zeros(shape, dtype=tensor.dtype)
 
     if isinstance(example, Mapping):
-        return {name: numbers(tensor) for name, tensor in example.items()}
-    return (numbers(example),)
+        return {name: random_tensor(tensor) for name, tensor in example.items()}
+    return (random_tensor(example),)
 
 
 def difference(result: Any, expected: Any) -> float:
@@ -129,17 +129,17 @@ def difference(result: Any, expected: Any) -> float:
 
     from gpmt.torch_private import tree_leaves
 
-    def numbers(tree: Any) -> list[Any]:
+    def arrays(tree: Any) -> list[Any]:
         tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor | np.ndarray))
         return [np.asarray(tensor, np.float64) for tensor in tensors]
 
     largest = 0.0
-    for one, other in zip(numbers(result), numbers(expected), strict=True):
+    for one, other in zip(arrays(result), arrays(expected), strict=True):
         scale = float(np.abs(other).max(initial=0.0)) or 1.0
         largest = max(largest, float(np.abs(one - other).max(initial=0.0)) / scale)
     return largest
 
 
-def given_to(call: Callable[..., Any], inputs: Inputs) -> Any:
-    """Call something with inputs."""
+def call_engine(call: Callable[..., Any], inputs: Inputs) -> Any:
+    """Call a network, or a function of the same arguments, with positional or named inputs."""
     return call(**inputs) if isinstance(inputs, Mapping) else call(*inputs)

@@ -51,15 +51,15 @@ def eval(
     ] = None,
     model: ModelName = None,
     data: Annotated[str | None, typer.Option(metavar="NAME", help="The data set, such as imagenet.")] = None,
-    root: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the data set lies.")] = None,
+    root: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder of the data set.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a checkpoint on the test split of a data set, and show its sparsity, layers and MACs.
 
-    Files of torch.save come in any of the usual shapes: bare weights, names prefixed `module.`, a training state
-    with optimiser, tensors saved on a GPU. With a recipe, the published accuracy stands beside the measured one.
-    Nothing that is found changes the exit code: to hold a file against a promise, see `gpmt verify`.
+    Files of torch.save may hold bare weights, names prefixed `module.`, a training state with optimiser, or tensors
+    saved on a GPU. With a recipe, the published accuracy is shown beside the measured one. The result does not change
+    the exit code; to check a file against a sparsity and masks, see `gpmt verify`.
     """
     from accelerate import PartialState
 
@@ -75,7 +75,7 @@ def eval(
             recipe = recipe or str(path / "recipe.yaml")
             path = path / "model.pt"
         checkpoint = load(path)
-    resolved = _resolve(checkpoint, recipe, overrides or [], model=model, data=data, root=root)
+    resolved = _recipe_for(checkpoint, recipe, overrides or [], model=model, data=data, root=root)
     result = evaluate_checkpoint(resolved, checkpoint, batch_size=batch_size)
     if not PartialState().is_main_process:
         return
@@ -85,7 +85,7 @@ def eval(
         _print(result)
 
 
-def _resolve(
+def _recipe_for(
     checkpoint: Checkpoint | None,
     recipe: str | None,
     overrides: list[str],
@@ -94,7 +94,7 @@ def _resolve(
     data: str | None,
     root: Path | None,
 ) -> Recipe:
-    """Return the recipe that has the checkpoint as its dense network."""
+    """Return the given recipe, else one made of the options, with the checkpoint as its dense network."""
     from gpmt.training.recipes.files import load_recipe, make_recipe
 
     settings = {

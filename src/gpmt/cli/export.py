@@ -90,14 +90,10 @@ def export(
 
 def _network(form: str, checkpoint: Checkpoint, model: str | None, shape: str | None) -> Network | None:
     """Build the network that the weights belong to; a hub folder does without where none is known."""
-    from gpmt.cli.network import find_network
+    from gpmt.cli.network import find_network, require_network
 
-    network = find_network(checkpoint, model=model, input_shape=shape)
-    if network is None and form != "hub":
-        raise CheckpointError(
-            f"{checkpoint.path} does not say which network it belongs to; name it with --model, and --input"
-        )
-    return network
+    build = find_network if form == "hub" else require_network
+    return build(checkpoint, model=model, input_shape=shape)
 
 
 def _write(
@@ -164,13 +160,13 @@ def _write_network(
 def _write_runtime(network: Network, out: Path, tolerance: float) -> dict[str, Any]:
     import torch
 
-    from gpmt.cli.engines import difference, given_to, random_inputs
+    from gpmt.cli.engines import call_engine, difference, random_inputs
     from gpmt.runtime.program import compile
 
     module, inputs = network.module.eval(), random_inputs(network.example)
     program = compile(module, inputs, tune=False)
     with torch.no_grad():
-        error = difference(given_to(program, inputs), given_to(module, inputs))
+        error = difference(call_engine(program, inputs), call_engine(module, inputs))
     if not error <= tolerance:
         raise CheckpointError(
             f"{out} would give other outputs than the network, by {error:.1e} of the largest ({tolerance:.0e} is "

@@ -1,4 +1,4 @@
-"""The network that the weights of a file belong to, where it is known."""
+"""Building the network that the weights of a file belong to, where it is known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpmt.errors import GpmtError, RecipeError
+from gpmt.errors import CheckpointError, GpmtError, RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Network:
-    """A network that holds the tensors of a checkpoint (not copies), the MACs of its prunable tensors, one input."""
+    """A network around the tensors of a checkpoint.
+
+    Attributes:
+        module: the network; its tensors are those of the checkpoint, not copies.
+        macs: MACs of its prunable tensors by name, with all their weights.
+        example: one input of zeros with a batch dimension of 1.
+    """
 
     module: nn.Module
     macs: dict[str, int | None]
@@ -53,6 +59,16 @@ def find_network(checkpoint: Checkpoint, *, model: str | None, input_shape: str 
     return Network(module, macs, one)
 
 
+def require_network(checkpoint: Checkpoint, *, model: str | None, input_shape: str | None) -> Network:
+    """Return what `find_network` returns; raise `CheckpointError` where nothing names the network."""
+    network = find_network(checkpoint, model=model, input_shape=input_shape)
+    if network is None:
+        raise CheckpointError(
+            f"{checkpoint.path} does not say which network it belongs to; name it with --model, and --input"
+        )
+    return network
+
+
 def recorded_name(checkpoint: Checkpoint) -> str | None:
     """Return the network that a file names, if it can be built here without running code that the file chose."""
     from gpmt.training.models import check_name, runs_own_code
@@ -68,7 +84,7 @@ def recorded_name(checkpoint: Checkpoint) -> str | None:
 
 
 def _record(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    """What a run noted in its file beside the weights."""
+    """Return what a run wrote into its file beside the weights."""
     recorded = (checkpoint.container or {}).get("gpmt")
     return recorded if isinstance(recorded, Mapping) else {}
 
@@ -83,8 +99,8 @@ def _parse_shape(text: str) -> tuple[int, ...]:
 def _build(name: str, state_dict: Mapping[str, Tensor], shape: tuple[int, ...]) -> nn.Module:
     from gpmt.training.models import construct
 
-    # A number of classes that no layer has by chance shows which tensor holds the classes; its size in the file
-    # is the number to build with.
+    # Built with a number of classes that no other layer has, the network shows which tensor has a row for each
+    # class; that tensor's size in the file is the number of classes.
     probe = 1009
     for tensor_name, tensor in construct(name, num_classes=probe, input_shape=shape).state_dict().items():
         if (

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they talk: results on stdout, progress on stderr."""
+"""Options that several commands share, and their output: results on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ Granularity = Annotated[
         help="weight, or column for whole columns of matrices; --sparsity and --min-kept then count these."
     ),
 ]
+RecipeName = Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")]
 ModelName = Annotated[
     str | None,
     typer.Option(
         "--model",
         metavar="NAME",
         help="The network these weights belong to, such as resnet20 or torchvision:resnet50, to know its "
-        "layers and count MACs. Files of gpmt run say it themselves.",
+        "layers and count MACs. Files of gpmt run name it themselves.",
     ),
 ]
 InputShape = Annotated[
@@ -50,7 +51,7 @@ InputShape = Annotated[
 
 
 def examples(*commands: str) -> str:
-    """Lay commands out for the end of a help page, each on a line of its own."""
+    """Return commands for the end of a help page, each on a line of its own."""
     return "\n\n".join(["[bold]Examples[/bold]", *(command.replace("[", r"\[") for command in commands)])
 
 
@@ -61,7 +62,7 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 @contextmanager
 def working(what: str, *, quiet: bool = False) -> Iterator[None]:
-    """Show on stderr what is being done while it is, if that is a terminal."""
+    """Show on stderr what the block does while it runs, if that is a terminal."""
     if quiet:
         yield
         return

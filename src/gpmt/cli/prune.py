@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from gpmt import allocations
-from gpmt.cli.files import Quiet
+from gpmt.cli.files import Force, Quiet
 from gpmt.cli.options import (
     AsJson,
     Exclude,
@@ -66,7 +66,7 @@ def prune(
     input_shape: InputShape = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace OUT and FILE if they exist.")] = False,
+    force: Force = False,
 ) -> None:
     """Prune a checkpoint to exactly the sparsity asked for, and write it to OUT.
 

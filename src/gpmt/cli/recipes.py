@@ -1,4 +1,4 @@
-"""``gpmt recipes``: which experiments come with the package, and what each expects."""
+"""``gpmt recipes``: the experiments that come with the package, and the results each expects."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ def recipes(
             raise RecipeError("--resolved is given, but no NAME; name a recipe, such as digits")
         with working("reading the recipes", quiet=as_json):
             listed = [(name, load_recipe(name)) for name in shipped()]
-        listed.sort(key=lambda item: _order(*item))
+        listed.sort(key=lambda item: _sort_key(*item))
         if as_json:
-            print_json({"recipes": [_facts(*item) for item in listed]})
+            print_json({"recipes": [_summary(*item) for item in listed]})
         else:
             _print(listed)
         return
     recipe = load_recipe(name)
     if as_json:
-        print_json({**_facts(name, recipe), "settings": recipe.model_dump(mode="json")})
+        print_json({**_summary(name, recipe), "settings": recipe.model_dump(mode="json")})
     else:
         text = shipped_text(name) if name in shipped() else Path(name).read_text(encoding="utf-8")
         print(recipe.to_yaml() if resolved else text, end="")
 
 
-def _order(name: str, recipe: Recipe) -> tuple[Any, ...]:
+def _sort_key(name: str, recipe: Recipe) -> tuple[Any, ...]:
     """Sort by data and network; within those the dense one comes first and the short ones last."""
     prune = recipe.prune
     return (
@@ -76,8 +76,8 @@ def _experiment(recipe: Recipe) -> str:
     return f"{recipe.data.name}, {recipe.model}"
 
 
-def _facts(name: str, recipe: Recipe) -> dict[str, Any]:
-    """What a recipe is and what it expects, as JSON takes it; the accuracy is in percent."""
+def _summary(name: str, recipe: Recipe) -> dict[str, Any]:
+    """Return the settings and expected results that are listed, ready for JSON; the accuracy is in percent."""
     prune = recipe.prune
     return {
         "name": name,

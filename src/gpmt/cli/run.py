@@ -1,4 +1,4 @@
-"""`gpmt run`: one experiment from a recipe."""
+"""``gpmt run``: one experiment from a recipe."""
 
 import shlex
 import sys
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpmt.cli.options import AsJson, examples, print_json
+from gpmt.cli.options import AsJson, RecipeName, examples, print_json
 
 EXAMPLES = examples(
     "gpmt run digits",
@@ -17,7 +17,7 @@ EXAMPLES = examples(
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")],
+    recipe: RecipeName,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as sparsity=0.95 finetune.lr=0.01."),
@@ -46,14 +46,14 @@ def run(
 ) -> None:
     """Train or load a dense network, prune it, fine-tune it, and report; writes a run folder.
 
-    Exit code 0: done and verified; 1: the result is not as promised; 2: the request or a file is not valid; 3:
+    Exit code 0: done and verified; 1: verification failed; 2: the request or a file is not valid; 3:
     stopped by --max-minutes or --max-epochs; 130: interrupted.
     """
     from accelerate import PartialState
 
     from gpmt.training.recipes.files import load_recipe, short_name
     from gpmt.training.run.run import Interrupted, Stopped
-    from gpmt.training.run.run import run as carry_out
+    from gpmt.training.run.run import run as run_recipe
 
     loaded = load_recipe(recipe, overrides or [])
     if out is None:  # the recipe.yaml of a run folder goes on in that folder
@@ -62,7 +62,7 @@ def run(
     command = shlex.join(["gpmt", *sys.argv[1:]])
     again = shlex.join(["gpmt", "run", recipe, *(overrides or []), "--out", str(out), "--resume"])
     try:
-        metrics = carry_out(
+        metrics = run_recipe(
             loaded,
             out,
             resume=resume,
@@ -75,9 +75,9 @@ def run(
         )
     except (Interrupted, Stopped) as stopped:
         interrupted = isinstance(stopped, Interrupted)
-        what = "interrupted" if interrupted else "stopped"
+        verb = "interrupted" if interrupted else "stopped"
         if PartialState().is_main_process:
-            typer.echo(f"{what} {stopped}; go on with: {again}", err=True)
+            typer.echo(f"{verb} {stopped}; go on with: {again}", err=True)
         raise typer.Exit(130 if interrupted else 3) from None
     if PartialState().is_main_process:
         if as_json:

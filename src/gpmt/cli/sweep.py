@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpmt.cli.options import AsJson, examples, print_json
+from gpmt.cli.options import AsJson, RecipeName, examples, print_json
 from gpmt.errors import GpmtError
 
 EXAMPLES = examples(
@@ -20,13 +20,13 @@ EXAMPLES = examples(
 
 
 def sweep(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")],
+    recipe: RecipeName,
     settings: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE[,VALUE]...]...",
             help="Changes of all runs, such as finetune.epochs=5, and lists to try, such as sparsity=0.8,0.9. "
-            "Commas inside brackets are no list.",
+            "Commas inside brackets do not make a list.",
         ),
     ] = None,
     variants: Annotated[
@@ -50,18 +50,18 @@ def sweep(
     force: Annotated[bool, typer.Option("--force", help="Remove the runs in the folder first.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Carry out a recipe for every combination of settings, and report mean ± standard deviation over the seeds.
+    """Run a recipe for every combination of settings, and report mean ± standard deviation over the seeds.
 
     Every run has a folder as gpmt run writes it; runs with the same dense network train it once. Results are in
     results.csv, summary.csv and results.json, from the first run on.
 
-    Exit code 0: all done and verified; 1: a result is not as promised; 2: the request is not valid, or a run
+    Exit code 0: all done and verified; 1: verification of a result failed; 2: the request is not valid, or a run
     failed; 130: interrupted.
     """
     from gpmt.training.recipes.files import short_name
     from gpmt.training.sweep.grid import make_grid
     from gpmt.training.sweep.runner import Interrupted
-    from gpmt.training.sweep.runner import sweep as carry_out
+    from gpmt.training.sweep.runner import sweep as run_sweep
 
     out = Path("sweeps") / short_name(recipe) if out is None else out
     options = [part for variant in variants or [] for part in ("--variant", variant)]
@@ -71,7 +71,7 @@ def sweep(
     )
     grid = make_grid(recipe, settings or [], variants or [])
     try:
-        results = carry_out(
+        results = run_sweep(
             grid, out, jobs=jobs, resume=resume, force=force, command=shlex.join(["gpmt", *sys.argv[1:]])
         )
     except Interrupted as stopped:

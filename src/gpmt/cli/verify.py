@@ -1,4 +1,4 @@
-"""``gpmt verify``: hold a file against what was promised."""
+"""``gpmt verify``: check a file against the sparsity, minimum and masks it should have."""
 
 from __future__ import annotations
 

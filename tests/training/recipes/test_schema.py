@@ -6,22 +6,6 @@ from gpmt.training.recipes.files import load_recipe
 from gpmt.training.recipes.schema import Training
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 def test_a_recipe_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         load_recipe("digits").seed = 1
