@@ -1,8 +1,10 @@
-"""What tests of the runtime share: a folder for compiled kernels and tuning results, and a saved program."""
+"""Fixtures for tests of the runtime: a folder for compiled kernels and tuning results, and programs."""
 
 import os
 
 import pytest
+from tests.runtime import programs
+from tests.runtime.networks import mixed, small
 from tests.runtime.saved_programs import INPUTS, compiled, pruned
 
 
@@ -30,3 +32,10 @@ def saved_program(cache_folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("program") / "x.program.safetensors"
     program.save(path)
     return program, path
+
+
+@pytest.fixture(scope="module", params=[small, mixed], ids=["native", "mixed"])
+def pair(request):
+    """A network and its program."""
+    network = request.param()
+    return network, programs.compiled(network)

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tests.runtime.networks import noise
-from tests.runtime.test_program import SHAPE, close, compiled, mixed, small
+from tests.runtime.networks import mixed, noise, small
+from tests.runtime.programs import SHAPE, close, compiled
 from torch import nn
 
 INF, NAN = float("inf"), float("nan")
@@ -12,7 +12,7 @@ INF, NAN = float("inf"), float("nan")
 @torch.no_grad()
 @pytest.mark.parametrize("number", [NAN, INF, -INF])
 @pytest.mark.parametrize("make", [small, lambda: small(groups=1, bias=False), mixed])
-def test_not_a_number_stays_in_its_place(make, number):
+def test_nan_and_infinity_stay_in_their_places(make, number):
     network = make()
     convolution = network[0]
     images = noise(*SHAPE)
@@ -23,7 +23,7 @@ def test_not_a_number_stays_in_its_place(make, number):
     assert torch.equal(found.isinf(), expected.isinf())
     ordinary = expected.isfinite()
     close(found[ordinary], expected[ordinary])
-    # The whole network: the other image has nothing of it, and it is gone in the next call.
+    # The whole network: neither the other image nor the next call is affected.
     program = compiled(network)
     result = program(images)
     close(result[:1], network(images)[:1])
@@ -33,7 +33,7 @@ def test_not_a_number_stays_in_its_place(make, number):
 @torch.no_grad()
 @pytest.mark.parametrize("number", [NAN, INF])
 def test_pruned_weights_do_not_see_infinity(number):
-    """PyTorch multiplies by the zeros: 0 · inf is NaN there. A program has no such products."""
+    """PyTorch multiplies by the zeros, and 0 · inf is NaN. A program does not compute such products."""
     network = nn.Sequential(nn.Conv2d(2, 16, 1, bias=False))
     network[0].weight.zero_()
     network[0].weight[::2, 0] = 1.0
@@ -52,7 +52,7 @@ def test_pruned_weights_do_not_see_infinity(number):
 @pytest.mark.parametrize(
     "activation", [nn.ReLU(), nn.ReLU6(), nn.Hardtanh(), nn.SiLU(), nn.Sigmoid(), nn.Hardswish()]
 )
-def test_activations_of_what_is_no_number(activation):
+def test_activations_of_nan_and_infinity(activation):
     network = nn.Sequential(nn.Conv2d(1, 1, 1), activation)
     network[0].weight.fill_(1)
     network[0].bias.fill_(0)
@@ -65,7 +65,7 @@ def test_activations_of_what_is_no_number(activation):
 @torch.no_grad()
 @pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(1)])
 @pytest.mark.parametrize("number", [NAN, INF, -INF])
-def test_pools_of_what_is_no_number(pool, number):
+def test_pooling_of_nan_and_infinity(pool, number):
     network = nn.Sequential(pool)
     images = noise(2, 3, 8, 9)
     images[1, 2, 3, 4] = number

@@ -1,1 +1,1 @@
-"""Inference on a CPU, where pruned weights cost nothing: `gpmt.compile` and what it is made of."""
+"""Inference on a CPU, where pruned weights cost nothing: `gpmt.compile`."""

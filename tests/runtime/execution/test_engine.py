@@ -1,48 +1,18 @@
-"""Memory of a program: buffers that are never alive together share it, and what is returned is nobody else's."""
+"""Runs of an engine: what they return is in memory of its own, and what they keep is right in the next run."""
 
 from dataclasses import replace
 
 import pytest
 import torch
+from tests.runtime.execution.engines import chain, engine_of, run
 from tests.runtime.networks import Lambda, noise, scramble
 from torch import nn
 
 import gpmt
 from gpmt.errors import RuntimeProgramError
-from gpmt.runtime.codegen import processor
-from gpmt.runtime.execution.engine import Engine
-from gpmt.runtime.frontend.capture import capture
-from gpmt.runtime.lowering.lower import lower
-from gpmt.runtime.lowering.steps import NativeStep, TorchStep
-from gpmt.runtime.passes.fuse import fuse
-from gpmt.runtime.threads.thread_pool import ThreadPool
+from gpmt.runtime.lowering.steps import TorchStep
 
 IMAGES = noise(2, 8, 9, 10)
-
-
-def engine_of(network, *inputs, threads=1):
-    """Return an engine with the first candidate of every step, and the graph."""
-    graph = fuse(capture(scramble(network), inputs).graph)
-    lowered = lower(graph, processor.host(), threads)
-    choices = [step.candidates(lowered.planes)[0] for step in lowered.steps if isinstance(step, NativeStep)]
-    return Engine(lowered, choices, graph.constants, ThreadPool.shared(threads)), graph
-
-
-def run(network, *inputs, **more):
-    engine, graph = engine_of(network, *inputs, **more)
-    return engine.run(dict(zip(graph.inputs, inputs, strict=True)), graph.outputs)
-
-
-def chain(length):
-    torch.manual_seed(0)
-    return nn.Sequential(*[nn.Conv2d(8, 8, 3, padding=1) for _ in range(length)])
-
-
-def test_long_networks_need_no_more_memory_for_activations():
-    short, _ = engine_of(chain(4), IMAGES)
-    long, _ = engine_of(chain(12), IMAGES)
-    assert long.memory[0] == short.memory[0]
-    assert long.memory[1] > 2 * short.memory[1]
 
 
 @torch.no_grad()
@@ -57,15 +27,6 @@ def test_values_that_are_read_late_are_kept():
     network = Lambda(function, body=chain(5)).eval()
     for result, expected in zip(run(network, IMAGES), network(IMAGES), strict=True):
         torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_equal_constants_are_there_once():
-    torch.manual_seed(0)
-    part = nn.Conv2d(8, 8, 3, padding=1)
-    once, _ = engine_of(nn.Sequential(part), IMAGES)
-    twice, _ = engine_of(nn.Sequential(part, part), IMAGES)
-    assert twice.weights.size == 2 * once.weights.size  # room for all
-    assert twice.weights.addresses[1] == twice.weights.addresses[2]
 
 
 @torch.no_grad()
@@ -115,13 +76,6 @@ def test_pads_stay_zero_when_infinity_has_passed():
     for number in (float("nan"), float("inf")):
         program(torch.full_like(IMAGES, number))
     assert torch.equal(program(IMAGES), before)
-
-
-@torch.no_grad()
-def test_numbers_that_pytorch_negates_on_the_way():
-    network = Lambda(lambda s, x: s.conv(torch.fft.fft2(x).conj().imag), conv=nn.Conv2d(8, 4, 3)).eval()
-    assert torch.fft.fft2(IMAGES).conj().imag.is_neg()
-    torch.testing.assert_close(run(network, IMAGES)[0], network(IMAGES), rtol=1e-4, atol=1e-3)
 
 
 def test_a_run_in_the_middle_of_itself_is_refused():

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpmt.errors import RuntimeProgramError
-from gpmt.runtime.threads.arena import Arena, memory_errors_as_runtime_errors, total
+from gpmt.runtime.threads.arena import Arena, arena_size, memory_errors_as_runtime_errors
 
 
 @given(st.lists(st.integers(0, 5000), max_size=20))
 def test_pieces_are_zero_aligned_and_apart(sizes):
-    arena = Arena(total(sizes))
-    places = [arena.take(size) for size in sizes]
+    arena = Arena(arena_size(sizes))
+    places = [arena.allocate(size) for size in sizes]
     assert not any(place % 64 for place in places)
     for number, (place, size) in enumerate(zip(places, sizes, strict=True), 1):
         assert not arena.bytes(place, size).any()
@@ -27,8 +27,8 @@ def test_pieces_are_zero_aligned_and_apart(sizes):
 @given(st.lists(st.integers(0, 300), max_size=5))
 def test_arrays_are_copied(lengths):
     arrays = [np.arange(length, dtype=np.float32) for length in lengths]
-    arena = Arena(total(array.nbytes for array in arrays))
-    places = [arena.put(array) for array in arrays]
+    arena = Arena(arena_size(array.nbytes for array in arrays))
+    places = [arena.store(array) for array in arrays]
     for array, place in zip(arrays, places, strict=True):
         np.testing.assert_array_equal(arena.floats(place, len(array)), array)
 
@@ -61,7 +61,7 @@ def test_memory_is_given_back():
 
     def use():
         arena = Arena(64 << 20)
-        arena.bytes(arena.take(64 << 20), 64 << 20)[:] = 1
+        arena.bytes(arena.allocate(64 << 20), 64 << 20)[:] = 1
 
     use()
     gc.collect()
@@ -76,4 +76,4 @@ def test_a_system_without_private_maps_or_huge_pages(monkeypatch):
     monkeypatch.delattr(mmap, "MAP_PRIVATE")
     monkeypatch.setattr(mmap, "MADV_HUGEPAGE", 12345, raising=False)  # is unknown to the kernel
     arena = Arena(100)
-    assert not arena.bytes(arena.take(100), 100).any()
+    assert not arena.bytes(arena.allocate(100), 100).any()

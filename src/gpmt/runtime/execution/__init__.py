@@ -1,1 +1,1 @@
-"""Running a lowered network: on one sample with all threads, or on a batch with a sample for each thread."""
+"""Running a lowered graph: all threads on one sample, or each thread on samples of its own."""

@@ -15,7 +15,7 @@ from gpmt.runtime.codegen import disk_cache, jit, processor
 from gpmt.runtime.codegen.kernel import load, sources
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.lowering.candidates import Candidate
-from gpmt.runtime.threads.arena import Arena, total
+from gpmt.runtime.threads.arena import Arena, arena_size
 from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
 _MAX_MEASURED = 8  # candidates of a step
@@ -102,9 +102,11 @@ class _Trial:
     def __init__(self, candidate: Candidate, planes: Mapping[str, Planes]) -> None:
         arrays = candidate.arrays()
         sizes = {name: p.buffer_bytes for name, p in planes.items()}
-        self._arena = Arena(total([*sizes.values(), *(array.nbytes for array in arrays.values())]))
-        addresses = {name: self._arena.take(size) + planes[name].origin_bytes for name, size in sizes.items()}
-        addresses |= {name: self._arena.put(array) for name, array in arrays.items()}
+        self._arena = Arena(arena_size([*sizes.values(), *(array.nbytes for array in arrays.values())]))
+        addresses = {
+            name: self._arena.allocate(size) + planes[name].origin_bytes for name, size in sizes.items()
+        }
+        addresses |= {name: self._arena.store(array) for name, array in arrays.items()}
         self._args = np.array([addresses.get(name, 0) for name in candidate.spec.ARGS], np.int64)
         self.table = StepTable([(load(candidate.spec), int(self._args.ctypes.data), candidate.spec.items)])
         self.seconds = float("inf")

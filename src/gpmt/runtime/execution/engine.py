@@ -25,7 +25,7 @@ from gpmt.runtime.lowering.steps import (
     Step,
     TorchStep,
 )
-from gpmt.runtime.threads.arena import Arena, total
+from gpmt.runtime.threads.arena import Arena, arena_size
 from gpmt.runtime.threads.locks import new_lock, refuse_reentry
 from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
@@ -60,8 +60,8 @@ class Engine:
         self.tensor_shapes = lowered.tensor_shapes
         self._constants = dict(constants)
         buffers = share_buffers(lowered.steps, lowered.planes)
-        self._activations = Arena(total(planes.buffer_bytes for planes in buffers.blocks))
-        blocks = [self._activations.take(planes.buffer_bytes) for planes in buffers.blocks]
+        self._activations = Arena(arena_size(planes.buffer_bytes for planes in buffers.blocks))
+        blocks = [self._activations.allocate(planes.buffer_bytes) for planes in buffers.blocks]
         addresses = {name: blocks[block] for name, block in buffers.block_of.items()}
         self._parts = self._make_parts(lowered, addresses)
         self._last_uses = _last_uses(self._parts)

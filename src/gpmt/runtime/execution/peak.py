@@ -1,4 +1,4 @@
-"""The most multiply-adds that a processor does in a second: those of numbers that are in registers already."""
+"""The peak rate of a processor: multiply-adds of values that are in registers already."""
 
 from __future__ import annotations
 
@@ -64,7 +64,12 @@ class PeakKernel:
 
 
 def measure(pool: ThreadPool, seconds: float = 0.05) -> float:
-    """Return the floating-point operations in a second that a pool's threads reach, a multiply-add being two."""
+    """Return the peak rate of a pool's threads, in floating-point operations per second; a multiply-add is two.
+
+    Args:
+        pool: the threads.
+        seconds: how long to measure.
+    """
     host = processor.host()
     spec = PeakKernel(
         host.lanes, 24 if host.registers >= 32 else 12, _ITEMS * pool.threads, fused=host.kind != "plain"

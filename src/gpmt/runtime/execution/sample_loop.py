@@ -1,6 +1,6 @@
 """A whole table of steps for one image after the other: what a thread does that has a network of its own.
 
-args     address of the counter of images, images, address of the replicas, address of `gpmt_alone`
+args     address of the counter of images, images, address of the replicas, address of `gpmt_run_alone`
 replicas int64 [items, 4]: table, its steps, address of the patches, how many they are
 patches  int64 [n, 3]: cell of the steps' arguments, address for image 0, bytes from an image to the next
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpmt.runtime.lowering.candidates import Candidate
-from gpmt.runtime.threads.arena import Arena, total
+from gpmt.runtime.threads.arena import Arena, arena_size
 
 _MAX_COMPARED = 1 << 16  # bytes; equal arrays up to this size are stored once
 
@@ -26,7 +26,7 @@ class Weights:
 
     def __init__(self, choices: Sequence[Candidate]) -> None:
         groups = [choice.arrays() for choice in choices]
-        self._arena = Arena(total(array.nbytes for group in groups for array in group.values()))
+        self._arena = Arena(arena_size(array.nbytes for group in groups for array in group.values()))
         self.size = self._arena.size
         self.addresses: list[dict[str, int]] = []
         stored: dict[bytes, int] = {}
@@ -34,7 +34,7 @@ class Weights:
             addresses = {}
             for name, array in group.items():
                 content = array.tobytes() if array.nbytes < _MAX_COMPARED else b""
-                addresses[name] = stored[content] if content in stored else self._arena.put(array)
+                addresses[name] = stored[content] if content in stored else self._arena.store(array)
                 if content:
                     stored[content] = addresses[name]
             self.addresses.append(addresses)

@@ -1,1 +1,1 @@
-"""From a graph to steps: which kernels can do each operator, and what they cost."""
+"""From a graph to steps: which kernels can compute each operator, and what they cost."""

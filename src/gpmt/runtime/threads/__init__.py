@@ -1,1 +1,1 @@
-"""Native threads that share the items of a step, and the memory that they work in."""
+"""The thread pool that runs tables of steps, and the memory that the steps work in."""

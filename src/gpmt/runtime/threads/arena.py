@@ -20,7 +20,7 @@ class Arena:
     """One block of memory, zero at first, that blocks are allocated from.
 
     Args:
-        size: bytes, as `total` returns them.
+        size: bytes, as `arena_size` returns them.
 
     Raises:
         RuntimeProgramError: there is not enough memory.
@@ -45,16 +45,16 @@ class Arena:
         self._end = start + length
         self._start = start
 
-    def take(self, size: int) -> int:
+    def allocate(self, size: int) -> int:
         """Allocate `size` bytes and return their address, aligned to a cache line."""
         address = self._next
         self._next += round_up(size, _ALIGN)
         assert self._next <= self._end, "the arena was made too small"
         return address
 
-    def put(self, array: NDArray[np.generic]) -> int:
+    def store(self, array: NDArray[np.generic]) -> int:
         """Copy an array and return the address of the copy."""
-        address = self.take(array.nbytes)
+        address = self.allocate(array.nbytes)
         self.bytes(address, array.nbytes)[:] = array.reshape(-1).view(np.uint8)
         return address
 
@@ -74,7 +74,7 @@ def _anonymous(length: int) -> mmap.mmap:
     return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-def total(sizes: Iterable[int]) -> int:
+def arena_size(sizes: Iterable[int]) -> int:
     """Return the bytes of an arena that blocks of these sizes fit in."""
     return sum(round_up(size, _ALIGN) for size in sizes)
 

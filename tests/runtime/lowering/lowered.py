@@ -1,0 +1,30 @@
+"""Networks for tests of lowering, and the steps that they become."""
+
+import torch
+from tests.runtime.networks import scramble
+from torch import nn
+
+import gpmt
+from gpmt.runtime.codegen import processor
+from gpmt.runtime.frontend.capture import capture
+from gpmt.runtime.lowering.lower import lower
+from gpmt.runtime.passes.fuse import fuse
+
+
+def labels(network, *inputs):
+    """Return the labels of a network's steps, after checking that its program is right."""
+    torch.manual_seed(0)
+    scramble(network)
+    program = gpmt.compile(network, inputs, threads=1, tune=False)
+    with torch.no_grad():
+        results, expected = program(*inputs), network(*inputs)
+    if isinstance(results, torch.Tensor):
+        results, expected = [results], [expected]
+    for result, right in zip(results, expected, strict=True):
+        torch.testing.assert_close(result, right, rtol=1e-5, atol=1e-5)
+    return [step.label for step in lower(fuse(capture(network, inputs).graph), processor.host(), 1).steps]
+
+
+def pixel(*parts):
+    """Return a network that begins with the mean of every channel."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), *parts)
