@@ -21,7 +21,7 @@ _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty temporary file beside `path`, which takes its place when the block ends well.
 
-    Whatever goes wrong, an interrupt included, `path` stays as it was and the temporary file is removed.
+    After any error, an interrupt included, `path` stays as it was and the temporary file is removed.
     A link is followed, so that the file it points to is replaced. The new file has the permissions that
     any new file gets (0666 less the umask).
 
@@ -39,8 +39,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync(temporary)
         os.replace(temporary, target)
     except Exception as error:
-        if sentence := _write_failure(path, temporary, error):
-            raise CheckpointError(sentence) from error
+        if message := _find_message(path, temporary, error):
+            raise CheckpointError(message) from error
         raise
     finally:
         with suppress(OSError):
@@ -52,8 +52,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def check_output(path: str | os.PathLike[str]) -> Path:
     """Return the file that writing to `path` would replace, links followed.
 
-    Raises `CheckpointError` where it is plain beforehand that it cannot be written, so that a command can
-    say so before it starts to work.
+    Raises `CheckpointError` where it is clear beforehand that it cannot be written, so that a command can
+    report it before it starts to work.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -69,7 +69,7 @@ def check_output(path: str | os.PathLike[str]) -> Path:
         if not os.access(target.parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise CheckpointError(_sentence(path, error)) from error
+        raise CheckpointError(_write_message(path, error)) from error
     return target
 
 
@@ -81,21 +81,21 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _write_failure(path: str | os.PathLike[str], temporary: Path, error: Exception) -> str | None:
-    """Say what kept `temporary` from being written, or return None for an error of another kind."""
+def _find_message(path: str | os.PathLike[str], temporary: Path, error: Exception) -> str | None:
+    """Return the message for an error in writing `temporary`, or None for an error of another kind."""
     if isinstance(error, OSError):
-        return _sentence(path, error) if error.filename in (None, str(temporary)) else None
+        return _write_message(path, error) if error.filename in (None, str(temporary)) else None
     # The writers of torch and safetensors do not pass on the number of the system's error. The file could be
     # opened, so that what stopped them is nearly always a full disk or a quota.
     if re.search(
         r"inline_container|iostream|write\(\): fd|PytorchStreamWriter|Error while serializing: I/O",
         str(error),
     ):
-        return _sentence(path, OSError(errno.ENOSPC, str(error)))
+        return _write_message(path, OSError(errno.ENOSPC, str(error)))
     return None
 
 
-def _sentence(path: str | os.PathLike[str], error: OSError) -> str:
+def _write_message(path: str | os.PathLike[str], error: OSError) -> str:
     folder = Path(os.path.realpath(path)).parent
     if error.errno in _NO_SPACE:
         return f"{path} cannot be written: no space left in {folder}; free some, or choose another folder"

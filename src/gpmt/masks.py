@@ -1,4 +1,4 @@
-"""Masks: which weights of which tensors stay, by tensor name, one bit a weight."""
+"""Masks: which weights of which tensors are kept, by tensor name, one bit per weight."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ _CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_i
 
 
 def memory_limit() -> int:
-    """Return the bytes that this process can have: of the machine, its container, and its own limit.
+    """Return the memory limit of this process in bytes: the minimum of the machine's, its container's and its own.
 
     >>> memory_limit() > 1 << 20
     True
@@ -42,7 +42,7 @@ def core_count() -> int:
 
 
 def cpu_name() -> str:
-    """Return what the processor calls itself, else its architecture."""
+    """Return the name of the processor, or its architecture where the name is not known."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():

@@ -29,7 +29,7 @@ FORMATS = ("sparse", "dense", "onnx", "program", "runtime", "hub", "csr", "csc")
 
 
 def export(
-    form: Annotated[str, typer.Argument(metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")],
+    kind: Annotated[str, typer.Argument(metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")],
     source: Source,
     out: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="File, or folder of hub, to write.")
@@ -60,22 +60,22 @@ def export(
     program (torch.export) and runtime (gpmt.load_program): the network too, compared with PyTorch; they need --model
     where the file does not name it. hub: a folder as the Hugging Face hub has it. csr, csc: PyTorch's sparse tensors.
     """
-    if form not in FORMATS:
-        raise CheckpointError(f"FORMAT is {form}, but must be one of {', '.join(FORMATS)}")
-    if values != "exact" and form != "sparse":
-        raise CheckpointError(f"--values {values} is for sparse files, not for {form}; leave it out")
-    refuse_existing(source, None if form == "hub" else out, card, force=force)
+    if kind not in FORMATS:
+        raise CheckpointError(f"FORMAT is {kind}, but must be one of {', '.join(FORMATS)}")
+    if values != "exact" and kind != "sparse":
+        raise CheckpointError(f"--values {values} is for sparse files, not for {kind}; leave it out")
+    refuse_existing(source, None if kind == "hub" else out, card, force=force)
     silent = quiet or as_json
     checkpoint = read(source, weights=weights, skip_bad=skip_bad, quiet=silent)
-    network = None if form in WEIGHTS_ALONE else _network(form, checkpoint, model, input_shape)
+    network = None if kind in WEIGHTS_ALONE else _network(kind, checkpoint, model, input_shape)
     with working(f"writing {out}", quiet=silent):
         facts = _write(
-            form, checkpoint, network, out, values=values, opset=opset, tolerance=tolerance, force=force
+            kind, checkpoint, network, out, values=values, opset=opset, tolerance=tolerance, force=force
         )
         if card is not None:
-            _write_card(card, checkpoint, "model.safetensors" if form == "hub" else out.name)
+            _write_card(card, checkpoint, "model.safetensors" if kind == "hub" else out.name)
     if as_json:
-        document = {"input": str(source), "source": checkpoint.source, "format": form, "output": str(out)}
+        document = {"input": str(source), "source": checkpoint.source, "format": kind, "output": str(out)}
         print_json(
             document | facts | {"card": str(card) if card else None, "left_out": dict(checkpoint.damaged)}
         )
@@ -83,21 +83,23 @@ def export(
         from gpmt.report.tables import console
 
         screen = console()
-        screen.print(f"wrote {out}: " + "; ".join(f"{key} {_said(value)}" for key, value in facts.items()))
+        screen.print(
+            f"wrote {out}: " + "; ".join(f"{key} {_format_value(value)}" for key, value in facts.items())
+        )
         if card is not None:
             screen.print(f"and {card}")
 
 
-def _network(form: str, checkpoint: Checkpoint, model: str | None, shape: str | None) -> Network | None:
-    """Build the network that the weights belong to; a hub folder does without where none is known."""
+def _network(kind: str, checkpoint: Checkpoint, model: str | None, shape: str | None) -> Network | None:
+    """Build the network that the weights belong to; for a hub folder None where it is not known."""
     from gpmt.cli.network import find_network, require_network
 
-    build = find_network if form == "hub" else require_network
+    build = find_network if kind == "hub" else require_network
     return build(checkpoint, model=model, input_shape=shape)
 
 
 def _write(
-    form: str,
+    kind: str,
     checkpoint: Checkpoint,
     network: Network | None,
     out: Path,
@@ -107,45 +109,45 @@ def _write(
     tolerance: float,
     force: bool,
 ) -> dict[str, Any]:
-    """Write OUT, and return what there is to say of it."""
-    if form == "sparse":
+    """Write OUT, and return the facts to print about it."""
+    if kind == "sparse":
         from gpmt.formats.checkpoint import write_sparse
         from gpmt.formats.sparse.header import Values as Kinds
 
         size = write_sparse(out, checkpoint, cast("Kinds", values))
         return {"bytes": size.bytes, "dense_bytes": size.dense_bytes, "error": size.error}
-    if form == "dense":
+    if kind == "dense":
         from gpmt.formats.checkpoint import SPARSE_SUFFIX, save_checkpoint
 
         if out.name.lower().endswith(SPARSE_SUFFIX):
             raise CheckpointError(f"{out} has the suffix of sparse files; give a dense file another name")
         save_checkpoint(out, checkpoint)
-    elif form in ("csr", "csc"):
+    elif kind in ("csr", "csc"):
         from gpmt.formats.exporters.csr import export_csr
 
-        layout: Any = form
+        layout: Any = kind
         export_csr(checkpoint.state_dict, out, masks=checkpoint.masks, layout=layout)
-    elif form == "hub":
+    elif kind == "hub":
         from gpmt.formats.exporters.hub import export_hub
 
         export_hub(network.module if network else checkpoint.state_dict, out, force=force)
     else:
         assert network is not None
-        return _write_network(form, network, out, opset, tolerance)
+        return _write_network(kind, network, out, opset, tolerance)
     return {"bytes": disk_size(out)}
 
 
 def _write_network(
-    form: str, network: Network, out: Path, opset: int | None, tolerance: float
+    kind: str, network: Network, out: Path, opset: int | None, tolerance: float
 ) -> dict[str, Any]:
-    if form == "runtime":
+    if kind == "runtime":
         return _write_runtime(network, out, tolerance)
     from gpmt.formats.exporters.onnx import export_onnx
     from gpmt.formats.exporters.torch_export import export_program
 
     module, example = network.module, network.example
     report: Report
-    if form == "onnx":
+    if kind == "onnx":
         report = export_onnx(module, out, example, opset=opset, tolerance=tolerance)
     else:
         report = export_program(module, out, example, tolerance=tolerance)
@@ -186,5 +188,5 @@ def _write_card(card: Path, checkpoint: Checkpoint, file: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _said(value: float) -> str:
+def _format_value(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""Reading what a command is given, and looking at where it shall write before it starts to work."""
+"""Options for files, reading the input of a command, and checking its outputs before it starts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 
 
 def read(source: Path, *, weights: Path | None, skip_bad: bool, quiet: bool) -> Checkpoint:
-    """Read any kind of file, and say on stderr what was left out of it."""
+    """Read any kind of file, and print on stderr what was left out of it."""
     from gpmt.formats.load import load
 
     with working(f"reading {source}", quiet=quiet):
@@ -52,7 +52,7 @@ def disk_size(path: Path) -> int:
 
 
 def refuse_existing(source: Path, *outputs: Path | None, force: bool) -> None:
-    """Raise `CheckpointError` where an output is there already, or is the input, or the same as another."""
+    """Raise `CheckpointError` where an output exists already, is the input, or is named twice."""
     seen = {source.resolve()}
     for path in outputs:
         if path is None:

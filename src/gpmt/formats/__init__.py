@@ -1,1 +1,1 @@
-"""Files in and out: checkpoints of PyTorch and safetensors."""
+"""Reading and writing files: checkpoints, masks, sparse files, and the files of other tools."""

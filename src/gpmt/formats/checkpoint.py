@@ -33,7 +33,7 @@ _PREFIXES = ("module.", f"{COMPILED}.")
 
 @dataclass
 class Checkpoint:
-    """The weights of a file, and what is needed to write them back the way they came.
+    """The weights of a file, and what is needed to write them back in the same form.
 
     Attributes:
         path: the file that was read.
@@ -44,7 +44,7 @@ class Checkpoint:
         key: where in the container the weights are ("state_dict", "model.state_dict"), or None.
         prefix: what DataParallel and torch.compile put before every name, e.g. "module.", or "".
         metadata: the strings in the header of a safetensors file.
-        original: the weights as they lay in the file, with entries that are not tensors.
+        original: the weights as the file stores them, with entries that are not tensors.
         masks: which weights the file itself says are kept; None where only its zeros say it.
         source: what wrote the file, as far as its content tells.
         damaged: tensors that were left out, on request, and what is wrong with each.
@@ -71,7 +71,7 @@ class Checkpoint:
 def load_checkpoint(path: str | os.PathLike[str], *, skip_bad: bool = False) -> Checkpoint:
     """Read the weights of a file of torch.save (either format) or of safetensors; its content says which.
 
-    The weights are the file itself, or lie under ``state_dict``, ``model`` or ``model_state_dict``, or under
+    The weights are the file itself, or are under ``state_dict``, ``model`` or ``model_state_dict``, or under
     one of them inside another. Reading never runs code from the file: it may hold tensors, plain Python
     values, NumPy numbers (which become Python numbers) and arrays, and ``argparse.Namespace``. Tensors of any
     device come to the CPU; those in torch.save's present format are mapped, and read when they are used. With
@@ -87,7 +87,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, skip_bad: bool = False) -> 
 
 
 def find_weights(path: Path, loaded: Any) -> Checkpoint:
-    """Find the weights in what `read_torch` gave. Raises `CheckpointError` where there are none."""
+    """Find the weights in what `read_torch` returned. Raises `CheckpointError` where there are none."""
     key, weights = _find_weights(loaded)
     if weights is None:
         held = ", ".join(map(str, list(loaded)[:5])) if isinstance(loaded, Mapping) else type(loaded).__name__
@@ -171,10 +171,10 @@ def _load_safetensors(path: Path, skip_bad: bool) -> Checkpoint:
         ) from error
     if not state_dict:
         raise CheckpointError(f"{path} holds no tensors; give a file with weights")
-    layout = _read_layout(metadata.pop("gpmt", "{}"))
-    order = [name for name in layout.get("names", []) if name in state_dict]
+    noted = _read_names(metadata.pop("gpmt", "{}"))
+    order = [name for name in noted.get("names", []) if name in state_dict]
     state_dict = {name: state_dict[name] for name in dict.fromkeys([*order, *state_dict])}
-    for name, first in layout.get("tied", {}).items():
+    for name, first in noted.get("tied", {}).items():
         if name in state_dict and first in state_dict and torch.equal(state_dict[name], state_dict[first]):
             state_dict[name] = state_dict[first]
     prefix = _common_prefix(state_dict)
@@ -203,11 +203,11 @@ def _load_sparse(path: Path, skip_bad: bool) -> Checkpoint:
         )
 
 
-def _read_layout(text: str) -> dict[str, Any]:
-    """Read what `_write_safetensors` notes, or nothing where another program used the same key."""
+def _read_names(text: str) -> dict[str, Any]:
+    """Read the order and ties that `_write_safetensors` notes; nothing where another program used the key."""
     try:
-        layout = json.loads(text)
-        return {"names": list(map(str, layout["names"])), "tied": dict(layout["tied"])}
+        noted = json.loads(text)
+        return {"names": list(map(str, noted["names"])), "tied": dict(noted["tied"])}
     except (ValueError, TypeError, KeyError):
         return {}
 
@@ -228,12 +228,12 @@ def _write_safetensors(path: Path, checkpoint: Checkpoint) -> None:
         first.setdefault(view, name)
         first.setdefault(storage, name)
     # The format sorts tensors by type and name, but their order in the network decides ties: keep it.
-    layout = json.dumps({"names": list(tensors), "tied": tied})
-    save_file(tensors, path, metadata={"format": "pt", **checkpoint.metadata, "gpmt": layout})
+    noted = json.dumps({"names": list(tensors), "tied": tied})
+    save_file(tensors, path, metadata={"format": "pt", **checkpoint.metadata, "gpmt": noted})
 
 
 def _assemble(checkpoint: Checkpoint) -> Any:
-    """Put the weights back into their container, under their prefix, beside what else lay there."""
+    """Put the weights back into their container, under their prefix, with its other entries."""
     prefix, state_dict = checkpoint.prefix, checkpoint.state_dict
     weights: OrderedDict[str, Any] = OrderedDict()
     for name, value in checkpoint.original.items():
@@ -255,7 +255,7 @@ def _assemble(checkpoint: Checkpoint) -> Any:
 
 
 def _find_weights(value: Any, depth: int = 3) -> tuple[str | None, Mapping[str, Any] | None]:
-    """Find the state_dict in what a file held: its key ("a.b" inside another, None at the top) and itself."""
+    """Find the state_dict in a file's content: its key ("a.b" inside another, None at the top) and itself."""
     if not isinstance(value, Mapping):
         return None, None
     for key in _KEYS if depth else ():
@@ -270,7 +270,7 @@ def _find_weights(value: Any, depth: int = 3) -> tuple[str | None, Mapping[str, 
 
 
 def _common_prefix(names: Iterable[str]) -> str:
-    """Return what wrappers put before all names, e.g. "_orig_mod.module."."""
+    """Return the prefix of wrappers that all names have, e.g. "_orig_mod.module."."""
     names, prefix = list(names), ""
     while step := next((p for p in _PREFIXES if all(name.startswith(prefix + p) for name in names)), ""):
         prefix += step

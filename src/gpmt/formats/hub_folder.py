@@ -133,12 +133,12 @@ def _read_shards(folder: Path, index: Path) -> Checkpoint:
 
 
 def _stored(shard: Checkpoint) -> dict[str, Tensor]:
-    """The tensors of a shard under the names that the index knows."""
+    """Return the tensors of a shard under the names in the index."""
     return {shard.prefix + name: tensor for name, tensor in shard.state_dict.items()}
 
 
 def _read_config(folder: Path) -> dict[str, str]:
-    """What config.json says of the network, as strings; nothing where there is none."""
+    """Return the facts on the network in config.json, as strings; nothing where there is no such file."""
     if not os.path.lexists(folder / CONFIG):
         return {}
     config = _read_json(named_file(folder, CONFIG, folder), _CONFIG_LIMIT)

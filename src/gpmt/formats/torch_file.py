@@ -1,4 +1,4 @@
-"""What a file of torch.save holds, read without running code from its pickle."""
+"""Files of torch.save, read without running code from their pickles."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_tensors_that_are_not_plain(tensor: Tensor, kind: str) -> None:
 
 
 def test_a_huge_shape_over_a_small_storage() -> None:
-    message = r"^a\.pt: x claims 1,000,000,000,000 numbers, but holds fewer; save it as a plain tensor$"
+    message = r"^a\.pt: x claims 1,000,000,000,000 elements, but holds fewer; save it as a plain tensor$"
     with pytest.raises(CheckpointError, match=message):
         check_plain(A, "x", torch.ones(1).expand(10**6, 10**6))
     huge = torch.ones(1).expand(10**6, 10**6)

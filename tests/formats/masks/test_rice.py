@@ -46,12 +46,12 @@ def masks_of_any_density():
     return build()
 
 
-def place_all(code, values, dtype=np.uint32):
+def scatter_all(code, values, dtype=np.uint32):
     out = np.full(code.numel, 9, dtype)
-    for first, last in rice.groups(code.numel):
+    for first, last in rice.block_ranges(code.numel):
         kept = code.index.kept
         part = out[first * rice.BLOCK : min(last * rice.BLOCK, code.numel)]
-        rice.place(code, first, last, values[kept[first] : kept[last]], part)
+        rice.scatter(code, first, last, values[kept[first] : kept[last]], part)
     return out
 
 
@@ -70,8 +70,8 @@ def test_values_land_where_the_mask_keeps(mask, dtype):
     values = np.random.default_rng(0).integers(1, 255, code.kept).astype(dtype)
     expected = np.zeros(mask.size, dtype)
     expected[mask] = values
-    np.testing.assert_array_equal(place_all(code, values, dtype), expected)
-    np.testing.assert_array_equal(rice.take(pack(mask), expected), values)
+    np.testing.assert_array_equal(scatter_all(code, values, dtype), expected)
+    np.testing.assert_array_equal(rice.gather(pack(mask), expected), values)
 
 
 @settings(deadline=None)
@@ -97,7 +97,7 @@ def test_blocks_start_afresh():
     assert code.data[:16].view("<u4").tolist() == [1, len(first), 1, len(second)]
     np.testing.assert_array_equal(code.data[16:], np.concatenate([first, second]))
     out = np.full(10, 9, np.uint32)
-    rice.place(code, 1, 2, np.array([7], np.uint32), out)  # a block is read without those before it
+    rice.scatter(code, 1, 2, np.array([7], np.uint32), out)  # a block is read without those before it
     assert out.tolist() == [0, 0, 0, 7, 0, 0, 0, 0, 0, 0]
 
 
@@ -154,7 +154,7 @@ def test_claims_that_cannot_be_are_refused_before_anything_is_allocated(change, 
 def test_a_place_that_does_not_fit_is_refused():
     code = example()
     with pytest.raises(MaskError, match="hold 65,536 weights"):
-        rice.place(code, 0, 1, np.zeros(1, np.uint32), np.zeros(65_536, np.uint32))
+        rice.scatter(code, 0, 1, np.zeros(1, np.uint32), np.zeros(65_536, np.uint32))
 
 
 @settings(deadline=None)
@@ -169,7 +169,7 @@ def test_no_damage_reads_or_writes_out_of_bounds(seed, density, data):
     bad = dataclasses.replace(code, data=damaged, parameter=data.draw(st.integers(0, 16)))
     guarded = np.full(3000 + 2000, 9, np.uint32)
     try:
-        rice.place(bad, 0, 1, np.ones(code.kept, np.uint32), guarded[1000:4000])
+        rice.scatter(bad, 0, 1, np.ones(code.kept, np.uint32), guarded[1000:4000])
     except MaskError:
         pass
     else:

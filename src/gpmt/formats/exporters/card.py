@@ -1,4 +1,4 @@
-"""Model cards: what a hub shows of a network, and what of it was pruned."""
+"""Model cards: the description of a network on a hub, with its sparsity."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def model_card(
         "## Tensors",
         _tensor_table(rows),
         f"The fewest weights are kept in {_code(fewest[0])}: {fewest[2]:,} of {fewest[1].numel():,}. Tensors without "
-        f"any weight left: {_listed(dead)}.",
+        f"any weight left: {_listing(dead)}.",
         f"## How it was made\n\n{_fenced('', source_command)}" if source_command else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -114,13 +114,13 @@ def _tensor_table(rows: Iterable[tuple[str, Tensor, int]]) -> str:
     return "\n".join(lines)
 
 
-def _listed(names: Sequence[str], limit: int = 10) -> str:
+def _listing(names: Sequence[str], limit: int = 10) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return (", ".join(map(_code, names[:limit])) or "none") + more
 
 
 def _loading(library: Library, file: str, checkpoint: Checkpoint | None) -> str:
-    """Python code that loads the weights: of the library, of PyTorch where it can, and of gpmt."""
+    """Return Python code that loads the weights: with the library, with PyTorch where it can, and with gpmt."""
     if library != "pytorch":
         return _LIBRARIES[library]
     if file.endswith(".json"):
@@ -149,7 +149,7 @@ def _loading(library: Library, file: str, checkpoint: Checkpoint | None) -> str:
 
 
 def _scores_beside(path: Path, weights: int, kept: int) -> dict[str, Mapping[str, Any]]:
-    """The accuracy that a run noted beside its model.pt, if these are still the weights that it counted."""
+    """Return the accuracy in the metrics.json beside a run's model.pt, if its counts are those of the weights."""
     beside = path.parent / "metrics.json"
     if path.name != "model.pt" or not beside.is_file():
         return {}
@@ -159,7 +159,7 @@ def _scores_beside(path: Path, weights: int, kept: int) -> dict[str, Mapping[str
 
 
 def _scores(metrics: Mapping[str, Any] | str | os.PathLike[str] | None) -> dict[str, Mapping[str, Any]]:
-    """Pick the accuracies out of a run's metrics: name of the network -> its top-1, top-5 and images."""
+    """Return the accuracies in a run's metrics: name of the network -> its top-1, top-5 and images."""
     if metrics is None:
         return {}
     held = metrics if isinstance(metrics, Mapping) else _read(Path(metrics))
@@ -200,7 +200,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _code(text: str) -> str:
-    """Write a text as code within a sentence, whatever is in it.
+    """Return a text as inline code of Markdown, whatever characters it has.
 
     >>> print(_code("a`b"))
     ``a`b``
@@ -212,7 +212,7 @@ def _code(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Write a text as it is, without what Markdown would make of it."""
+    """Return a text with the characters escaped that Markdown would interpret."""
     return re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", re.sub(r"\s+", " ", text).strip())
 
 

@@ -116,7 +116,7 @@ def _check_example(module: nn.Module, positional: Sequence[Tensor], named: Mappi
     try:
         with torch.no_grad():
             module(*positional, **named)
-    except Exception as error:  # the network is anyone's code
+    except Exception as error:  # a network can raise anything
         given = [*positional, *named.values()]
         shapes = ", ".join("×".join(map(str, tensor.shape[1:])) or "one number" for tensor in given)
         raise CheckpointError(
@@ -139,7 +139,7 @@ def _export(module: nn.Module, positional: Sequence[Tensor], named: Mapping[str,
             return torch.export.export(
                 module, tuple(positional), dict(named), dynamic_shapes=shapes, strict=False
             )
-    except Exception as error:  # torch.export lets through what the network raises
+    except Exception as error:  # torch.export passes on what the network raises
         raise CheckpointError(
             f"{type(module).__name__} cannot be exported by torch.export: {_obstacle(error)}; change its forward, or "
             "export its weights without the graph (sparse, hub or csr)"

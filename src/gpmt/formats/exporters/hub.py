@@ -1,4 +1,4 @@
-"""Folders as the Hugging Face hub has them: weights as safetensors, a config.json, and a model card."""
+"""Folders for the Hugging Face hub: weights as safetensors, a config.json, and a model card."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def export_hub(
     shard_size: int | str = "50GB",
     force: bool = False,
 ) -> Path:
-    """Write a folder that can be put on the Hugging Face hub as it is, whole or not at all, and return its path.
+    """Write a folder that can be put on the Hugging Face hub as it is, atomically, and return its path.
 
     A network of transformers opens with ``from_pretrained``, one of timm with ``timm.create_model("local-dir:FOLDER",
     pretrained=True)``; of any other network, and of a bare state_dict, the folder has the weights and a config.json.
@@ -66,7 +66,7 @@ def export_hub(
     entries: Mapping[str, Any] = source if module is None else module.state_dict()  # type: ignore[assignment]
     state_dict = {name: tensor for name, tensor in entries.items() if isinstance(tensor, Tensor)}
     library = _library(module)
-    with _beside(target, force=force) as temporary:
+    with _replacing(target, force=force) as temporary:
         _write(module, state_dict, temporary, library, limit)
         if config:
             path = temporary / CONFIG
@@ -80,7 +80,7 @@ def export_hub(
 
 
 def _library(module: nn.Module | None) -> Library:
-    """Which library makes the network; that of a network is always imported already."""
+    """Return the library that the network belongs to, which is imported already."""
     transformers = sys.modules.get("transformers")
     if transformers is not None and isinstance(module, transformers.PreTrainedModel):
         return "transformers"
@@ -102,7 +102,7 @@ def _write(module: Any, state_dict: Mapping[str, Tensor], folder: Path, library:
 
 
 def _write_weights(state_dict: Mapping[str, Tensor], folder: Path, limit: int) -> None:
-    """Write the tensors in their order, as many in a file as fit into `limit` bytes, and at least one."""
+    """Write the tensors in their order, as many per file as fit into `limit` bytes, and at least one."""
     shards: list[dict[str, Tensor]] = []
     room = 0
     for name, tensor in state_dict.items():
@@ -152,8 +152,8 @@ def _parse_size(size: int | str) -> int:
 
 
 @contextmanager
-def _beside(target: Path, *, force: bool) -> Iterator[Path]:
-    """Yield a new folder beside `target`, which takes its place when the block ends well, and else is removed."""
+def _replacing(target: Path, *, force: bool) -> Iterator[Path]:
+    """Yield a new folder, which replaces `target` when the block ends without an error, and else is removed."""
     _refuse(target, force)
     temporary, old = (target.with_name(f".gpmt-{secrets.token_hex(8)}.{end}") for end in ("tmp", "old"))
     try:

@@ -1,4 +1,4 @@
-"""ONNX: a network that other runtimes open, its weights as sparse as they were and under their own names.
+"""ONNX: a network that other runtimes open, its weights under their names and with their zeros.
 
 The exporter of PyTorch is told not to optimise, since its optimiser folds batch norms into convolutions and
 transposes weights, under new names. Only constants that no parameter goes into are folded here; runtimes do the rest
@@ -122,14 +122,14 @@ def need(*packages: str) -> None:
 
 
 def _convert(network: ExportedNetwork, opset: int | None) -> Any:
-    """Translate the graph into an onnx.ModelProto with tidy names, free of texts that point to source files."""
+    """Translate the graph into an onnx.ModelProto with short names, and without paths of source files."""
     from onnx_ir.passes import common
     from onnxscript import optimizer
 
     parameters = {name for name, _ in network.module.named_parameters(remove_duplicate=False)}
 
-    def folds(node: Any) -> bool | None:
-        """False for what is computed from parameters, else as the optimiser likes."""
+    def should_fold(node: Any) -> bool | None:
+        """Return False for what is computed from parameters, None (the optimiser decides) for the rest."""
         return False if any(value is not None and value.name in parameters for value in node.inputs) else None
 
     with quiet("torch.onnx", "onnxscript", "onnx_ir"):
@@ -137,13 +137,13 @@ def _convert(network: ExportedNetwork, opset: int | None) -> Any:
             program = torch.onnx.export(
                 network.program, dynamo=True, optimize=False, verbose=False, opset_version=opset
             )
-        except Exception as error:  # what an operator's translation raises is not limited either
+        except Exception as error:  # an operator's translation can raise anything
             raise CheckpointError(f"{type(network.module).__name__} {_obstacle(error)}") from error
         assert program is not None
         model: Any = program.model
         names = [value.name for value in model.graph.inputs]
         optimizer.inline(model)
-        optimizer.fold_constants(model, should_fold=folds)
+        optimizer.fold_constants(model, should_fold=should_fold)
         tidy: tuple[Any, ...] = (
             common.RemoveUnusedNodesPass,
             common.RemoveUnusedFunctionsPass,
@@ -181,7 +181,7 @@ def _name_batch(proto: Any) -> None:
 
 
 def _obstacle(error: BaseException) -> str:
-    """Say which operator could not be translated, from the innermost of a chain of errors."""
+    """Return the operator that could not be translated, from the innermost of a chain of errors."""
     while error.__cause__ is not None:
         error = error.__cause__
     if match := re.search(r"OpOverload\(op='(.+?)', overload='(.+?)'\)", str(error)):
@@ -211,7 +211,7 @@ def _check_runtime(
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised
+    options.log_severity_level = 4  # errors are raised
 
     def outputs_of(size: int) -> Sequence[Tensor]:
         positional, named = network.inputs(size)

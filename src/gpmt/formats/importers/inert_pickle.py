@@ -1,4 +1,4 @@
-"""Pickles read as data: what they would call is written down, and nothing is called."""
+"""Pickles read as plain data: the calls that they ask for are recorded, and none is made."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def read_pickle(file: IO[bytes] | mmap, allowed: Container[str], *, steps: int) 
     Raises `InertError` for a pickle that is cut short or damaged or takes more than `steps` opcodes, and for a
     global that is not in `allowed`.
     """
-    machine = _Machine(allowed)
+    interpreter = _Interpreter(allowed)
     try:
         for step, (opcode, argument, _) in enumerate(pickletools.genops(cast("IO[bytes]", file))):
             if opcode.name == "STOP":
-                return machine.stack.pop()
+                return interpreter.stack.pop()
             if step >= steps:
                 raise InertError("it takes too many steps")
-            machine.run(opcode.name, argument)
+            interpreter.run(opcode.name, argument)
     except InertError:
         raise
     except Exception as error:  # a damaged pickle can make its parser raise anything
@@ -61,8 +61,8 @@ def read_pickle(file: IO[bytes] | mmap, allowed: Container[str], *, steps: int) 
     raise InertError("it is cut short")
 
 
-class _Machine:
-    """The stack and the memo of a pickle, and what its opcodes do to them."""
+class _Interpreter:
+    """The stack and the memo of a pickle, and its opcodes."""
 
     def __init__(self, allowed: Container[str]) -> None:
         self.allowed = allowed
@@ -140,37 +140,39 @@ _VALUES = {
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINSTRING", "SHORT_BINSTRING"),
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
 }
-_ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
-    "PROTO": lambda machine, _: None,
-    "FRAME": lambda machine, _: None,
-    "MARK": _Machine.mark,
-    "NONE": lambda machine, _: machine.stack.append(None),
-    "NEWTRUE": lambda machine, _: machine.stack.append(True),
-    "NEWFALSE": lambda machine, _: machine.stack.append(False),
-    "EMPTY_TUPLE": lambda machine, _: machine.stack.append(()),
-    "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
-    "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
-    "TUPLE": lambda machine, _: _push_tuple(machine),
-    "TUPLE1": lambda machine, _: machine.last(1),
-    "TUPLE2": lambda machine, _: machine.last(2),
-    "TUPLE3": lambda machine, _: machine.last(3),
-    "APPEND": lambda machine, _: machine.extend([machine.stack.pop()]),
-    "APPENDS": lambda machine, _: machine.extend(machine.pop_mark()),
-    "SETITEM": lambda machine, _: machine.update([machine.stack.pop(), machine.stack.pop()][::-1]),
-    "SETITEMS": lambda machine, _: machine.update(machine.pop_mark()),
-    "BINPUT": _Machine.put,
-    "LONG_BINPUT": _Machine.put,
-    "MEMOIZE": _Machine.put,
-    "BINGET": _Machine.get,
-    "LONG_BINGET": _Machine.get,
-    "GLOBAL": _Machine.import_name,
-    "STACK_GLOBAL": _Machine.import_name,
-    "REDUCE": _Machine.reduce,
-    "BUILD": _Machine.build,
-    "BINPERSID": lambda machine, _: machine.stack.append(Persistent(machine.stack.pop())),
+_ACTIONS: dict[str, Callable[[_Interpreter, Any], None]] = {
+    "PROTO": lambda interpreter, _: None,
+    "FRAME": lambda interpreter, _: None,
+    "MARK": _Interpreter.mark,
+    "NONE": lambda interpreter, _: interpreter.stack.append(None),
+    "NEWTRUE": lambda interpreter, _: interpreter.stack.append(True),
+    "NEWFALSE": lambda interpreter, _: interpreter.stack.append(False),
+    "EMPTY_TUPLE": lambda interpreter, _: interpreter.stack.append(()),
+    "EMPTY_LIST": lambda interpreter, _: interpreter.stack.append([]),
+    "EMPTY_DICT": lambda interpreter, _: interpreter.stack.append({}),
+    "TUPLE": lambda interpreter, _: _push_tuple(interpreter),
+    "TUPLE1": lambda interpreter, _: interpreter.last(1),
+    "TUPLE2": lambda interpreter, _: interpreter.last(2),
+    "TUPLE3": lambda interpreter, _: interpreter.last(3),
+    "APPEND": lambda interpreter, _: interpreter.extend([interpreter.stack.pop()]),
+    "APPENDS": lambda interpreter, _: interpreter.extend(interpreter.pop_mark()),
+    "SETITEM": lambda interpreter, _: interpreter.update(
+        [interpreter.stack.pop(), interpreter.stack.pop()][::-1]
+    ),
+    "SETITEMS": lambda interpreter, _: interpreter.update(interpreter.pop_mark()),
+    "BINPUT": _Interpreter.put,
+    "LONG_BINPUT": _Interpreter.put,
+    "MEMOIZE": _Interpreter.put,
+    "BINGET": _Interpreter.get,
+    "LONG_BINGET": _Interpreter.get,
+    "GLOBAL": _Interpreter.import_name,
+    "STACK_GLOBAL": _Interpreter.import_name,
+    "REDUCE": _Interpreter.reduce,
+    "BUILD": _Interpreter.build,
+    "BINPERSID": lambda interpreter, _: interpreter.stack.append(Persistent(interpreter.stack.pop())),
 }
 
 
-def _push_tuple(machine: _Machine) -> None:
-    items = machine.pop_mark()
-    machine.stack.append(tuple(items))
+def _push_tuple(interpreter: _Interpreter) -> None:
+    items = interpreter.pop_mark()
+    interpreter.stack.append(tuple(items))

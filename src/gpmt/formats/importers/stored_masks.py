@@ -1,4 +1,4 @@
-"""What the importers of masked weights share: masks that are checked, and weights without what the masks prune."""
+"""Masks that are stored beside their weights: checked, and applied."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gpmt.masks import Masks
 _AGAIN = "save the file again with the tool that wrote it"
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _DTYPES = (*_FLOATS, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-# Under these names training scripts, Lightning and fastai keep what their optimisers know, parameter by parameter.
+# Under these names training scripts, Lightning and fastai keep the state of their optimisers.
 OPTIMIZERS = ("optimizer", "optimizer_state_dict", "optimizer_state", "optimizer_states", "optim", "opt")
 
 
@@ -43,14 +43,14 @@ def read_mask(path: Path, name: str, mask: Tensor, weight: Tensor) -> Tensor:
 
 
 def check_plain(path: Path, name: str, tensor: Tensor) -> None:
-    """Raise `CheckpointError` for a tensor that is not dense numbers in memory, one for each of its elements."""
+    """Raise `CheckpointError` unless a tensor is dense, on the CPU, and has memory for each of its elements."""
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.dtype not in _DTYPES:
         kind = f"{tensor.dtype}, {tensor.layout} on {tensor.device}"
         raise CheckpointError(f"{path}: {name} is not a plain tensor ({kind}); save it as one")
     # Strides of 0 let a file of a few bytes claim any shape; what is computed from it would be that large.
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise CheckpointError(
-            f"{path}: {name} claims {tensor.numel():,} numbers, but holds fewer; save it as a plain tensor"
+            f"{path}: {name} claims {tensor.numel():,} elements, but holds fewer; save it as a plain tensor"
         )
 
 
@@ -65,7 +65,7 @@ def prune_stored(
 ) -> Checkpoint:
     """Return a checkpoint of plain weights and their masks; what the masks prune becomes +0.0.
 
-    Tied names (the same memory) stay tied. The mask of a tensor stands under the first of its names.
+    Tied names (the same memory) stay tied. The mask of a tensor is stored under the first of its names.
 
     Args:
         checkpoint: what was read; it and its tensors stay as they are.
@@ -89,7 +89,7 @@ def prune_stored(
         stored = weights[names[0]]
         check_plain(checkpoint.path, names[0], stored)
         if by_module:
-            _check_alike(checkpoint.path, names, masks)
+            _check_equal(checkpoint.path, names, masks)
         mask = masks[masked[0]]
         for name in masked[1:]:
             mask = mask & masks[name]
@@ -111,16 +111,16 @@ def without(container: Mapping[str, Any] | None, *names: str) -> dict[str, Any] 
     return None if container is None else {key: value for key, value in container.items() if key not in names}
 
 
-def _check_alike(path: Path, names: list[str], masks: Mapping[str, Tensor]) -> None:
-    """Raise `CheckpointError` unless all names of one tensor keep the same of it."""
+def _check_equal(path: Path, names: list[str], masks: Mapping[str, Tensor]) -> None:
+    """Raise `CheckpointError` unless the masks under all names of one tensor are equal."""
     first = masks.get(names[0])
     for name in names[1:]:
         mask = masks.get(name)
         if first is None or mask is None:
-            alike = all(one is None or bool(one.all()) for one in (first, mask))
+            equal = all(one is None or bool(one.all()) for one in (first, mask))
         else:
-            alike = torch.equal(first, mask)
-        if not alike:
+            equal = torch.equal(first, mask)
+        if not equal:
             raise CheckpointError(
                 f"{path}: {names[0]} and {name} are one tensor, but pruned differently, which no plain network "
                 "can hold; prune both alike, or untie them, and save again"

@@ -23,13 +23,13 @@ from gpmt.errors import MaskError
 from gpmt.formats.masks import rice_loops
 
 Bits = NDArray[np.uint8]
-Numbers = NDArray[Any]
+Elements = NDArray[Any]
 
 BLOCK = rice_loops.BLOCK
 """Weights in a block: few enough to stay in the cache, many enough that its entry in the index weighs nothing."""
 MAX_PARAMETER = rice_loops.MAX_PARAMETER
 _ENTRY = 8  # bytes of a block's entry in the index: two little-endian uint32
-_GROUP = 16  # blocks decoded by one call
+_BLOCKS_PER_CALL = 16  # blocks decoded by one call
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def decode(code: RiceCode) -> Bits:
     return packed
 
 
-def place(code: RiceCode, first: int, last: int, values: Numbers, out: Numbers) -> None:
+def scatter(code: RiceCode, first: int, last: int, values: Elements, out: Elements) -> None:
     """Write the weights of the blocks `first` to `last` - 1 to `out`: `values` where kept, zero elsewhere.
 
     `values` are the kept weights of these blocks, as integers of any width, in flat order; `out` has the same type
@@ -122,23 +122,23 @@ def place(code: RiceCode, first: int, last: int, values: Numbers, out: Numbers) 
             f"not {out.size:,} and {values.size:,}; the mask is damaged"
         )
     starts, coded = index.starts[first : last + 1], index.coded[first:last]
-    _refuse(rice_loops.place(code.data, starts, coded, code.parameter, code.complement, values, out))
+    _refuse(rice_loops.scatter(code.data, starts, coded, code.parameter, code.complement, values, out))
 
 
-def take(packed: Bits, weights: Numbers) -> Numbers:
-    """Return the weights [n] of any type whose bit is set in `packed`, in flat order: what `place` puts back."""
+def gather(packed: Bits, weights: Elements) -> Elements:
+    """Return the weights [n] of any type whose bit is set in `packed`, in flat order; `scatter` is the inverse."""
     kept = np.empty(int(np.bitwise_count(packed).sum(dtype=np.int64)), weights.dtype)
-    rice_loops.take(packed, weights, kept)
+    rice_loops.gather(packed, weights, kept)
     return kept
 
 
 def index_bytes(numel: int) -> int:
-    """Return the bytes of the index of a mask of so many weights, the least that its code can have."""
+    """Return the bytes of the index of a mask of so many weights, the minimum size of its code."""
     return _blocks(numel) * _ENTRY
 
 
-def groups(numel: int, at_a_time: int = _GROUP) -> Iterator[tuple[int, int]]:
-    """Yield (first, last) of the stretches of blocks to decode at a time: about a million weights each."""
+def block_ranges(numel: int, at_a_time: int = _BLOCKS_PER_CALL) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of the blocks to decode in one call: about a million weights each."""
     blocks = _blocks(numel)
     for first in range(0, blocks, at_a_time):
         yield first, min(first + at_a_time, blocks)

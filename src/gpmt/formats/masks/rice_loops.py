@@ -1,4 +1,4 @@
-"""The loops of `rice`: bits to gaps to Rice codes, and back, compiled on first use and cached on disk.
+"""The loops of `rice`, from bits to gaps to Rice codes and back; compiled on first use and cached on disk.
 
 Bits are numbered from the lowest of each byte on. What is read is untrusted: a reader never leaves its arrays,
 and returns the number of the first block that is not a valid code, or -1.
@@ -108,8 +108,8 @@ def _read_block(data, start, stop, size, parameter, positions):  # type: ignore[
 
 
 @_jit
-def place(data, starts, coded, parameter, complement, values, out):  # type: ignore[no-untyped-def]
-    """Write kept values and zeros, see `rice.place`; `out` and `values` start with the first of these blocks."""
+def scatter(data, starts, coded, parameter, complement, values, out):  # type: ignore[no-untyped-def]
+    """Write kept values and zeros, see `rice.scatter`; `out` and `values` start with the first of these blocks."""
     scratch = np.empty(BLOCK, np.uint16)
     first_value = 0
     for block in range(coded.size):
@@ -222,7 +222,7 @@ def write(packed, numel, complement, parameter, starts, data):  # type: ignore[n
 
 
 @_jit
-def take(packed, weights, kept):  # type: ignore[no-untyped-def]
+def gather(packed, weights, kept):  # type: ignore[no-untyped-def]
     """Copy the weights whose bit is set in `packed`, which starts with the first of them, to `kept`."""
     count = 0
     for word in range((weights.size + 63) >> 6):

@@ -71,7 +71,7 @@ class StoredTensor:
             same = rounding.dtype == piece.dtype
             staged = piece if same else torch.empty(piece.shape, dtype=rounding.dtype)
             try:
-                rice.place(self._code, first, last, stored[kept[first] : kept[last]], integers(staged))
+                rice.scatter(self._code, first, last, stored[kept[first] : kept[last]], integers(staged))
             except MaskError as error:
                 raise self._damaged(error) from None
             if not same:
@@ -79,7 +79,9 @@ class StoredTensor:
 
         # What is staged is small: memory that threads have freed stays theirs for a while.
         stretches = (
-            rice.groups(self.entry.numel) if rounding.dtype == out.dtype else rice.groups(out.numel(), 1)
+            rice.block_ranges(self.entry.numel)
+            if rounding.dtype == out.dtype
+            else rice.block_ranges(out.numel(), 1)
         )
         for first, last in stretches:
             yield lambda first=first, last=last: fill(first, last)  # type: ignore[misc]

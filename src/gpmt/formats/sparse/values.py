@@ -1,4 +1,4 @@
-"""Kept values in fewer bits, where asked for: half precision, or eight bits on a scale of each channel's own.
+"""Kept values in fewer bits: half precision, or eight bits with a scale for each channel.
 
 Eight bits store a sign and one of 127 magnitudes, evenly spaced from the smallest to the largest of the kept weights
 of a channel (an index of the first dimension). Magnitude pruning leaves no small weights, so these steps are finer
@@ -22,13 +22,13 @@ LEVELS = 127
 _CHUNK = 16 * rice.BLOCK
 
 
-def take(packed: Bits, weights: Tensor) -> Tensor:
+def gather(packed: Bits, weights: Tensor) -> Tensor:
     """Return the kept of flat contiguous weights, whose bits are set in `packed`."""
-    return torch.from_numpy(rice.take(packed, integers(weights))).view(weights.dtype)
+    return torch.from_numpy(rice.gather(packed, integers(weights))).view(weights.dtype)
 
 
 class Rounding:
-    """From weights to what is stored of them, and back; the two differ where `values` is not the tensor's type.
+    """Conversion of weights to the type that is stored, and back.
 
     Args:
         name: the tensor, for messages.
@@ -62,10 +62,10 @@ class Rounding:
             if exact is not weights:  # the result is rounded once more, to their type
                 back = torch.empty_like(weights)
                 self.restore(codes, start, back)
-                difference = take(packed, back).double() - take(packed, weights).double()
+                difference = gather(packed, back).double() - gather(packed, weights).double()
                 error = difference.abs().max().item() if len(difference) else 0.0
-            return take(packed, codes), float(error)
-        kept = take(packed, weights)
+            return gather(packed, codes), float(error)
+        kept = gather(packed, weights)
         if kept.dtype == self.dtype:
             return kept, 0.0
         stored = kept.to(self.dtype)

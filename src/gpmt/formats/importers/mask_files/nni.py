@@ -21,7 +21,7 @@ _ACTIVATIONS = ("_input_", "_output_")
 
 
 def _new_dict(*_: Any) -> dict[Any, Any]:
-    """Answer to ``collections.defaultdict``: what is filled in next is all that is in it."""
+    """In the place of ``collections.defaultdict``: an empty dict, which the pickle fills."""
     return {}
 
 

@@ -109,7 +109,7 @@ def read_masks(path: Path, weights: Mapping[str, Tensor]) -> Masks:
 
 
 def _read_items(file: BinaryIO, path: Path) -> Sequence[Any] | Tensor:
-    """What the array holds: still packed objects, or one tensor of plain numbers."""
+    """Return the items of the array: pickled objects, or one tensor of numbers."""
     headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         with warnings.catch_warnings():
@@ -144,7 +144,7 @@ def _read_items(file: BinaryIO, path: Path) -> Sequence[Any] | Tensor:
 
 
 def _object_array(array: Any) -> list[Any]:
-    """The items of a pickled array of objects."""
+    """Return the items of a pickled array of objects."""
     state = _array_state(array)
     _, shape, dtype, _, items = state
     if not _dtype_code(dtype).startswith("O"):
@@ -155,7 +155,7 @@ def _object_array(array: Any) -> list[Any]:
 
 
 def _decode(item: Any) -> Tensor:
-    """The tensor or plain array that one pickled object is. Raises `InertError` for anything else."""
+    """Return the tensor or array of a pickled object. Raises `InertError` for anything else."""
     if isinstance(item, Call) and item.name == "torch._utils._rebuild_parameter" and item.args:
         item = item.args[0]
     if not isinstance(item, Call):
@@ -185,7 +185,7 @@ def _decode(item: Any) -> Tensor:
 
 
 def _storage(call: Any) -> Tensor:
-    """The numbers under a tensor: in a plain pickle they are a file of torch.save's older format, as bytes."""
+    """Return the elements of a tensor's storage: in a pickle, the bytes of a file of torch.save's older format."""
     if not isinstance(call, Call) or call.name != "torch.storage._load_from_bytes" or len(call.args) != 1:
         raise InertError("its tensor has no data")
     raw = _as_bytes(call.args[0])
@@ -209,7 +209,7 @@ def _storage(call: Any) -> Tensor:
 
 
 def _array_state(array: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """What NumPy sets on an empty array: (version, shape, dtype, is Fortran order, items or bytes)."""
+    """Return the state that NumPy sets on an empty array: (version, shape, dtype, Fortran order, items or bytes)."""
     if not isinstance(array, Call) or array.name not in _RECONSTRUCT:
         raise InertError("it holds no array")
     if not isinstance(array.state, tuple) or len(array.state) != 5:
@@ -229,7 +229,7 @@ def _dtype_code(dtype: Any) -> str:
 
 
 def _as_bytes(value: Any) -> bytes:
-    """Bytes as they are, or as older pickles spell them: a string to be encoded as Latin-1."""
+    """Return bytes; older pickles have them as a string to be encoded as Latin-1."""
     if isinstance(value, Call) and value.name == "_codecs.encode" and value.args[1:] == ("latin1",):
         value = value.args[0]
     if isinstance(value, str):

@@ -111,7 +111,7 @@ class _CompressedTensor:
         return cls(where, dimensions, bitmask, values, stored.get(f"{stem}.{_OFFSETS}"))
 
     def unpack(self) -> tuple[Tensor, Tensor]:
-        """The dense tensor, +0.0 where no bit is set, and the bits as a bool mask of its shape."""
+        """Return the dense tensor, +0.0 where no bit is set, and the bits as a bool mask of its shape."""
         rows, columns = math.prod(self.shape[:-1]), self.shape[-1]
         # The bits bound the size of what is made of them: at most eight weights for each byte of the file.
         if self.bitmask.dtype != torch.uint8 or self.bitmask.numel() != rows * ((columns + 7) // 8):
@@ -141,7 +141,7 @@ class _CompressedTensor:
 
 
 def _prunable(dense: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Masks | None:
-    """The masks of weights: in what is compressed but never pruned, such as biases, zeros mean nothing."""
+    """Return the masks of prunable tensors; zeros of other compressed tensors, such as biases, are not pruned."""
     try:
         names = find_scope({name: dense[name] for name in masks}).tensors
     except ScopeError:
@@ -150,7 +150,7 @@ def _prunable(dense: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Masks
 
 
 def _stems(names: Mapping[str, Any]) -> set[str]:
-    """What stands before ".bitmask" or ".compressed" of each compressed tensor."""
+    """Return what precedes ".bitmask" or ".compressed" in the names of compressed tensors."""
     stems = (name.rpartition(".") for name in names)
     return {stem for stem, _, part in stems if part in ("bitmask", "compressed")}
 
@@ -170,7 +170,7 @@ def _refuse_quantised(checkpoint: Checkpoint) -> None:
 
 
 def _config(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    """What config.json says of the compression; its sparsity_config may lie inside or beside."""
+    """Return the settings of the compression in config.json; its sparsity_config may be inside or beside them."""
     found: dict[str, Any] = {}
     for key in COMPRESSION:
         try:

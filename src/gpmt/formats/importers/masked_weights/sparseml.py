@@ -25,7 +25,7 @@ from gpmt.formats.importers.stored_masks import check_plain, prune_stored, read_
 NAME = "SparseML"
 
 ASKED_LAST = True
-"""What lies around the weights can also lie around those that another tool pruned."""
+"""A recipe or an architecture can also accompany weights that another tool pruned."""
 
 _RECIPES = ("recipe", "checkpoint_recipe")
 _MANAGER = "manager"

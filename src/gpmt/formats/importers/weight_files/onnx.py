@@ -114,7 +114,7 @@ def read(source: Source) -> Checkpoint:
 
 
 class _Reader:
-    """Makes tensors of a file's TensorProtos, and watches how much memory they take."""
+    """Makes tensors of a file's TensorProtos, within a limit of memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -122,7 +122,7 @@ class _Reader:
         self.budget = _SMALL + _GROWTH * path.stat().st_size
 
     def dense(self, proto: Any) -> Tensor:
-        """The tensor of a TensorProto, in its shape."""
+        """Return the tensor of a TensorProto, in its shape."""
         name, shape = short_repr(proto.name), tuple(proto.dims)
         if proto.data_type not in _TYPES:
             raise CheckpointError(
@@ -148,7 +148,7 @@ class _Reader:
         return flat.view(shape)
 
     def sparse(self, proto: Any) -> Tensor:
-        """The dense form of a SparseTensorProto, +0.0 where it stores nothing."""
+        """Return the dense form of a SparseTensorProto, +0.0 where it stores nothing."""
         name, shape = short_repr(proto.values.name), tuple(proto.dims)
         values, indices = self.dense(proto.values), self.dense(proto.indices)
         numel = math.prod(shape)
@@ -177,7 +177,7 @@ class _Reader:
         return dense.view(shape)
 
     def _external(self, proto: Any, dtype: torch.dtype, numel: int) -> Tensor | None:
-        """The numbers that lie in another file, from `offset` on."""
+        """Return the elements that another file holds, from `offset` on; None where their length does not fit."""
         entries = {entry.key: entry.value for entry in proto.external_data}
         path = named_file(self.path.parent, entries.get("location"), self.path)
         if path not in self.files:
@@ -215,7 +215,7 @@ def _from_bytes(raw: bytes, dtype: torch.dtype) -> Tensor | None:
 
 
 def _from_numbers(proto: Any, dtype: torch.dtype) -> Tensor:
-    """The tensor of the field with a TensorProto's numbers; those of 16-bit floats are their bits."""
+    """Return the tensor of a TensorProto's field of numbers; 16-bit floats are in it as their bits."""
     import onnx
 
     wide = np.array(getattr(proto, onnx.helper.tensor_dtype_to_field(proto.data_type)))
@@ -235,7 +235,7 @@ def _type_name(number: int) -> str:
 
 
 def _varint(data: bytes) -> tuple[int, int]:
-    """A protobuf number, and how many bytes it takes; 0 where there is none."""
+    """Return a protobuf number and its length in bytes; (0, 0) where there is none."""
     value = 0
     for count, byte in enumerate(data, 1):
         value |= (byte & 127) << 7 * (count - 1)
