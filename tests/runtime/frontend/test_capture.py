@@ -17,7 +17,7 @@ from gpmt.runtime.frontend.aten import translate
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.frontend.record import record
 from gpmt.runtime.ir.operators import Fallback, Linear
-from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.passes.pipeline import optimize
 
 IMAGE = noise(2, 4, 6, 6)
 
@@ -138,15 +138,15 @@ class Unregistered:
         (
             nn.Linear(3, 2, device="meta"),
             noise(2, 3),
-            "weight is on the meta device and has no numbers; load its weights",
+            "weight is on the meta device and has no values; load its weights",
         ),
         (
             nn.Linear(3, 2),
             3,
             "the example is of type int, but must be a tensor, a tuple of tensors, or a dict",
         ),
-        (nn.Linear(3, 2), (noise(2, 3), "x"), "input 1 of the example is no dense tensor"),
-        (nn.Linear(3, 2), {"input": noise(2, 3).to_sparse()}, "input of the example is no dense tensor"),
+        (nn.Linear(3, 2), (noise(2, 3), "x"), "input 1 of the example is not a dense tensor"),
+        (nn.Linear(3, 2), {"input": noise(2, 3).to_sparse()}, "input of the example is not a dense tensor"),
         (
             nn.Linear(3, 2),
             noise(2, 4),
@@ -156,9 +156,9 @@ class Unregistered:
         (
             Lambda(lambda s, x: x if x.sum() > 0 else -x),
             noise(3),
-            "Lambda cannot be captured: its path or shapes depend on the numbers in a tensor (" + __file__,
+            "Lambda cannot be captured: its path or shapes depend on the values of a tensor (" + __file__,
         ),
-        (Lambda(lambda s, x: x[x > 0]), noise(3), "its path or shapes depend on the numbers in a tensor"),
+        (Lambda(lambda s, x: x[x > 0]), noise(3), "its path or shapes depend on the values of a tensor"),
         (Lambda(lambda s, x: torch.from_numpy(x.numpy() + 1)), noise(3), "Lambda cannot be captured: "),
         (
             Lambda(lambda s, x: Unregistered(x)),
@@ -202,7 +202,7 @@ def test_recurrent_layers_and_attention():
 def test_wrappers_and_graph_modules():
     network = scramble(nn.Sequential(nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.ReLU()))
     for other in (torch.compile(network), nn.DataParallel(network), torch.fx.symbolic_trace(network)):
-        assert kinds(fuse(capture(other, IMAGE).graph)) == {"Conv": 1}
+        assert kinds(optimize(capture(other, IMAGE).graph)) == {"Conv": 1}
 
 
 def test_networks_that_only_export_can_run():
@@ -228,7 +228,7 @@ def test_exported_graphs(decomposed):
     )
     program = torch.export.export(network, (IMAGE,))
     module = (program.run_decompositions({}) if decomposed else program).module()
-    graph = fuse(translate(module, record(module, [IMAGE], {}), ["x"]))
+    graph = optimize(translate(module, record(module, [IMAGE], {}), ["x"]))
     assert kinds(graph) == {"Conv": 1, "Pool": 1, "Reshape": 1, "Linear": 1}
     assert graph.operators[0].name == "0.weight"
     assert torch.allclose(run(graph, [IMAGE])[0], network(IMAGE), atol=1e-5)
@@ -237,7 +237,7 @@ def test_exported_graphs(decomposed):
 def test_compiled_parts():
     torch.manual_seed(0)
     network = nn.Sequential(torch.compile(nn.Conv2d(4, 3, 3)), nn.ReLU())
-    assert kinds(fuse(capture(network, IMAGE).graph)) == {"Conv": 1}
+    assert kinds(optimize(capture(network, IMAGE).graph)) == {"Conv": 1}
 
 
 def test_integers_are_values_of_fallbacks_only():

@@ -1,4 +1,4 @@
-"""ATen calls to operators of the graph: what has a kernel is translated, the rest stays on PyTorch with a reason."""
+"""ATen calls to operators of a graph: what has a kernel is translated, the rest becomes fallbacks with a reason."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.errors import RuntimeProgramError
-from gpmt.runtime.frontend import aten_elementwise, aten_images
-from gpmt.runtime.frontend.builder import Builder, Handler, Leave, base_name
+from gpmt.runtime.frontend import (  # noqa: F401 - each registers its handlers
+    aten_channels,
+    aten_convolution,
+    aten_elementwise,
+    aten_linear,
+    aten_pooling,
+    aten_shapes,
+    aten_upsampling,
+)
+from gpmt.runtime.frontend.builder import Builder, Unsupported, base_name
+from gpmt.runtime.frontend.handlers import HANDLERS
 from gpmt.runtime.frontend.record import RecordedCall, Recording
 from gpmt.runtime.ir.graph import Graph
 from gpmt.runtime.ir.torch_calls import Ref, TorchCall, bind, short_name
 from gpmt.torch_private import OpOverload, overload_name, schema, tree_leaves, tree_map_only
 
-_HANDLERS: dict[str, Handler] = {**aten_images.HANDLERS, **aten_elementwise.HANDLERS}
 _RESHAPE = torch.ops.aten.reshape.default
 
 
@@ -34,37 +42,30 @@ def _translate(builder: Builder, call: RecordedCall) -> None:
     mutated = call.mutated()
     target = _functional(call, mutated[0]) if mutated else call.target
     if target is None:
-        if not builder.fold_in_place(call, mutated):
-            _leave_in_place(builder, call, mutated)
-    elif not builder.fold(call, target):
+        if not builder.fold_constants_in_place(call, mutated):
+            _add_in_place_fallback(builder, call, mutated)
+    elif not builder.fold_constants(call, target):
         try:
-            _natively(builder, call, target)
-        except Leave as leave:
-            _leave(builder, call, target, str(leave))
+            _translate_natively(builder, call, target)
+        except Unsupported as unsupported:
+            _add_fallback(builder, call, target, str(unsupported))
     if target is not None and mutated:
         (result,) = call.outputs()
         assert result is not None  # the argument itself
-        builder.wrote(mutated[0], builder.name(result))
+        builder.note_write(mutated[0], builder.value_name(result))
 
 
-def _natively(builder: Builder, call: RecordedCall, target: OpOverload) -> None:
-    """Add the operators that do what a call does; raises `Leave`, and adds nothing, where there are none."""
-    name, arguments = short_name(target), bind(target, call.args, call.kwargs)
+def _translate_natively(builder: Builder, call: RecordedCall, target: OpOverload) -> None:
+    """Add the operators that do what a call does; raises `Unsupported`, and adds nothing, where there are none."""
+    handler = HANDLERS.get(short_name(target))
     results = [result for result in call.outputs() if result is not None]
-    splits = name in aten_images.SPLITS
-    if not results or not (splits or name in _HANDLERS):
-        raise Leave("there is no kernel for it")
-    if not all(result.numel() for result in (results if splits else results[:1])):
-        raise Leave("its result is empty")
-    if splits:
-        aten_images.split(builder, arguments, results)
-    else:
-        builder.unread(results[1:])
-        _HANDLERS[name](builder, arguments, results[0])
+    if handler is None or not results:
+        raise Unsupported("there is no kernel for it")
+    handler(builder, bind(target, call.args, call.kwargs), results)
 
 
 def _functional(call: RecordedCall, written_to: Tensor) -> OpOverload | None:
-    """Return the operator that makes a new tensor of the same numbers where this one writes into an argument."""
+    """Return the operator that makes a new tensor of the same values where this one writes into an argument."""
     target = call.target
     namespace, _, name = schema(target).name.partition("::")
     arguments = schema(target).arguments
@@ -82,7 +83,7 @@ def _functional(call: RecordedCall, written_to: Tensor) -> OpOverload | None:
     return found if (made.dtype, made.shape) == (written_to.dtype, written_to.shape) else None
 
 
-def _leave(builder: Builder, call: RecordedCall, target: OpOverload, reason: str) -> None:
+def _add_fallback(builder: Builder, call: RecordedCall, target: OpOverload, reason: str) -> None:
     args, kwargs = call.args, call.kwargs
     name = schema(target).name.removeprefix("aten::")
     if name in ("view", "_unsafe_view") and overload_name(target) in ("default", ""):
@@ -96,37 +97,31 @@ def _leave(builder: Builder, call: RecordedCall, target: OpOverload, reason: str
         # The statistics of the batch are used; those that are kept must not change.
         bound = {**call.bound(), "running_mean": None, "running_var": None}
         args, kwargs = tuple(bound.values()), {}
-    step_args, step_kwargs = builder.refs(args), builder.refs(kwargs)
-    outputs = _outputs(builder, call, base_name(target))
-    builder.leave(
-        [TorchCall(target, step_args, step_kwargs, tuple(outputs))],
-        [o for o in outputs if o is not None],
-        reason,
-    )
+    arguments, named = builder.refs(args), builder.refs(kwargs)
+    base = base_name(target)
+    outputs = [None if tensor is None else builder.new_result(tensor, base) for tensor in call.outputs()]
+    torch_call = TorchCall(target, arguments, named, tuple(outputs))
+    builder.add_fallback([torch_call], [name for name in outputs if name is not None], reason)
 
 
-def _leave_in_place(builder: Builder, call: RecordedCall, mutated: list[Tensor]) -> None:
-    """Write into copies."""
-    steps, copies = [], {}
+def _add_in_place_fallback(builder: Builder, call: RecordedCall, mutated: list[Tensor]) -> None:
+    """Add a fallback that writes into copies."""
+    calls, copies = [], {}
     for tensor in mutated:
-        before = builder.name(tensor)
-        copies[before] = builder.fresh(f"{before}_copy", tuple(tensor.shape), tensor.dtype)
-        steps.append(TorchCall(torch.ops.aten.clone.default, (Ref(before),), {}, (copies[before],)))
+        before = builder.value_name(tensor)
+        copies[before] = builder.new_value(f"{before}_copy", tuple(tensor.shape), tensor.dtype)
+        calls.append(TorchCall(torch.ops.aten.clone.default, (Ref(before),), {}, (copies[before],)))
 
     def copied(tree: Any) -> Any:
         return tree_map_only(Ref, lambda ref: Ref(copies.get(ref.name, ref.name)), tree)
 
     args, kwargs = copied(builder.refs(call.args)), copied(builder.refs(call.kwargs))
-    after = {id(tensor): copies[builder.name(tensor)] for tensor in mutated}
+    after = {id(tensor): copies[builder.value_name(tensor)] for tensor in mutated}
     results = [
-        None if t is None or id(t) in after else builder.new(t, base_name(call.target))
+        None if t is None or id(t) in after else builder.new_result(t, base_name(call.target))
         for t in call.outputs()
     ]
-    steps.append(TorchCall(call.target, args, kwargs, tuple(results)))
-    builder.leave(steps, [*copies.values(), *(r for r in results if r)], "it writes in place")
+    calls.append(TorchCall(call.target, args, kwargs, tuple(results)))
+    builder.add_fallback(calls, [*copies.values(), *(r for r in results if r)], "it writes in place")
     for tensor in mutated:
-        builder.wrote(tensor, after[id(tensor)])
-
-
-def _outputs(builder: Builder, call: RecordedCall, base: str) -> list[str | None]:
-    return [None if tensor is None else builder.new(tensor, base) for tensor in call.outputs()]
+        builder.note_write(tensor, after[id(tensor)])

@@ -34,8 +34,8 @@ class Captured:
         graph: its inputs are in the order of `arguments`.
         arguments: the names of the network's arguments that the example gave.
         positional: the names that arguments without a name have, in order.
-        result: the form of what the network returns.
-        leaves: its parts that are no tensors, by their place among all parts.
+        result: the structure of what the network returns.
+        leaves: its parts that are not tensors, by their place among all parts.
     """
 
     graph: Graph
@@ -69,15 +69,15 @@ class Captured:
 
 
 def capture(model: nn.Module, example: Example, *, thorough: bool = True) -> Captured:
-    """Capture a network in evaluation mode for inputs of the example's shapes; nothing is fused.
+    """Capture a network in evaluation mode for inputs of the example's shapes; nothing is optimized.
 
     Args:
         model: float32 on the CPU; its weights are referred to, not copied, and its modes are afterwards as before.
-        example: a tensor, a sequence of tensors, or a mapping by argument name; numbers do not matter.
+        example: a tensor, a sequence of tensors, or a mapping by argument name; values do not matter.
         thorough: whether to run the network on the example, and to try torch.export, where recording fails.
 
     Raises `RuntimeProgramError` for other types and devices, and for a network that does not run on the example or
-    whose path depends on the numbers in its inputs.
+    whose path depends on the values of its inputs.
     """
     model = unwrap(model)
     if isinstance(model, torch.jit.ScriptModule):
@@ -90,7 +90,7 @@ def capture(model: nn.Module, example: Example, *, thorough: bool = True) -> Cap
     arguments = (*parameters[: len(positional)], *named)
     with evaluating(model):
         graph, result = _graph(model, positional, named, arguments, thorough)
-    parts, form = tree_flatten(result)
+    parts, structure = tree_flatten(result)
     leaves = {i: part for i, part in enumerate(parts) if not isinstance(part, Tensor)}
     for part in leaves.values():
         if not isinstance(part, None | bool | int | float | str):
@@ -98,7 +98,7 @@ def capture(model: nn.Module, example: Example, *, thorough: bool = True) -> Cap
                 f"{type(model).__name__} returns a {type(part).__name__}, but a program returns tensors and tuples, "
                 "lists, dicts or registered dataclasses of them; wrap the network in one that returns those"
             )
-    return Captured(graph, arguments, parameters, form, leaves)
+    return Captured(graph, arguments, parameters, structure, leaves)
 
 
 def _graph(
@@ -122,7 +122,7 @@ def _graph(
         raise
     except Exception as error:  # the network is anyone's code
         if thorough:
-            _try(model, positional, named)
+            _check_that_it_runs(model, positional, named)
             with suppress(Exception), quiet("torch.fx", "torch.export"):
                 program = torch.export.export(model, tuple(positional), dict(named), strict=False)
                 return attempt(program.module())
@@ -137,7 +137,7 @@ def _tensors(example: object) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
     for name, tensor in [*((f"input {i}", t) for i, t in enumerate(positional)), *named.items()]:
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
             raise RuntimeProgramError(
-                f"{name} of the example is no dense tensor; give one of the shape to compile for"
+                f"{name} of the example is not a dense tensor; give one of the shape to compile for"
             )
         _check_tensor(f"{name} of the example", tensor, "it")
     return positional, named
@@ -150,7 +150,7 @@ def _check_state(model: nn.Module) -> None:
 
 def _check_tensor(name: str, tensor: Tensor, what: str) -> None:
     if tensor.device.type == "meta":
-        raise RuntimeProgramError(f"{name} is on the meta device and has no numbers; load its weights")
+        raise RuntimeProgramError(f"{name} is on the meta device and has no values; load its weights")
     if tensor.device.type != "cpu":
         raise RuntimeProgramError(
             f"{name} is on {tensor.device.type}, but the runtime is for the CPU; move {what} with .cpu()"
@@ -177,7 +177,7 @@ def _parameters(model: nn.Module, count: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _try(module: nn.Module, positional: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
+def _check_that_it_runs(module: nn.Module, positional: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
     try:
         with torch.no_grad():
             module(*positional, **named)
@@ -203,5 +203,5 @@ def _obstacle(error: Exception) -> str:
     if isinstance(error, Aliased):
         return "it writes into tensors that share memory with others, in a way that cannot be followed"
     if isinstance(error, DataDependentOutputException | DynamicOutputShapeException):
-        return f"its path or shapes depend on the numbers in a tensor{where}"
+        return f"its path or shapes depend on the values of a tensor{where}"
     return reason(error) + where

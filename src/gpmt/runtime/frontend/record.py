@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.errors import RuntimeProgramError
+from gpmt.runtime.frontend.module_attributes import attributes_restored
 from gpmt.runtime.ir.torch_calls import bind
 from gpmt.torch_private import (
     READ_SCALAR,
@@ -33,7 +33,7 @@ class Aliased(Exception):
 
 @dataclass(frozen=True, eq=False)
 class RecordedCall:
-    """One call of an ATen operator; what the network computes has no data, what it holds has."""
+    """One call of an ATen operator; tensors that the network computes have no data, its parameters and buffers do."""
 
     target: OpOverload
     args: tuple[Any, ...]
@@ -45,7 +45,7 @@ class RecordedCall:
         return bind(self.target, self.args, self.kwargs)
 
     def outputs(self) -> list[Tensor | None]:
-        """Return what the call gave: one tensor, or several, with None where there is none."""
+        """Return the results of the call, with None for what is not a tensor."""
         parts = self.result if isinstance(self.result, tuple | list) else [self.result]
         return [part if isinstance(part, Tensor) else None for part in parts]
 
@@ -62,17 +62,17 @@ class RecordedCall:
 
 @dataclass
 class Recording:
-    """A run of a network: its calls in order, the tensors that it was given, and what it returned."""
+    """One call of a network: its calls of ATen in order, the tensors that it was given, and what it returned."""
 
     inputs: list[Tensor]
     calls: list[RecordedCall] = field(default_factory=list)
     result: Any = None
 
 
-_FRESH = torch.ops.aten.lift_fresh.default  # a tensor that forward made of numbers, by torch.tensor
+_FROM_NUMBERS = torch.ops.aten.lift_fresh.default  # torch.tensor in forward
 # May return their arguments, although their schemas do not say so.
 _ALIASING = torch.ops.aten.type_as.default, torch.ops.aten.broadcast_tensors.default
-_NUMBERS = torch.ops.aten.item.default, READ_SCALAR
+_READ_ELEMENT = torch.ops.aten.item.default, READ_SCALAR
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -80,7 +80,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls = calls
         self.names = names
-        self.kept: set[int] = set()  # memory of the network, as seen through views
+        self.network_storages: set[int] = set()  # as seen through views
 
     def __torch_dispatch__(
         self,
@@ -92,22 +92,22 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         written = RecordedCall(func, args, kwargs, None).mutated()
         for tensor in written:
-            if not isinstance(tensor, FakeTensor) or storage_id(tensor) in self.kept:
+            if not isinstance(tensor, FakeTensor) or storage_id(tensor) in self.network_storages:
                 name = self.names.get(id(tensor))
                 raise RuntimeProgramError(
                     f"the network changes {name or 'a tensor that it keeps'} while it runs, but a compiled program "
                     "has no state; switch that off, for example with .eval()"
                 )
-        if func in _NUMBERS and not isinstance(args[0], FakeTensor):
+        if func in _READ_ELEMENT and not isinstance(args[0], FakeTensor):
             with disable_current_modes():
                 return args[0].item()
         if torch.Tag.inplace_view in func.tags and func is not torch.ops.aten.detach_.default:
             raise Aliased
-        result = _normalised(func, args, kwargs)
+        result = _batch_norm_result(func, args, kwargs)
         if result is None:
             result = func(*args, **kwargs)
         aliases = any(r.alias_info and not r.alias_info.is_write for r in schema(func).returns)
-        if (aliases and func is not _FRESH) or func in _ALIASING:
+        if (aliases and func is not _FROM_NUMBERS) or func in _ALIASING:
             self._note_views(func, args, result)
         if written or any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
             self.calls.append(RecordedCall(func, args, kwargs, result))
@@ -118,21 +118,21 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tree_leaves(args):
             if not isinstance(tensor, Tensor):
                 continue
-            if isinstance(tensor, FakeTensor) and storage_id(tensor) not in self.kept:
+            if isinstance(tensor, FakeTensor) and storage_id(tensor) not in self.network_storages:
                 continue
             if func is not torch.ops.aten.contiguous.default or tensor.is_contiguous():
                 views = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-                self.kept |= {storage_id(view) for view in views if view.dtype == tensor.dtype}
+                self.network_storages |= {storage_id(view) for view in views if view.dtype == tensor.dtype}
 
 
-def _normalised(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    """Return what batch-norm in evaluation mode makes: PyTorch takes milliseconds to find out its shape."""
+def _batch_norm_result(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """Return what batch-norm in evaluation mode returns; PyTorch takes milliseconds to find out its shape."""
     if func is not torch.ops.aten.batch_norm.default:
         return None
     bound = bind(func, args, kwargs)
     source = bound["input"]
-    numbers = [bound[name] for name in ("weight", "bias", "running_mean", "running_var")]
-    fit = all(t is None or t.numel() == source.shape[1] for t in numbers) if source.ndim > 1 else False
+    statistics = [bound[name] for name in ("weight", "bias", "running_mean", "running_var")]
+    fit = all(t is None or t.numel() == source.shape[1] for t in statistics) if source.ndim > 1 else False
     if bound["training"] or not fit or source.dtype != torch.float32:
         return None
     return torch.empty_like(source)
@@ -141,14 +141,14 @@ def _normalised(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any])
 def record(
     module: nn.Module, positional: Sequence[Tensor], named: Mapping[str, Tensor], *, functional: bool = False
 ) -> Recording:
-    """Run a network on tensors without data and note its calls, composite operators such as linear whole.
+    """Run a network on tensors without data and record its calls; composite operators such as linear stay whole.
 
     Args:
         module: in evaluation mode; its attributes are afterwards as before.
         positional, named: what its forward is called with; only shapes, strides and dtypes matter.
         functional: whether writing in place becomes calls that make new tensors.
 
-    Raises what the network raises, which includes that it looks at numbers; `RuntimeProgramError` where it writes
+    Raises what the network raises, also where it looks at values; `RuntimeProgramError` where it writes
     into its own buffers; `Aliased` where only a functional recording can tell what it does.
     """
     names = {id(t): name for name, t in [*module.named_parameters(), *module.named_buffers()]}
@@ -158,7 +158,7 @@ def record(
     # As they lie in memory: whether forward may `view` them depends on it.
     strides = [torch.empty_like(t, device="meta").stride() for t in inputs]
     plain = torch.autocast("cpu", enabled=False)
-    with _eager(module), _attributes_kept(module), torch.inference_mode(), plain, fakes:
+    with _eager(module), attributes_restored(module), torch.inference_mode(), plain, fakes:
         given = [
             torch.empty_strided(t.shape, steps, dtype=t.dtype, device="cpu")
             for t, steps in zip(inputs, strides, strict=True)
@@ -193,42 +193,3 @@ def _eager(module: nn.Module) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-
-
-@contextmanager
-def _attributes_kept(module: nn.Module) -> Iterator[None]:
-    """Undo what forward stores in the network and in its lists and tables: that would be tensors without data."""
-    before: dict[int, tuple[Any, Any]] = {}
-    for part in module.modules():
-        _note(part.__dict__, before)
-    try:
-        yield
-    finally:
-        for container, entries in before.values():
-            _restore(container, entries)
-
-
-_CONTAINERS = dict, list, set, deque
-
-
-def _note(container: Any, before: dict[int, tuple[Any, Any]]) -> None:
-    """Remember what is in a container, and in containers there."""
-    entries = dict(container) if isinstance(container, dict) else list(container)
-    before[id(container)] = container, entries
-    for value in entries.values() if isinstance(entries, dict) else entries:
-        if isinstance(value, _CONTAINERS) and id(value) not in before:
-            _note(value, before)
-
-
-def _restore(container: Any, entries: Any) -> None:
-    if len(container) == len(entries) and (
-        all(container.get(key, container) is value for key, value in entries.items())
-        if isinstance(container, dict)
-        else all(one is other for one, other in zip(container, entries, strict=True))
-    ):
-        return
-    container.clear()
-    if isinstance(container, dict | set):
-        container.update(entries)
-    else:
-        container.extend(entries)
