@@ -34,7 +34,7 @@ from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.lowering.cost_model import COST_MODEL, CostModel, Work, imbalance
 from gpmt.runtime.lowering.lower import lower
 from gpmt.runtime.lowering.steps import NativeStep
-from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.passes.pipeline import optimize
 from gpmt.runtime.threads.thread_pool import ThreadPool
 from gpmt.system import cpu_name
 from networks import NETWORKS, Pruning, build, prune
@@ -121,7 +121,7 @@ def measure(
     model = build(described, None)
     prune(model, Pruning(f"{sparsity:.0%}", sparsity))
     lowered = lower(
-        fuse(capture(model, torch.zeros(1, *described.shape)).graph), processor.host(), pool.threads
+        optimize(capture(model, torch.zeros(1, *described.shape)).graph), processor.host(), pool.threads
     )
     known = set()
     for step in lowered.steps:

@@ -1,4 +1,4 @@
-"""What tests of the runtime share: networks from a function, random batch-norm statistics, comparison with eager."""
+"""Networks for tests of the runtime, and their comparison with PyTorch."""
 
 import torch
 from tests.runtime.reference import run
@@ -7,7 +7,9 @@ from torch.utils._pytree import tree_leaves
 
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.operators import Fallback
-from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.ir.validation import check_graph
+from gpmt.runtime.passes.affine_as_image import affine_as_image
+from gpmt.runtime.passes.pipeline import PASSES
 
 
 class Lambda(nn.Module):
@@ -27,7 +29,7 @@ class Lambda(nn.Module):
 
 
 def scramble(network, seed=0):
-    """Give batch-norms statistics and weights of their own, so that folding them is really tested."""
+    """Give batch-norms random statistics and weights, so that folding them is tested."""
     generator = torch.Generator().manual_seed(seed)
     for part in network.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is not None:
@@ -80,8 +82,19 @@ def kinds(graph):
     return counts
 
 
+def optimize_checked(graph):
+    """Optimize a graph, and check before the first pass and after each one that it is legal."""
+    images_only = False
+    check_graph(graph, affine_vectors=True)
+    for run_pass in PASSES:
+        graph = run_pass(graph)
+        images_only = images_only or run_pass is affine_as_image
+        check_graph(graph, affine_vectors=not images_only)
+    return graph
+
+
 def check(network, *inputs, fused=None, captured=None, tolerance=1e-5):
-    """Compare a network, captured and fused, with itself; return its fused graph.
+    """Compare a network, captured and optimized, with itself; return its optimized graph.
 
     Args:
         captured, fused: the operators to expect, as `kinds` has them.
@@ -93,7 +106,7 @@ def check(network, *inputs, fused=None, captured=None, tolerance=1e-5):
     whole = capture(network, inputs)
     if captured is not None:
         assert kinds(whole.graph) == captured
-    small = fuse(whole.graph)
+    small = optimize_checked(whole.graph)
     for graph in (whole.graph, small):
         results = tree_leaves(whole.rebuild(run(graph, list(inputs))))
         assert len(results) == len(expected)

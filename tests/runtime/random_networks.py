@@ -83,7 +83,7 @@ class _Builder:
         choices = list(choices)
         return choices[-1 - self.draw(st.integers(0, len(choices) - 1))]
 
-    def _alike(self, shape):
+    def _of_shape(self, shape):
         return [i for i, other in enumerate(self.shapes) if other == shape]
 
     def _add(self, text, function):
@@ -157,16 +157,16 @@ class _Builder:
     _vector_activation = _activation
 
     def _sum(self, source, shape):
-        other = self._value(self._alike(shape))
+        other = self._value(self._of_shape(shape))
         self._add(f"{source} + {other}", lambda values: values[source] + values[other])
 
     def _product(self, source, shape):
-        other = self._value(self._alike(shape))
+        other = self._value(self._of_shape(shape))
         self._add(f"{source} * {other}", lambda values: values[source] * values[other])
 
     def _concat(self, source, shape):
-        alike = [i for i, s in enumerate(self.shapes) if len(s) == 4 and s[2:] == shape[2:]]
-        others = [self._value(alike) for _ in range(self.draw(st.integers(1, 3)))]
+        candidates = [i for i, s in enumerate(self.shapes) if len(s) == 4 and s[2:] == shape[2:]]
+        others = [self._value(candidates) for _ in range(self.draw(st.integers(1, 3)))]
         if sum(self.shapes[i][1] for i in [source, *others]) <= 40:
             self._add(
                 f"concat {[source, *others]}",

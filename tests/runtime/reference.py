@@ -1,4 +1,4 @@
-"""Runs a graph operator by operator in plain PyTorch: what compiled programs are compared with."""
+"""A graph in plain PyTorch, operator by operator: the reference for optimized graphs and compiled programs."""
 
 import torch
 from torch.nn import functional as F

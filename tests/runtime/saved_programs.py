@@ -1,4 +1,4 @@
-"""A network with all that a saved program may hold, and how tests save, open and compare programs."""
+"""A network with everything that a saved program can hold, and functions that save, open and compare programs."""
 
 import torch
 from tests.runtime.networks import Lambda, noise, scramble
@@ -18,8 +18,8 @@ def opened(path):
 
 
 def same(one, other):
-    (parts, form), (others, other_form) = tree_flatten(one), tree_flatten(other)
-    assert form == other_form
+    (parts, structure), (others, other_structure) = tree_flatten(one), tree_flatten(other)
+    assert structure == other_structure
     for part, right in zip(parts, others, strict=True):
         if isinstance(part, torch.Tensor):
             assert part.dtype == right.dtype
@@ -29,7 +29,7 @@ def same(one, other):
 
 
 def pruned():
-    """All kinds of operators, also on PyTorch, constants, and parts of the result that are no tensors."""
+    """All kinds of operators, also on PyTorch, constants, and parts of the result that are not tensors."""
 
     def forward(s, x, ids):
         y = s.silu(s.norm(s.first(x)))

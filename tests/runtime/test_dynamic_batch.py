@@ -10,11 +10,11 @@ import gpmt
 from gpmt.runtime.dynamic_batch import with_dynamic_batch
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.batch import batch_of, rebatched
-from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.passes.pipeline import optimize
 
 
 def graph_of(network, *inputs):
-    return with_dynamic_batch(fuse(capture(network, inputs).graph), network, inputs)
+    return with_dynamic_batch(optimize(capture(network, inputs).graph), network, inputs)
 
 
 @pytest.mark.parametrize(

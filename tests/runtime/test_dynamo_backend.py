@@ -148,7 +148,7 @@ def test_weights_that_were_given_other_memory_are_noticed(built):
 
 def test_the_memory_of_weights_is_given_back():
     network = small()
-    kept = dynamo_backend._Weight(network[0].weight)
+    kept = dynamo_backend._WeightSnapshot(network[0].weight)
     assert kept.is_still(network[0].weight)
     memory = weakref.ref(network[0].weight.untyped_storage())
     del network
@@ -168,7 +168,7 @@ def test_weights_that_change_all_the_time_stay_on_pytorch(built):
     assert len(built) == 4
     assert [str(w.message) for w in caught if "gpmt" in str(w.message)] == [
         "torch.compile with the backend gpmt leaves a part of the network to PyTorch, where pruned weights cost as "
-        "much as others: its weights change between calls, and each time it would be compiled anew; change them "
+        "much as others: its weights change between calls, and each time it would be compiled again; change them "
         "before the first call"
     ]
 

@@ -1,4 +1,4 @@
-"""A graph for another number of samples: what makes one program serve batches of every size."""
+"""Whether a graph is right for a batch of any size, so that one program can serve all sizes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.batch import common_batch, rebatched
 from gpmt.runtime.ir.graph import Graph
 from gpmt.runtime.ir.operator import Operator
-from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.passes.pipeline import optimize
 from gpmt.torch_private import FAKE_TENSOR_LOGGER, FakeTensorMode
 
-_FACTOR, _MORE = 4, 61  # how a second example is larger: what a network does for few samples only shows
+# The second example is much larger, so that it shows what a network does for few samples only.
+_FACTOR, _MORE = 4, 61
 
 
 def with_dynamic_batch(graph: Graph, model: nn.Module, example: Example) -> Graph:
-    """Return the fused graph of a network, marked as dynamic where it is right for any batch.
+    """Return the optimized graph of a network, with `dynamic_batch` set where it is right for any batch.
 
-    It is if all operators are native, which treat samples one by one, and if the network, captured again for many
-    more samples, gives the same graph with as many more in every value. One recording could not tell a batch of one
-    from a dimension that the network made itself, nor a slice of eight samples from all of them.
+    It is if all operators are native, since those treat samples one by one, and if the network, captured again for
+    many more samples, gives the same graph with as many more in every value. One recording could not tell a batch of
+    one from a dimension that the network made itself, nor a slice of eight samples from all of them.
+
+    Args:
+        graph: of `model` for `example`, optimized.
     """
     batch = common_batch(graph)
     if batch is None:
@@ -34,16 +38,16 @@ def with_dynamic_batch(graph: Graph, model: nn.Module, example: Example) -> Grap
     more = _FACTOR * batch + _MORE
     try:
         with quiet(FAKE_TENSOR_LOGGER):
-            other = fuse(capture(model, _longer(example, more), thorough=False).graph)
+            other = optimize(capture(model, _larger_example(example, more), thorough=False).graph)
     except RuntimeProgramError:
         return graph
-    return replace(graph, dynamic_batch=_alike(rebatched(graph, more), other))
+    return replace(graph, dynamic_batch=_equal_graphs(rebatched(graph, more), other))
 
 
-def _longer(example: Example, samples: int) -> Example:
-    """Return an example of so many samples, without numbers in it; each lies in memory as those of the other one."""
+def _larger_example(example: Example, samples: int) -> Example:
+    """Return an example of so many samples, of tensors without data and with the strides of the given one."""
 
-    def longer(tensor: Tensor) -> Tensor:
+    def larger(tensor: Tensor) -> Tensor:
         steps = torch.empty_like(tensor, device="meta").stride()
         sizes = samples, *tensor.shape[1:]
         steps = math.prod(sizes[1:]), *steps[1:]
@@ -52,26 +56,28 @@ def _longer(example: Example, samples: int) -> Example:
 
     positional, named = split_example(example, RuntimeProgramError)
     if named:
-        return {name: longer(tensor) for name, tensor in named.items()}
-    return [longer(tensor) for tensor in positional]
+        return {name: larger(tensor) for name, tensor in named.items()}
+    return [larger(tensor) for tensor in positional]
 
 
-def _alike(one: Graph, other: Graph) -> bool:
-    """Whether two graphs say the same, numbers included: `x / len(x)` is in them as a number."""
+def _equal_graphs(one: Graph, other: Graph) -> bool:
+    """Whether two graphs are the same, arrays included: they hold `x / len(x)` as a division by a number."""
     return (
         one.values == other.values
         and (one.inputs, one.outputs) == (other.inputs, other.outputs)
         and len(one.operators) == len(other.operators)
-        and all(_same(*pair) for pair in zip(one.operators, other.operators, strict=True))
+        and all(_equal_operators(*pair) for pair in zip(one.operators, other.operators, strict=True))
     )
 
 
-def _same(one: Operator, other: Operator) -> bool:
+def _equal_operators(one: Operator, other: Operator) -> bool:
     fields, others = vars(one), vars(other)
-    return type(one) is type(other) and all(_equal(value, others[name]) for name, value in fields.items())
+    return type(one) is type(other) and all(
+        _equal_fields(value, others[name]) for name, value in fields.items()
+    )
 
 
-def _equal(one: object, other: object) -> bool:
+def _equal_fields(one: object, other: object) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return np.array_equal(one.view(np.int32), other.view(np.int32))  # NaN too
     return one == other

@@ -18,16 +18,16 @@ from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.frontend.record import Aliased, Recording, record
 from gpmt.runtime.ir.operators import Fallback, Reshape, Slice
-from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.passes.pipeline import optimize
 from gpmt.runtime.program import build
 from gpmt.runtime.threads.locks import new_lock
 from gpmt.torch_private import is_static_input, schema, storage_id, tree_leaves, write_count
 
-_MOST_SHAPES = 8
-_MOST_CHANGES = 3
+_MAX_SHAPES = 8
+_MAX_WEIGHT_CHANGES = 3
 _OPTIONS = ("threads", "tune")
 
-Run = Callable[..., Any]
+Forward = Callable[..., Any]
 
 
 def gpmt(
@@ -36,14 +36,14 @@ def gpmt(
     *,
     options: Mapping[str, Any] | None = None,
     mode: str | None = None,
-) -> Run:
+) -> Forward:
     """Compile what PyTorch has captured; what is not float32 inference on the CPU stays on PyTorch, with a warning.
 
     Args:
         module: the captured part.
         example_inputs: what it is called with, weights among them; nothing is compiled before the first call.
         options: `threads` and `tune`, as for `gpmt.compile`.
-        mode: of torch.compile; there is none for this backend.
+        mode: of torch.compile; this backend has none.
 
     Raises:
         RuntimeProgramError: another option, or a mode.
@@ -57,10 +57,10 @@ def gpmt(
         for index, given in enumerate(example_inputs)
         if isinstance(given, nn.Parameter) or is_static_input(given)
     ]
-    return _Part(module, weights, dict(options or {}))
+    return _CapturedPart(module, weights, dict(options or {}))
 
 
-class _Part:
+class _CapturedPart:
     """A captured part of a network, with a program for every set of weights and shapes that it is called with."""
 
     def __init__(self, module: fx.GraphModule, weights: list[int], options: dict[str, Any]) -> None:
@@ -68,54 +68,56 @@ class _Part:
         self._weights = weights
         self._is_weight = {*weights}
         self._options = options
-        self._held = [*module.parameters(), *module.buffers()]
-        self._runs: dict[tuple[object, ...], _Run] = {}
-        self._changes = 0
+        self._state = [*module.parameters(), *module.buffers()]
+        self._programs: dict[tuple[object, ...], _CompiledCall] = {}
+        self._weight_changes = 0
         self._warned: set[str] = set()
         self._lock = new_lock()
 
     def __call__(self, *args: Any) -> Any:
-        reason = self._unfit(args)
+        reason = self._obstacle(args)
         if reason:
-            return self._leave(reason)(*args)
-        weights = [*(args[index] for index in self._weights), *self._held]
-        key = (*map(id, weights), *(_described(a) for i, a in enumerate(args) if i not in self._is_weight))
-        found = self._runs.get(key)
+            return self._stay_on_pytorch(reason)(*args)
+        weights = [*(args[index] for index in self._weights), *self._state]
+        key = (*map(id, weights), *(_shape_key(a) for i, a in enumerate(args) if i not in self._is_weight))
+        found = self._programs.get(key)
         if found is None or not found.fits(weights):
-            found = self._prepare(key, weights, args)
+            found = self._compile_or_find(key, weights, args)
         return found.run(*args)
 
-    def _unfit(self, args: Sequence[Any]) -> str:
+    def _obstacle(self, args: Sequence[Any]) -> str:
         """Say why a call must be PyTorch's, if it must."""
         if torch.is_grad_enabled() and any(
-            isinstance(a, Tensor) and a.requires_grad for a in (*args, *self._held)
+            isinstance(a, Tensor) and a.requires_grad for a in (*args, *self._state)
         ):
             return "gradients may be wanted; call it under torch.no_grad()"
         if torch.is_autocast_enabled("cpu"):
             return "autocast is on, but the runtime computes in float32; call it outside of autocast"
         return ""
 
-    def _prepare(self, key: tuple[object, ...], weights: Sequence[Tensor], args: Sequence[Any]) -> _Run:
+    def _compile_or_find(
+        self, key: tuple[object, ...], weights: Sequence[Tensor], args: Sequence[Any]
+    ) -> _CompiledCall:
         with self._lock:
-            self._runs = {k: run for k, run in self._runs.items() if run.alive()}
-            found = self._runs.get(key)
+            self._programs = {k: run for k, run in self._programs.items() if run.alive()}
+            found = self._programs.get(key)
             if found is not None and found.fits(weights):
                 return found
-            self._changes += found is not None
+            self._weight_changes += found is not None
             count = len(weights)
-            if self._changes > _MOST_CHANGES:
-                run = self._leave(
-                    "its weights change between calls, and each time it would be compiled anew; change them before "
+            if self._weight_changes > _MAX_WEIGHT_CHANGES:
+                run = self._stay_on_pytorch(
+                    "its weights change between calls, and each time it would be compiled again; change them before "
                     "the first call"
                 )
-            elif sum(k[:count] == key[:count] for k in self._runs) >= _MOST_SHAPES and found is None:
-                run = self._leave(f"it was called with more than {_MOST_SHAPES} different shapes")
+            elif sum(k[:count] == key[:count] for k in self._programs) >= _MAX_SHAPES and found is None:
+                run = self._stay_on_pytorch(f"it was called with more than {_MAX_SHAPES} different shapes")
             else:
                 run = self._compile(args)
-            self._runs[key] = _Run(run, weights)
-            return self._runs[key]
+            self._programs[key] = _CompiledCall(run, weights)
+            return self._programs[key]
 
-    def _compile(self, args: Sequence[Any]) -> Run:
+    def _compile(self, args: Sequence[Any]) -> Forward:
         names = [str(node.target) for node in self._module.graph.nodes if node.op == "placeholder"]
         bound = {
             i: (names[i], given)
@@ -123,21 +125,21 @@ class _Part:
             if i in self._is_weight or not isinstance(given, Tensor)
         }
         inputs = [given for i, given in enumerate(args) if i not in bound]
-        closed = _Bound(self._module, bound, len(args))
+        closed = _BoundPart(self._module, bound, len(args))
         try:
             _check_effects(closed, inputs)
             captured = capture(closed, inputs)
-            graph = fuse(captured.graph)
+            graph = optimize(captured.graph)
             if all(isinstance(operator, Fallback | Reshape | Slice) for operator in graph.operators):
                 return self._module.forward  # there is nothing to gain
             program = build(captured, graph, **self._options)
         except Aliased:
-            return self._leave("it changes the shape of a tensor in place")
+            return self._stay_on_pytorch("it changes the shape of a tensor in place")
         except RuntimeProgramError as error:
-            return self._leave(str(error))
+            return self._stay_on_pytorch(str(error))
         return lambda *given: program(*(given[i] for i in range(len(given)) if i not in bound))
 
-    def _leave(self, reason: str) -> Run:
+    def _stay_on_pytorch(self, reason: str) -> Forward:
         """Warn, once for each reason, and return what PyTorch does."""
         if reason not in self._warned:
             self._warned.add(reason)
@@ -147,19 +149,19 @@ class _Part:
                 RuntimeWarning,
                 stacklevel=3,
             )
-        run: Run = self._module.forward
-        return run
+        forward: Forward = self._module.forward
+        return forward
 
 
-class _Run:
-    """What to do for calls with certain weights, as long as they are what they were."""
+class _CompiledCall:
+    """What runs for calls with certain weights, as long as they do not change."""
 
-    def __init__(self, run: Run, weights: Sequence[Tensor]) -> None:
+    def __init__(self, run: Forward, weights: Sequence[Tensor]) -> None:
         self.run = run
-        self._weights = [_Weight(tensor) for tensor in weights]
+        self._weights = [_WeightSnapshot(tensor) for tensor in weights]
 
     def fits(self, weights: Sequence[Tensor]) -> bool:
-        """Whether these are the same weights with the same numbers."""
+        """Whether these are the same weights with the same values."""
         return all(known.is_still(given) for known, given in zip(self._weights, weights, strict=True))
 
     def alive(self) -> bool:
@@ -167,8 +169,8 @@ class _Run:
         return all(weight.tensor() is not None for weight in self._weights)
 
 
-class _Weight:
-    """A tensor as it was: its version tells of what was written into it, its address of what `.data` was set to."""
+class _WeightSnapshot:
+    """A tensor as it was: its write count shows in-place changes, its address that `.data` was set."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = weakref.ref(tensor, self._forget)
@@ -178,7 +180,7 @@ class _Weight:
         self._memory: object = tensor.untyped_storage()
 
     def is_still(self, given: Tensor) -> bool:
-        """Whether a tensor is this one, with the same numbers."""
+        """Whether a tensor is this one, with the same values."""
         if self.tensor() is not given or self._address != given.data_ptr():
             return False
         return self._write_count == write_count(given)
@@ -187,8 +189,8 @@ class _Weight:
         self._memory = None
 
 
-class _Bound(nn.Module):
-    """A part whose weights and numbers are its own: it is called with the other tensors only."""
+class _BoundPart(nn.Module):
+    """A part with its weights and numbers bound: it is called with the other tensors only."""
 
     def __init__(self, module: fx.GraphModule, bound: Mapping[int, tuple[str, Any]], count: int) -> None:
         super().__init__()
@@ -202,13 +204,13 @@ class _Bound(nn.Module):
                 self.register_buffer(name, value)
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Run the part."""
+        """Call the part."""
         rest = iter(inputs)
         return self.part(*(self._given[i] if i in self._given else next(rest) for i in range(self._count)))
 
 
 def _check_effects(module: nn.Module, inputs: Sequence[Tensor]) -> None:
-    """Raise `RuntimeProgramError` where a part does more than to make new tensors; `Aliased` where that is open."""
+    """Raise `RuntimeProgramError` where a part has effects beside new tensors, `Aliased` where that is unknown."""
     try:
         recording = record(module, inputs, {})
     except (RuntimeProgramError, Aliased):
@@ -233,5 +235,5 @@ def _writes_inputs(recording: Recording) -> bool:
     return any(storage_id(tensor) in given for call in recording.calls for tensor in call.mutated())
 
 
-def _described(value: Any) -> object:
+def _shape_key(value: Any) -> object:
     return (value.shape, value.dtype, value.device) if isinstance(value, Tensor) else (type(value), value)

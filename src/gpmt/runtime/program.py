@@ -24,7 +24,7 @@ from gpmt.runtime.frontend.capture import Captured, capture
 from gpmt.runtime.ir.graph import Graph, copy_arrays
 from gpmt.runtime.lowering.candidates import describe
 from gpmt.runtime.lowering.steps import NativeStep, Step, TorchStep
-from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.passes.pipeline import optimize
 from gpmt.runtime.store import read_program, save
 from gpmt.runtime.threads.thread_pool import ThreadPool, default_threads
 
@@ -60,7 +60,7 @@ def compile(model: nn.Module, example: Example, *, threads: int | None = None, t
     """
     with _without_garbage_collection():
         captured = capture(model, example)
-        graph = with_dynamic_batch(fuse(captured.graph), model, example)
+        graph = with_dynamic_batch(optimize(captured.graph), model, example)
     return build(captured, graph, threads=threads, tune=tune)
 
 

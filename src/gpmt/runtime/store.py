@@ -1,6 +1,6 @@
-"""Programs as files: weights in the sparse format, and beside them what the network computes, as JSON.
+"""Programs as files: weights in the sparse format, and the graph as JSON in the metadata.
 
-Nothing in the file depends on the processor: kernels are chosen and compiled anew where it is opened.
+Nothing in a file depends on the processor: kernels are chosen and compiled again where it is opened.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from gpmt.runtime.ir.serialization import read, write
 from gpmt.torch_private import tree_flatten, tree_unflatten
 
 KEY = "gpmt-program"
-"""Where the metadata of a file has the document."""
+"""The key of the JSON document in a file's metadata."""
 
 VERSION = 1
 SUFFIX = ".program.safetensors"
 
 
 def save(captured: Captured, graph: Graph, path: str | os.PathLike[str]) -> SparseSize:
-    """Write a fused graph, and how calls and results map to it, atomically.
+    """Write an optimized graph, and how calls and results map to it, atomically.
 
     Raises:
         CheckpointError: the network returns, or calls, something that a file cannot hold; nothing is written then.
     """
     try:
-        form = _form(captured)
+        result = _encode_result(captured)
         described, tensors = write(graph)
     except DocumentError as error:
-        raise CheckpointError(f"{path} {error}; compile the network anew where it is used") from None
+        raise CheckpointError(f"{path} {error}; compile the network again where it is used") from None
     document = {
         "version": VERSION,
         "arguments": list(captured.arguments),
         "positional": list(captured.positional),
-        "result": form,
+        "result": result,
         "graph": described,
     }
     text = json.dumps(document, separators=(",", ":"), allow_nan=False)
@@ -81,9 +81,9 @@ def _parse(text: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except ValueError as error:
-        raise DocumentError(f"has a program that is no JSON ({error})") from None
+        raise DocumentError(f"has a program that is not JSON ({error})") from None
     if not isinstance(document, dict):
-        raise DocumentError("has a program that is no table")
+        raise DocumentError("has a program that is not a table")
     if document.get("version") != VERSION:
         raise DocumentError(
             f"has a program of version {str(document.get('version'))[:20]}, but this gpmt reads version {VERSION}; "
@@ -102,15 +102,15 @@ def _captured(document: dict[str, Any], graph: Graph) -> Captured:
             raise DocumentError(f"has {str(what)[:60]} for the names of arguments")
     if len(arguments) != len(graph.inputs):
         raise DocumentError(f"has {len(arguments)} arguments, but {len(graph.inputs)} inputs")
-    parts, form = tree_flatten(_unform(document["result"]))
-    leaves = {i: part.value for i, part in enumerate(parts) if isinstance(part, _Plain)}
+    parts, structure = tree_flatten(_decode_result(document["result"]))
+    leaves = {i: part.value for i, part in enumerate(parts) if isinstance(part, _PlainLeaf)}
     if len(parts) - len(leaves) != len(graph.outputs):
         raise DocumentError(f"has {len(parts) - len(leaves)} results, but {len(graph.outputs)} outputs")
-    return Captured(graph, tuple(arguments), tuple(positional), form, leaves)
+    return Captured(graph, tuple(arguments), tuple(positional), structure, leaves)
 
 
-class _Plain:
-    """A part of a result that is no tensor."""
+class _PlainLeaf:
+    """A part of a result that is not a tensor."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -119,53 +119,53 @@ class _Plain:
 _KINDS: dict[type, str] = {tuple: "tuple", list: "list", dict: "dict", OrderedDict: "ordered"}
 
 
-def _form(captured: Captured) -> Any:
-    """Return the form of a result as plain data: "tensor" where one is."""
+def _encode_result(captured: Captured) -> Any:
+    """Return the structure of a result as plain data, with "tensor" for each tensor."""
     parts: list[Any] = ["tensor"] * captured.result.num_leaves
     for place, value in captured.leaves.items():
         infinite = isinstance(value, float) and not math.isfinite(value)
         parts[place] = {"float": repr(value)} if infinite else {"value": value}
-    return _describe(tree_unflatten([_Plain(part) for part in parts], captured.result))
+    return _encode_tree(tree_unflatten([_PlainLeaf(part) for part in parts], captured.result))
 
 
-def _describe(tree: Any) -> Any:
-    if isinstance(tree, _Plain):
+def _encode_tree(tree: Any) -> Any:
+    if isinstance(tree, _PlainLeaf):
         return tree.value
     kind = _KINDS.get(type(tree), "")
     if kind in ("tuple", "list"):
-        return {kind: [_describe(part) for part in tree]}
+        return {kind: [_encode_tree(part) for part in tree]}
     if kind and all(isinstance(key, str) for key in tree):
-        return {kind: [[key, _describe(part)] for key, part in tree.items()]}
+        return {kind: [[key, _encode_tree(part)] for key, part in tree.items()]}
     raise DocumentError(
         f"cannot hold a program that returns a {type(tree).__name__}: only tensors in tuples, lists and dicts by name"
     )
 
 
-def _unform(form: Any) -> Any:
-    """Return a result of this form with something in the place of each part that a call makes."""
-    match form:
+def _decode_result(data: Any) -> Any:
+    """Return a result of this structure, with None for each tensor."""
+    match data:
         case "tensor":
             return None
-        case {"value": None | bool() | int() | float() | str() as value} if len(form) == 1:
-            return _Plain(value)
-        case {"float": "inf" | "-inf" | "nan" as text} if len(form) == 1:
-            return _Plain(float(text))
-        case {"tuple": list(parts)} if len(form) == 1:
-            return tuple(_unform(part) for part in parts)
-        case {"list": list(parts)} if len(form) == 1:
-            return [_unform(part) for part in parts]
-        case {"dict": list(entries)} | {"ordered": list(entries)} if len(form) == 1:
+        case {"value": None | bool() | int() | float() | str() as value} if len(data) == 1:
+            return _PlainLeaf(value)
+        case {"float": "inf" | "-inf" | "nan" as text} if len(data) == 1:
+            return _PlainLeaf(float(text))
+        case {"tuple": list(parts)} if len(data) == 1:
+            return tuple(_decode_result(part) for part in parts)
+        case {"list": list(parts)} if len(data) == 1:
+            return [_decode_result(part) for part in parts]
+        case {"dict": list(entries)} | {"ordered": list(entries)} if len(data) == 1:
             found = _entries(entries)
-            return found if "dict" in form else OrderedDict(found)
-    raise DocumentError(f"has {str(form)[:60]} for the form of its result")
+            return found if "dict" in data else OrderedDict(found)
+    raise DocumentError(f"has {str(data)[:60]} for the structure of its result")
 
 
 def _entries(entries: list[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for entry in entries:
         match entry:
-            case [str(key), form] if key not in found:
-                found[key] = _unform(form)
+            case [str(key), part] if key not in found:
+                found[key] = _decode_result(part)
             case _:
                 raise DocumentError(f"has {str(entry)[:60]} for a part of its result")
     return found

@@ -9,13 +9,13 @@ from gpmt.runtime.execution.engine import Engine
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.lowering.lower import lower
 from gpmt.runtime.lowering.steps import NativeStep
-from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.passes.pipeline import optimize
 from gpmt.runtime.threads.thread_pool import ThreadPool
 
 
 def engine_of(network, *inputs, threads=1):
     """Return an engine, and the graph."""
-    graph = fuse(capture(scramble(network), inputs).graph)
+    graph = optimize(capture(scramble(network), inputs).graph)
     lowered = lower(graph, processor.host(), threads)
     choices = [step.candidates(lowered.planes)[0] for step in lowered.steps if isinstance(step, NativeStep)]
     return Engine(lowered, choices, graph.constants, ThreadPool.shared(threads)), graph

@@ -9,7 +9,7 @@ from torch import nn
 
 from gpmt.runtime.execution.executors import Executors
 from gpmt.runtime.frontend.capture import capture
-from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.passes.pipeline import optimize
 from gpmt.runtime.threads.thread_pool import ThreadPool
 
 

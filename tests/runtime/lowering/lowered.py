@@ -8,7 +8,7 @@ import gpmt
 from gpmt.runtime.codegen import processor
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.lowering.lower import lower
-from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.passes.pipeline import optimize
 
 
 def labels(network, *inputs):
@@ -22,7 +22,7 @@ def labels(network, *inputs):
         results, expected = [results], [expected]
     for result, right in zip(results, expected, strict=True):
         torch.testing.assert_close(result, right, rtol=1e-5, atol=1e-5)
-    return [step.label for step in lower(fuse(capture(network, inputs).graph), processor.host(), 1).steps]
+    return [step.label for step in lower(optimize(capture(network, inputs).graph), processor.host(), 1).steps]
 
 
 def pixel(*parts):

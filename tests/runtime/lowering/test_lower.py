@@ -8,7 +8,7 @@ from torch import nn
 from gpmt.runtime.codegen import processor
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.lowering.lower import lower
-from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.passes.pipeline import optimize
 
 
 class Two(nn.Sequential):
@@ -58,7 +58,7 @@ def test_steps(network, image, expected):
 
 
 def test_lowering_leaves_the_graph_as_it_is():
-    graph = fuse(capture(nn.Sequential(nn.Conv2d(4, 6, (9, 8)), nn.Linear(1, 2)).eval(), IMAGE).graph)
+    graph = optimize(capture(nn.Sequential(nn.Conv2d(4, 6, (9, 8)), nn.Linear(1, 2)).eval(), IMAGE).graph)
     values, operators = dict(graph.values), list(graph.operators)
     lower(graph, processor.host(), 1)
     assert graph.values == values

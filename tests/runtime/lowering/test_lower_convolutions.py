@@ -10,7 +10,7 @@ from gpmt.runtime.codegen import processor
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.operators import Linear
 from gpmt.runtime.lowering.lower import lower
-from gpmt.runtime.passes.fuse import fuse
+from gpmt.runtime.passes.pipeline import optimize
 
 IMAGE = noise(2, 4, 9, 8)
 
@@ -27,7 +27,7 @@ def test_names_of_values_are_the_networks_own():
         linear=nn.Linear(1, 3),
         conv=nn.Conv2d(4, 2, 3, stride=2),
     ).eval()
-    graph = fuse(capture(network, IMAGE).graph)
+    graph = optimize(capture(network, IMAGE).graph)
     (linear,) = (operator for operator in graph.operators if isinstance(operator, Linear))
     (old,), new = graph.inputs, f"{linear.output}:before"
     values = {name: value for name, value in graph.values.items() if name != old}

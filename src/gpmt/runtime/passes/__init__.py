@@ -1,1 +1,1 @@
-"""Passes over a graph: fewer operators with the same result."""
+"""Passes over graphs, one a file: `pipeline` lists them in their order."""
