@@ -13,10 +13,6 @@ from tests.runtime.saved_programs import INPUTS, opened
 from gpmt.errors import CheckpointError, RuntimeProgramError
 from gpmt.formats.sparse.reader import SparseFile
 from gpmt.formats.sparse.writer import save_sparse
-from gpmt.runtime.ir.operators import Pool
-from gpmt.runtime.ir.shapes import ShapeError
-from gpmt.runtime.ir.validation import check_shapes
-from gpmt.runtime.ir.values import Value
 from gpmt.runtime.store import KEY
 
 
@@ -52,7 +48,7 @@ WRONG = {
     "arguments": (lambda d: d["arguments"].append("third"), "has 3 arguments, but 2 inputs"),
     "twice": (lambda d: put(d["positional"], 1, "inputs_0"), "for the names of arguments"),
     "results": (lambda d: put(d, "result", {"tuple": ["tensor"]}), "has 1 results, but 4 outputs"),
-    "form": (lambda d: put(d, "result", {"namedtuple": []}), "for the form of its result"),
+    "form": (lambda d: put(d, "result", {"namedtuple": []}), "for the structure of its result"),
     "dtype": (
         lambda d: put(d["graph"]["values"][0], 1, "quint8"),
         "for a value, not its name, type and shape",
@@ -215,17 +211,3 @@ def test_a_changed_document_opens_or_is_refused(tmp_path, saved_program, data):
     # What opens may still fail in PyTorch, but with a sentence.
     with suppress(CheckpointError, RuntimeProgramError):
         opened(path)(*INPUTS)
-
-
-@pytest.mark.parametrize(
-    ("pool", "output", "message"),
-    [
-        (Pool("x", "y", "max", (1, 2), (1, 9000)), (1, 1, 2, 2), "its windows are too far apart"),
-        (Pool("x", "y", "mean", (1, 65), (1, 65)), (1, 1, 2, 246), "its windows have more than 64 columns"),
-        (Pool("x", "y", "max", (1, 1), (1, 1), (0, 400, 0, 0)), (1, 1, 2, 16400), "more than 16384 columns"),
-    ],
-)
-def test_pools_that_a_stack_has_no_room_for_are_refused(pool, output, message):
-    values = {"x": Value("x", (1, 1, 2, 16_000)), "y": Value("y", output)}
-    with pytest.raises(ShapeError, match=message):
-        check_shapes(pool, values, 1 << 30)
