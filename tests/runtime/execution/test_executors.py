@@ -23,7 +23,7 @@ def test_threads_that_come_together_compile_once(way, monkeypatch):
         return lower(self, pool)
 
     monkeypatch.setattr(Executors, "_lower", slow)
-    graph = fuse(capture(nn.Conv2d(3, 4, 3), noise(1, 3, 8, 8)).graph)
+    graph = optimize(capture(nn.Conv2d(3, 4, 3), noise(1, 3, 8, 8)).graph)
     executors = Executors(graph, ThreadPool.shared(2), tune=False)
     together, found = threading.Barrier(4), []
 
