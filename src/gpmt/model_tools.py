@@ -30,7 +30,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def keeping_modes(module: nn.Module) -> Iterator[None]:
-    """Leave every part in training or evaluation mode as it was, whatever happens inside.
+    """Restore the training or evaluation mode of every module at the end of the block.
 
     >>> layer = nn.Dropout()
     >>> with keeping_modes(layer):
@@ -48,7 +48,7 @@ def keeping_modes(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch to evaluation and back, and let text generators of transformers return no cache."""
+    """Switch to evaluation mode and back; text generators of transformers return no cache meanwhile."""
     configs: dict[int, Any] = {
         id(part.config): part.config for part in module.modules() if hasattr(part, "config")
     }
@@ -66,7 +66,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def quiet(*loggers: str) -> Iterator[None]:
-    """Keep back what these loggers say, at any level; what goes wrong is found by checking the result."""
+    """Silence these loggers at all levels inside the block; errors are found by checking the result."""
     before = {name: logging.getLogger(name).level for name in loggers}
     try:
         for name in loggers:

@@ -1,4 +1,4 @@
-"""The command line: ``gpmt``, one file per command. What is heavy is imported when a command runs."""
+"""The command line ``gpmt``: one file per command. Heavy packages are imported when a command runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gpmt.extras import missing
 
 
 class Commands(TyperGroup):
-    """The group of commands; turns what a user can meet into one sentence and an exit code."""
+    """The group of commands; turns errors of the user into one sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command: exit code 2 for an error of the user's, 130 for an interrupt."""
@@ -82,6 +82,6 @@ _add_commands()
 
 def main() -> None:
     """Run the command line, as the script ``gpmt`` does."""
-    # A terminated command cleans up behind itself like an interrupted one.
+    # A terminated command removes its temporary files, as an interrupted one does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     app()

@@ -83,7 +83,7 @@ def bench(
     """Measure how fast a network is in the CPU runtime, beside PyTorch and ONNX Runtime, on this machine.
 
     The engines get the same weights and inputs, and take turns, so that other load on the machine affects all alike.
-    A saved program holds no network that other engines could run: it is measured alone.
+    A saved program does not hold a network that other engines could run, so it is measured alone.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""``gpmt eval``: the accuracy of a checkpoint, its sparsity and its cost, beside what was published."""
+"""``gpmt eval``: the accuracy of a checkpoint, its sparsity and its cost, beside the published row."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def eval(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A checkpoint, the folder of a run, or hf:FOLDER, a network that brings its own weights.",
+            help="A checkpoint, the folder of a run, or hf:FOLDER, a network with weights of its own.",
         ),
     ],
     overrides: Annotated[
@@ -45,7 +45,7 @@ def eval(
         str | None,
         typer.Option(
             metavar="RECIPE",
-            help="The experiment that FILE belongs to: a shipped name or a YAML file, which says the network, the "
+            help="The experiment that FILE belongs to: a shipped name or a YAML file, which names the network, the "
             "data, and the accuracy published. The folder of a run has its own.",
         ),
     ] = None,
@@ -103,7 +103,7 @@ def _recipe_for(
         "data.root": root,
         "dense.checkpoint": checkpoint and checkpoint.path,
     }
-    # JSON strings are YAML, whatever a path holds.
+    # A JSON string is valid YAML for any path.
     given = [f"{key}={json.dumps(str(value))}" for key, value in settings.items() if value is not None]
     if recipe is not None:
         return load_recipe(recipe, [*given, *overrides])

@@ -56,7 +56,7 @@ def run(
     from gpmt.training.run.run import run as run_recipe
 
     loaded = load_recipe(recipe, overrides or [])
-    if out is None:  # the recipe.yaml of a run folder goes on in that folder
+    if out is None:  # the recipe.yaml of a run folder resumes in that folder
         path = Path(recipe)
         out = path.parent if path.name == "recipe.yaml" else Path("runs") / short_name(recipe)
     command = shlex.join(["gpmt", *sys.argv[1:]])

@@ -13,9 +13,10 @@ from gpmt.formats.load import load
 def load_weights(
     network: nn.Module, checkpoint: Path | Checkpoint, *, name: str, assign: bool = False
 ) -> None:
-    """Load a checkpoint, or the file at a path, whose names and shapes must be those of `network`, called `name`.
+    """Load a checkpoint, or the file at a path, whose tensors must have the names and shapes of `network`.
 
     With `assign` the checkpoint's tensors replace those of the network, instead of being copied into them.
+    Errors call the network `name`.
     Raises CheckpointError for a file that cannot be read or holds other tensors; nothing is loaded then.
     """
     if not isinstance(checkpoint, Checkpoint):

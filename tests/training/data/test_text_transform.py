@@ -61,7 +61,7 @@ def test_a_tokenizer_that_cannot_be_used_is_named(tmp_path: Path, tokenizer: Pat
     root = hub(tmp_path / "hub", test=texts())
     for folder, length, sentence in (
         (tmp_path / "absent", None, r"data.tokenizer is .*absent, which is not a folder"),
-        (root, None, r"data.tokenizer is .*hub, which holds no tokenizer that can be read \([^\n]*\)"),
+        (root, None, r"data.tokenizer is .*hub, which does not hold a readable tokenizer \([^\n]*\)"),
         (tokenizer, 17, r"data.max_length is 17, but the tokenizer in .* takes 1 to 16"),
     ):
         with pytest.raises(DataError, match=sentence):

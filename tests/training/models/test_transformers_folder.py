@@ -103,7 +103,11 @@ def test_weights_of_another_network_are_named(vit, bert):
         ("vit", (3, 24, 24), r"it does not run on an input of shape 3x24x24 \(Input image size .*\)"),
         ("vit", (1, 16, 16), r"it does not run on an input of shape 1x16x16 \(.*\)"),
         ("vit", (12,), r"it does not run on an input of shape 12 \(.*\)"),
-        ("bert", (3, 16, 16), "BertForSequenceClassification takes texts .*, not inputs of shape 3x16x16"),
+        (
+            "bert",
+            (3, 16, 16),
+            "BertForSequenceClassification takes texts of shape .*, not inputs of shape 3x16x16",
+        ),
         ("bert", (21,), r"it does not run on an input of shape 21, 21 \(.*\)"),
     ],
 )

@@ -46,7 +46,7 @@ def test_the_dense_network_of_another_run_is_taken_with_its_history(dense: Path,
 def test_a_dense_network_of_other_settings_is_refused(dense: Path, tmp_path: Path):
     with pytest.raises(RecipeError, match=r"comes from other settings \(seed, dense differ\)"):
         run(short_recipe("seed=1", "dense.lr=0.2"), tmp_path / "run", dense_from=dense)
-    with pytest.raises(RecipeError, match=r"holds no run \(recipe.yaml is missing\)"):
+    with pytest.raises(RecipeError, match=r"does not hold a run \(recipe.yaml is missing\)"):
         run(short_recipe(), tmp_path / "run", dense_from=tmp_path)
     assert not (tmp_path / "run").exists()
 

@@ -1,1 +1,1 @@
-"""Data: what training asks of it, data sets by name, and how samples become inputs."""
+"""The data of training: sources of batches, data sets by name, and transforms from samples to inputs."""

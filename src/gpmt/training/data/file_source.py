@@ -144,7 +144,7 @@ class FileSource:
 
 
 def default_workers() -> int:
-    """Return the cores left for each training process of this machine beside its own, at most `MAX_WORKERS`."""
+    """Return the cores of each training process of this machine minus one, at most `MAX_WORKERS`."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # as accelerate launch and torchrun set it
     return max(0, min(MAX_WORKERS, core_count() // here - 1))
 

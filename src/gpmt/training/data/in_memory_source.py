@@ -38,7 +38,7 @@ class InMemorySource:
     Pixels are scaled to [0, 1], then normalised with `mean` and `std` per channel. For training each
     image is padded by reflection with `crop_padding` pixels, cropped back at random, and, when `flip` is
     true, mirrored with probability one half. With several processes each takes its part of every batch;
-    the images and their augmentation are the same however many there are.
+    the images and their augmentation are the same with any number of processes.
     """
 
     train: Split
@@ -77,7 +77,7 @@ class InMemorySource:
         return len(shares(len(self.train), batch_size, rank=0, processes=self.processes))
 
     def train_batches(self, batch_size: int, *, seed: tuple[int, ...]) -> Iterator[Batch]:
-        """Yield this process's part of each batch of `batch_size` samples, as `shares` cuts the epoch."""
+        """Yield this process's part of each batch of `batch_size` samples, as `shares` divides the epoch."""
         generator = torch.Generator().manual_seed(mix_seed(seed))
         order = torch.randperm(len(self.train), generator=generator)
         shifts = torch.randint(2 * self.crop_padding + 1, (2, len(order)), generator=generator)
@@ -105,7 +105,7 @@ class InMemorySource:
         return torch.zeros(1, *self.input_shape, device=self.train.labels.device)
 
     def _cropped(self, index: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
-        """Gather images `index`, each cropped and mirrored by reading its rows and columns elsewhere."""
+        """Gather images `index`, each cropped and mirrored by indexing its rows and columns."""
         if self.crop_padding == 0 and not self.flip:
             return self.train.samples[index]
         height, width = self.train.samples.shape[1:3]
@@ -124,7 +124,7 @@ class InMemorySource:
 
 @dataclass(frozen=True)
 class SeriesSource(InMemorySource):
-    """A `Source` of time series, normalised with `mean` and `std` per channel; there is no augmentation."""
+    """A `Source` of time series, normalised with `mean` and `std` per channel and not augmented."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -136,5 +136,5 @@ class SeriesSource(InMemorySource):
 
 
 def _reflect(position: Tensor, size: int) -> Tensor:
-    """Fold positions just outside [0, size) back in, without repeating the border pixel."""
+    """Reflect positions outside [0, size) into it, without repeating the border pixel."""
     return (size - 1) - ((size - 1) - position.abs()).abs()

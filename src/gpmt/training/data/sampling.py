@@ -1,4 +1,4 @@
-"""Which samples come when: orders, the parts of several processes, balanced subsets, and seeds."""
+"""The order of samples, the shares of several processes, balanced subsets, and seeds."""
 
 import numpy as np
 import torch
@@ -8,8 +8,8 @@ from torch import Tensor
 def shares(count: int, batch_size: int, *, rank: int, processes: int) -> list[slice]:
     """Return the positions in an epoch of `count` samples that process `rank` takes, one slice a batch.
 
-    A last batch too small to give every process two samples is left out: batch normalisation, and the
-    processes' waiting for each other, need them.
+    A last batch too small to give every process two samples is left out: batch normalisation needs
+    two, and all processes need the same number of batches.
 
     >>> shares(10, 8, rank=1, processes=2), shares(12, 8, rank=1, processes=2)
     ([slice(4, 8, None)], [slice(4, 8, None), slice(10, 12, None)])
@@ -47,5 +47,5 @@ def balanced_subset(labels: Tensor, count: int) -> Tensor:
 
 
 def mix_seed(seed: tuple[int, ...]) -> int:
-    """Turn several small numbers into one well-mixed 64-bit seed."""
+    """Return one well-mixed 64-bit seed made of several small integers."""
     return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])

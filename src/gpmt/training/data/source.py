@@ -1,4 +1,4 @@
-"""What training asks of a data set: batches on the device, for one of several processes."""
+"""The protocol that training reads data through: batches on the device, for one of several processes."""
 
 from collections.abc import Iterator
 from typing import Protocol

@@ -7,7 +7,7 @@ from gpmt.extras import import_extra
 from gpmt.training.data.transforms import TextTransform
 
 MAX_LENGTH = 128
-"""Tokens of a text where nothing is said: enough for sentences and short reviews."""
+"""The default number of tokens of a text: enough for sentences and short reviews."""
 
 
 def load_text_transform(folder: Path, max_length: int | None) -> TextTransform:
@@ -25,7 +25,7 @@ def load_text_transform(folder: Path, max_length: int | None) -> TextTransform:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"data.tokenizer is {folder}, which holds no tokenizer that can be read ({reason(error)}); "
+            f"data.tokenizer is {folder}, which does not hold a readable tokenizer ({reason(error)}); "
             "give a folder that save_pretrained wrote"
         ) from error
     if tokenizer.pad_token is None:

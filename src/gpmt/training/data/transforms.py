@@ -52,7 +52,7 @@ def decode_image(source: Path | bytes, name: str) -> Image.Image:
 
 
 def normalised(pixels: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Turn bytes [b, h, w, c] into floats [b, c, h, w], laid out channels last.
+    """Turn bytes [b, h, w, c] into floats [b, c, h, w], in the channels-last format.
 
     The bytes are scaled to [0, 1] first, then normalised with `mean` and `std` per channel.
 
@@ -122,7 +122,7 @@ class ImageTransform:
 
 @dataclass(frozen=True)
 class TextTransform:
-    """Texts as tokens, cut or padded to `max_length`, in the keywords the tokenizer gives (int64)."""
+    """Texts as tokens, truncated or padded to `max_length`, in the keywords the tokenizer gives (int64)."""
 
     tokenizer: Any
     max_length: int

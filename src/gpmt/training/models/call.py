@@ -1,4 +1,4 @@
-"""Calling a network whatever its kind: what goes in, what comes out, and whether they fit."""
+"""Calling any network: its logits, an example of its inputs, and a check that both fit the data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def example(model: nn.Module, input_shape: Sequence[int]) -> Tensor | dict[str, 
         return torch.zeros(1, *input_shape)
     if len(input_shape) != 1:
         raise RecipeError(
-            f"{type(model).__name__} takes texts of so many tokens, not inputs of shape {shown(input_shape)}"
+            f"{type(model).__name__} takes texts of shape (tokens,), not inputs of shape {shown(input_shape)}"
         )
     tokens = torch.zeros(1, *input_shape, dtype=torch.int64)
     return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
@@ -40,7 +40,7 @@ def check_fit(model: nn.Module, one: Tensor | Mapping[str, Tensor], num_classes:
 
     Raises ValueError when it does not run, or does not return two rows of `num_classes` logits.
     """
-    # Two, since some networks take one input but no batch.
+    # Two, since some networks take one input, but not a batch.
     both = (
         {key: torch.cat([t, t]) for key, t in one.items()}
         if isinstance(one, Mapping)

@@ -19,8 +19,7 @@ class InvertedResidual(nn.Module):
     """Expand by a 1×1 convolution, filter each channel by itself, project back by another 1×1.
 
     Where the stride is 1 there is a shortcut; where the number of channels changes it is a 1×1 convolution,
-    which can be pruned away like any other. That is how this network collapses: no stage has a path without
-    weights.
+    which can be pruned away like any other. So every stage can be cut off by pruning, and the network collapse.
     """
 
     def __init__(self, in_channels: int, channels: int, *, expansion: int, stride: int) -> None:

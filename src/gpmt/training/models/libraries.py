@@ -7,7 +7,7 @@ from gpmt.extras import import_extra
 from gpmt.suggestions import did_you_mean
 
 _INIT_WEIGHTS = ("googlenet", "inception_v3")
-"""Networks that initialise their weights by default, but warn unless they are told to."""
+"""Networks that initialise their weights by default, but warn unless `init_weights` is given."""
 
 
 def check_torchvision(name: str) -> None:

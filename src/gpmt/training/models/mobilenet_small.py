@@ -1,4 +1,4 @@
-"""A small network in the manner of MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381), for 8×8 digits."""
+"""A small variant of MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381), for 8×8 digits."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ class InvertedResidual(nn.Module):
     """Expand by a 1×1 convolution, filter each channel by itself, project back by another 1×1.
 
     Where input and output have the same shape, the input is added to the output (Sandler et al., section 3.3).
-    Elsewhere all signal passes through the three convolutions: prune one away, and the network is dead.
+    Elsewhere the three convolutions are the only path: if one of them is pruned away, the network is dead.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:

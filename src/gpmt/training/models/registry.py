@@ -60,7 +60,7 @@ def build(
 ) -> nn.Module:
     """Return the network `name` for inputs of this shape, such as (channels, height, width), in training mode.
 
-    Weights are fresh, except for ``hf:FOLDER`` where the folder has some, and where the user's factory brings
+    Weights are fresh, except for ``hf:FOLDER`` where the folder has some, and where the user's factory sets
     them. The network has run once in evaluation mode: on `inputs`, which is one input with a batch dimension,
     or else on `example` of `input_shape`.
 
@@ -99,7 +99,7 @@ def construct(
 
 
 def check_name(name: str) -> str:
-    """Return `name` if it stands for a network; a module of the user's is imported to find out.
+    """Return `name` if a network has this name; a module of the user's is imported to find out.
 
     Raises RecipeError when it does not, with the nearest names or what is missing.
     """

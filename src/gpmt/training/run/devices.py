@@ -44,7 +44,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         plugin = _sharding_plugin()
     # A process may carry out several runs; Accelerate keeps the precision and plugins of its first.
     reset_accelerator_state()
-    # Accelerate takes part in a CPU-only torchrun only when told that the CPU is meant.
+    # In a torchrun without GPUs, Accelerate connects the processes only if `cpu` is given.
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=PRECISIONS[compute.precision], fsdp_plugin=plugin)
     if plugin is not None and accelerator.num_processes == 1:
         raise RecipeError(

@@ -1,4 +1,4 @@
-"""The versions and the machine that a result depends on, beside its recipe."""
+"""The versions and the machine that a result depends on."""
 
 import platform
 from importlib.metadata import version

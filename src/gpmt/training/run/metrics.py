@@ -1,4 +1,4 @@
-"""What a finished run reports in metrics.json."""
+"""The metrics of a finished run, as metrics.json holds them."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -46,7 +46,7 @@ def run_metrics(setup: Setup) -> tuple[dict[str, Any], Verification]:
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "macs": total_macs(macs, verification.tensors),
         "fewest_kept": {"name": fewest.name, "kept": fewest.kept, "weights": fewest.numel},
-        # Without a minimum a layer may lose all its weights; the run then shows that, and breaks no promise.
+        # Without a minimum a layer may lose all its weights; that is a result of the run, not an error.
         "verified": all(check.ok for check in verification.checks if check.name != "dead"),
         "dead": [tensor.name for tensor in verification.tensors if tensor.dead],
         "verification": verification.to_dict(),

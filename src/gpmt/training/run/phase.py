@@ -55,7 +55,7 @@ class Phase:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network whose accuracy counts: the running average where there is one."""
+        """The network that is evaluated and written: the running average if there is one, else the trained one."""
         if self.average is None:
             return self.setup.network
         averaged: nn.Module = self.average.module

@@ -16,7 +16,7 @@ REDRAW_SECONDS = 0.5
 
 
 class Advance(Protocol):
-    """A function that is told how far the work got."""
+    """The function that counts progress."""
 
     def __call__(self, items: int, loss: Tensor | None = None) -> None:
         """Count `items` more as done, the last of them with this loss."""

@@ -45,7 +45,7 @@ def run(
     curves for TensorBoard too, and `command` is noted in the metrics. In the metrics, sparsity and accuracy
     are fractions, times are seconds.
 
-    What can be wrong with recipe, data, checkpoint and budget is found before `out` is touched. Raises the
+    Errors in the recipe, the data, the checkpoint or the sparsity are raised before `out` is touched. Raises the
     subclasses of GpmtError, `Interrupted` on Ctrl-C, and `Stopped`.
     """
     folder = RunFolder(out)
@@ -84,7 +84,7 @@ def run(
 
 
 def _resource_failure(error: RuntimeError, progress: str) -> str | None:
-    """Say what the machine lacked, or return None for an error of another kind."""
+    """Say which resource of the machine ran out, or return None for an error of another kind."""
     if isinstance(error, torch.OutOfMemoryError):
         return (
             f"the device ran out of memory {progress}; lower batch_size or raise accumulate, and start again"

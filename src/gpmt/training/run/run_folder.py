@@ -100,7 +100,9 @@ class RunFolder:
     def settings(self) -> Recipe:
         """Return the recipe of the run in this folder."""
         if not self.recipe.exists():
-            raise RecipeError(f"{self.path} holds no run (recipe.yaml is missing); give the folder of one")
+            raise RecipeError(
+                f"{self.path} does not hold a run (recipe.yaml is missing); give the folder of one"
+            )
         return load_recipe(str(self.recipe))
 
     def write_text(self, path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 class Score:
     """Mean cross-entropy and accuracy over a split; `top1` and `top5` are fractions of the images.
 
-    `top5` is None where there are fewer than six classes, since it would always be 1.
+    `top5` is None for fewer than six classes, where it would always be 1.
     """
 
     loss: float

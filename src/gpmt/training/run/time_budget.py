@@ -1,4 +1,4 @@
-"""After how many minutes or epochs a run stops, so that long trainings fit into limited sessions."""
+"""The minutes or epochs after which a run stops, so that long trainings fit into limited sessions."""
 
 import time
 

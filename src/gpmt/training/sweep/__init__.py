@@ -1,1 +1,1 @@
-"""A sweep: a recipe carried out over a grid of settings, with the results side by side."""
+"""A sweep: a recipe run with every combination of a grid of settings, and its results."""

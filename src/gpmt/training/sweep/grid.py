@@ -19,7 +19,7 @@ class Point:
     """One run of a sweep.
 
     `variant` is the name of its variant, empty in a sweep without any. `values` has its value on every axis, and
-    `overrides` all that it changes of the recipe, both as given. `folder` is where it lies in the sweep's folder.
+    `overrides` all settings that it changes, both as given. `folder` is its name in the sweep's folder.
     """
 
     variant: str
@@ -35,12 +35,12 @@ class Point:
 
     @property
     def identity(self) -> str:
-        """All settings that decide the result; equal for runs that are the same."""
+        """All settings that the result depends on; equal for runs that are the same."""
         return self.recipe.model_dump_json(exclude={"title", "about", "expects"})
 
     @property
     def dense_identity(self) -> str | None:
-        """All settings that decide the dense network; None where none is trained."""
+        """All settings that the dense network depends on; None where the run does not train one."""
         if not self.recipe.dense.epochs:
             return None
         return self.recipe.model_dump_json(include={"model", "seed", "data", "compute", "dense"})
@@ -138,7 +138,7 @@ def _parsed_variants(variants: Sequence[str], axes: Mapping[str, Sequence[str]])
             if len(values) > 1:
                 raise RecipeError(
                     f"variant {name} has several values of {key}, but a variant has one of each; "
-                    "make it several variants, or give the list beside the recipe"
+                    "make it several variants, or give the list as a setting of all runs"
                 )
             if key in axes:
                 raise RecipeError(f"variant {name} sets {key}, which the grid varies; give it in one place")

@@ -83,7 +83,7 @@ def summarise(rows: Iterable[Mapping[str, Any]], axes: Sequence[str]) -> list[di
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
-    """Write results.json, results.csv (a line a run) and summary.csv (a line a summary), each atomically."""
+    """Write results.json, results.csv (one line per run) and summary.csv (one per group of runs), each atomically."""
     _write(folder / "results.json", json.dumps(results, indent=2) + "\n")
     _write(folder / "results.csv", _csv(results["runs"]))
     _write(folder / "summary.csv", _csv([_flat(row) for row in results["summary"]]))

@@ -46,7 +46,7 @@ class RunQueue:
         return len(self.rows) + len(self.failed)
 
     def execute(self) -> None:
-        """Start runs and wait for them, until none is left."""
+        """Start the runs and wait until all have ended."""
         self.reporter.line(self._overview())
         write_results(self.folder.path, self.results())
         points = {point.folder: point for point in self.waiting}

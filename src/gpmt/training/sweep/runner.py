@@ -25,7 +25,7 @@ def sweep(
     Starting a process costs some seconds. Runs with the same dense network share it: the first trains it, the
     others wait for it.
 
-    With `resume` finished runs are kept, and those that were stopped go on; the grid may have grown. With
+    With `resume` finished runs are kept and stopped runs are resumed; the grid may have grown. With
     `force` the runs in `out` are removed first. `command` is noted in sweep.json.
 
     Returns what results.json holds: ``runs``, ``summary`` (see `summarise`), ``failed`` (title, folder and the

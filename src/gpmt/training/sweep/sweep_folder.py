@@ -19,7 +19,7 @@ from gpmt.training.sweep.grid import Grid, Point
 
 
 class SweepFolder:
-    """``sweep.json`` (grid, commands, versions), ``recipe.yaml`` (what the runs start from), a folder a run.
+    """``sweep.json`` (grid, commands, versions), ``recipe.yaml`` (the recipe of all runs), and a folder for each run.
 
     The runs read that copy of the recipe, so that all have the same one even if the user changes the original.
     Beside a run's folder is ``NAME.log`` while it is running, and if it failed.

@@ -16,7 +16,7 @@ def test_train_and_test_need_the_same_classes(image_tree: Path):
 def test_a_split_without_images(image_tree: Path):
     for path in (image_tree / "test").rglob("*.png"):
         path.unlink()
-    with pytest.raises(DataError, match=r"test holds no images; it must hold test/<class>/\*.jpg"):
+    with pytest.raises(DataError, match=r"test does not hold images; it must hold test/<class>/\*.jpg"):
         datasets.load("cifar10", root=image_tree)
 
 
@@ -43,11 +43,13 @@ def test_images_may_lie_deeper_in_the_folder_of_their_class(tmp_path: Path):
 
 def test_what_a_tree_lacks_is_said(jpeg_tree: Path, tmp_path: Path):
     (tmp_path / "train").symlink_to(jpeg_tree / "train")
-    with pytest.raises(DataError, match=r"holds no imagenet that can be read; it must hold train/<wnid>"):
+    with pytest.raises(
+        DataError, match=r"does not hold imagenet as gpmt reads it; it must hold train/<wnid>"
+    ):
         load_tree(tmp_path)
     (tmp_path / "val").mkdir()
     (tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG").touch()
-    with pytest.raises(DataError, match=r"val holds no images; it must hold val/<class>/\*.jpg"):
+    with pytest.raises(DataError, match=r"val does not hold images; it must hold val/<class>/\*.jpg"):
         load_tree(tmp_path)
     (tmp_path / "val" / "n99999999").mkdir()
     (tmp_path / "val" / "n99999999" / "0.JPEG").touch()

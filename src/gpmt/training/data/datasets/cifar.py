@@ -32,7 +32,7 @@ def load(name: str, root: Path | None, track: Track) -> InMemorySource:
     if (root / BATCHES[name]).is_dir():
         train_split, test_split, classes = _read_published(name, root)
         return InMemorySource(train_split, test_split, classes, mean, std)
-    raise DataError(f"{root} holds no {name} that can be read; it must hold {expected}")
+    raise DataError(f"{root} does not hold {name} as gpmt reads it; it must hold {expected}")
 
 
 def _read_published(name: str, root: Path) -> tuple[Split, Split, tuple[str, ...]]:

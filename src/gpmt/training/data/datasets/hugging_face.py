@@ -55,7 +55,7 @@ def parquet_files(root: Path) -> dict[str, list[str]]:
 
 
 def load(root: Path, *, as_text: bool, expected: str) -> tuple[Rows | None, Rows, tuple[str, ...]]:
-    """Return train and test samples, without the former where there is none, and the classes.
+    """Return train samples (None where there is no such split), test samples, and the classes.
 
     Parquet files are converted once into the cache of `datasets` (HF_DATASETS_CACHE), from which single rows
     can be read. The test split is the first of `EVALUATION`. Columns are found by their types and names.
@@ -85,7 +85,7 @@ def _open_splits(root: Path, expected: str) -> Any:
     datasets = import_extra("datasets", DataError)
     saved, files = (root / "dataset_dict.json").is_file(), parquet_files(root)
     if not saved and not files:
-        raise DataError(f"{root} holds no dataset that can be read; it must hold {expected}")
+        raise DataError(f"{root} does not hold a dataset as gpmt reads it; it must hold {expected}")
     try:
         if saved:
             return datasets.load_from_disk(str(root))
@@ -141,14 +141,14 @@ def _classes(feature: Any, values: Sequence[Any]) -> tuple[str, ...]:
         return tuple(feature.names)
     if all(isinstance(value, str) for value in values):
         return tuple(sorted(set(values)))
-    numbers = [value for value in values if isinstance(value, int)]
-    return tuple(str(label) for label in range(max([0, *numbers]) + 1))
+    integers = [value for value in values if isinstance(value, int)]
+    return tuple(str(label) for label in range(max([0, *integers]) + 1))
 
 
 def _label_indices(values: Sequence[Any], classes: tuple[str, ...], title: str) -> Tensor:
     """Return labels as int64 [n]."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = [numbers.get(value, -1) if isinstance(value, str) else value for value in values]
+    indices = {name: index for index, name in enumerate(classes)}
+    labels = [indices.get(value, -1) if isinstance(value, str) else value for value in values]
     for row, label in enumerate(labels):
         if not isinstance(label, int) or not 0 <= label < len(classes):
             raise DataError(

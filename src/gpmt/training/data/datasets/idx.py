@@ -1,4 +1,4 @@
-"""The IDX files of MNIST and its relatives, read strictly."""
+"""The strict reader of IDX files, the format of MNIST."""
 
 import gzip
 import struct
@@ -25,7 +25,7 @@ def read_idx(path: Path, *, dimensions: int) -> np.ndarray[tuple[int, ...], np.d
         raise DataError(
             f"{path} starts with bytes {content[:4].hex(' ') or '(none)'}, but an IDX file of unsigned bytes in "
             f"{dimensions} dimension{'s' * (dimensions > 1)} starts with 00 00 08 0{dimensions}; "
-            "check that it is the file its name says"
+            "check that the file is what its name says"
         )
     shape = struct.unpack(f">{dimensions}I", content[4:header])
     expected = header + int(np.prod(shape, dtype=object))

@@ -1,4 +1,4 @@
-"""Images in a folder for each class, as torchvision's ImageFolder lays them out."""
+"""Images in a folder for each class, as torchvision's ImageFolder reads them."""
 
 import os
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from gpmt.training.data.transforms import decode_image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
 EVALUATION = ("val", "validation", "test")
-"""Names of the split to evaluate on; the first that is there is taken."""
+"""Names of the split to evaluate on; the first of them that exists is used."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ImageFiles:
     """Image files under `root` and their labels int64 [n].
 
     `names` are paths relative to `root` in one array of bytes: a million Python strings would take ten times the
-    memory, and as much again in each worker, since counting references to them copies their pages.
+    memory, and again in each worker, since reference counts copy the pages of a forked process.
     """
 
     root: Path
@@ -55,7 +55,7 @@ def image_tree(root: Path) -> tuple[ImageFiles, tuple[str, ...]]:
             names += [os.fsencode(within / file) for file in found]
             labels += [label] * len(found)
     if not names:
-        raise DataError(f"{root} holds no images; it must hold {root.name}/<class>/*.jpg")
+        raise DataError(f"{root} does not hold images; it must hold {root.name}/<class>/*.jpg")
     return ImageFiles(root, np.array(names), torch.tensor(labels)), classes
 
 
@@ -74,7 +74,7 @@ def tree_pair(root: Path, *, train: str, test: str) -> tuple[ImageFiles, ImageFi
 def tree_splits(
     root: Path, *, name: str, expected: str
 ) -> tuple[ImageFiles | None, ImageFiles, tuple[str, ...]]:
-    """Return train and test files of a tree, without the former where there is nothing to train on.
+    """Return train and test files of a tree; the former are None where the tree has no training split.
 
     The test split is the first of `EVALUATION`; a `root` that holds class folders itself is one.
     """
@@ -83,7 +83,7 @@ def tree_splits(
     if "train" in folders and test:
         return tree_pair(root, train="train", test=test)
     if "train" in folders or not folders:
-        raise DataError(f"{root} holds no {name} that can be read; it must hold {expected}")
+        raise DataError(f"{root} does not hold {name} as gpmt reads it; it must hold {expected}")
     return (None, *image_tree(root / test if test else root))
 
 
