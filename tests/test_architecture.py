@@ -1,6 +1,7 @@
 """The direction of the arrows: a module imports only from those before it, and `import gpmt` stays light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -199,3 +200,19 @@ def test_imports_stay_light(statement, heavy):
 def test_public_names_are_sorted_and_exist():
     assert gpmt.__all__ == sorted(gpmt.__all__)
     assert all(hasattr(gpmt, name) for name in gpmt.__all__)
+
+
+DOCUMENT = (ROOT.parents[1] / "ARCHITECTURE.md").read_text()
+PATHS = {name for name in re.findall(r"`([\w./]+)`", DOCUMENT) if name.endswith((".py", "/"))} - {"src/gpmt/"}
+
+
+@pytest.mark.parametrize("path", sorted(PATHS))
+def test_the_document_names_what_there_is(path: str):
+    assert (ROOT / path).exists() or (ROOT.parents[1] / path).exists()
+
+
+def test_the_document_names_every_part():
+    parts = {path.relative_to(ROOT) for path in MODULES if path.name != "__init__.py"}
+    named = {Path(path) for path in PATHS}
+    missing = {str(part) for part in parts if not named & {part, *part.parents}} - {"__main__.py"}
+    assert not missing
