@@ -1,54 +1,83 @@
-"""Activations, number by number: as exact as float32 allows, and right where numbers are not finite."""
+"""The emitter's instructions against NumPy: arguments, integers, loops, variables, vectors."""
 
-import ctypes
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
+from tests.runtime.kernels.guarded import copied, guarded, run
 
-from gpmt.runtime.codegen import jit
-from gpmt.runtime.codegen.emitter import Emitter
-from gpmt.runtime.ir.activation import Activation
-
-EXACT = {
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "silu": lambda x: x / (1 + np.exp(-x)),
-    "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
-}
+from gpmt.runtime.codegen.emitter import F32, Emitter
 
 
-def activated(kind, lanes, numbers):
-    """Return what a kernel makes of numbers, whose count is a multiple of lanes."""
-    e = Emitter(lanes)
-    with e.loop(0, e.arg(2), 4 * lanes) as place:
-        value = e.load(e.add(e.arg(0), place), e.vector)
-        e.store(e.activate(value, Activation(kind)), e.add(e.arg(1), place))
-    kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(jit.load(e.text()))
-    result = np.zeros_like(numbers)
-    args = np.array([numbers.ctypes.data, result.ctypes.data, numbers.nbytes], np.int64)
-    kernel(args.ctypes.data, 0)
-    return result
+@dataclass(frozen=True)
+class IntegersKernel:
+    """Writes results of integer instructions on the two elements of "input", and those of a loop."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("input", "output", "factor")
+
+    divisor: int
+    items: int = 1
+
+    def emit(self):
+        e = Emitter(4, self.ARGS)
+        left, right = e.int64s("input", 2)
+        total = e.variable(e.mul(left, 0))
+        with e.loop(left, right, 3) as index:
+            e.builder.store(e.add(e.builder.load(total), index), total)
+        results = [
+            e.minimum(left, right), e.maximum(left, right), *e.divmod(right, self.divisor),
+            e.builder.mul(left, e.arg("factor")), e.builder.load(total),
+        ]  # fmt: skip
+        for i, result in enumerate(results):
+            e.store(result, e.arg("output"), 8 * i, align=8)
+        return e.text()
+
+
+@dataclass(frozen=True)
+class VectorsKernel:
+    """Writes results of vector instructions on "input" [2, lanes], under a mask int32 [lanes]."""
+
+    ARGS: ClassVar[tuple[str, ...]] = ("input", "mask", "output")
+
+    lanes: int
+    items: int = 1
+
+    def emit(self):
+        e = Emitter(self.lanes, self.ARGS)
+        step = 4 * self.lanes
+        source, output = e.arg("input"), e.arg("output")
+        left, right = (e.load(source, e.vector, i * step) for i in range(2))
+        first = e.splat(e.load(source, F32))
+        mask = e.load(e.arg("mask"), e.mask)
+        for i, result in enumerate([e.fma(left, right, first), e.apply_mask(left, mask), e.splat(2.5)]):
+            e.store(result, output, i * step)
+        e.prefetch(source, step)
+        e.prefetch(output, write=True)
+        return e.text()
+
+
+@pytest.mark.parametrize("divisor", [1, 7])
+@pytest.mark.parametrize(("left", "right"), [(2, 20), (20, 2), (5, 5)])
+def test_integers_and_loops(left, right, divisor):
+    output = guarded(6, np.int64)
+    args = {"input": copied(np.array([left, right], np.int64)), "output": output, "factor": -3}
+    run(IntegersKernel(divisor), args)
+    total = sum(range(left, right, 3))
+    assert [*output] == [min(left, right), max(left, right), *divmod(right, divisor), -3 * left, total]
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])
-@pytest.mark.parametrize("kind", EXACT)
-def test_activations_are_exact_to_some_units_in_the_last_place(kind, lanes):
-    rng = np.random.default_rng(0)
-    numbers = np.concatenate([np.linspace(-100, 100, 1 << 18), 3 * rng.standard_normal(1 << 16)])
-    numbers = numbers.astype(np.float32)
-    result, exact = activated(kind, lanes, numbers), EXACT[kind](numbers.astype(np.float64))
-    # Below that float32 has fewer digits, or none; near -3, hard swish is a difference of larger numbers.
-    floor = 1e-6 if kind == "hardswish" else 1e-35
-    assert np.all(np.abs(result - exact) <= 3e-7 * np.abs(exact) + floor)
+def test_vectors(lanes):
+    source = np.random.default_rng(0).integers(-9, 9, (2, lanes)).astype(np.float32)
+    mask = np.where(np.arange(lanes) % 3, -1, 0).astype(np.int32)
+    output = guarded(3 * lanes).reshape(3, lanes)
+    run(VectorsKernel(lanes), {"input": copied(source), "mask": copied(mask), "output": output})
+    left, right = source
+    expected = [left * right + left[0], np.where(mask, left, 0), np.full(lanes, 2.5)]
+    np.testing.assert_array_equal(output, expected)
 
 
-@pytest.mark.parametrize("lanes", [4, 8, 16])
-def test_activations_of_what_is_not_finite(lanes):
-    # NaNs differ in bits that no arithmetic looks at.
-    odd = np.array([0x7FC00000, 0xFFC00001, 0x7FFFFFFF, 0x7FC001FF] * 4, np.uint32).view(np.float32)
-    for kind in EXACT:
-        assert np.isnan(activated(kind, lanes, odd)).all()
-    ends = np.array([np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0, 89.0, -89.0] * 2, np.float32)
-    assert [*activated("sigmoid", lanes, ends)[:8]] == [1, 0, 1, 0, 0.5, 0.5, 1, 0]
-    silu = activated("silu", lanes, ends)[:8]
-    assert np.isnan(silu[1])  # -inf · 0, as in PyTorch
-    assert [silu[0], *silu[2:]] == [np.inf, np.float32(1e30), 0, 0, 0, 89, 0]
+def test_arguments_are_named():
+    with pytest.raises(ValueError, match="is not in list"):
+        Emitter(4, ("input",)).arg("output")

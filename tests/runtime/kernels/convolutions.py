@@ -1,27 +1,27 @@
-"""Convolutions on planes, for the tests of the kernels that do them: layouts, offsets, and the oracle."""
+"""Convolutions on planes, for the tests of the kernels that do them: drawn cases, and the result in PyTorch."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from tests.runtime.kernels.drawing import ACTIVATIONS
+from tests.runtime.kernels.guarded import Buffer, copied
 
-from gpmt.runtime.ir.activation import IDENTITY, RELU, RELU6, Activation
 from gpmt.runtime.ir.operators import Conv
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.layout.solver import LayoutSolver
 from gpmt.runtime.layout.taps import ConvWindows
 
-ACTIVATIONS = [IDENTITY, RELU, RELU6, Activation("silu"), Activation("hardswish"), Activation("sigmoid")]
-
 
 @dataclass
 class Case:
-    """A convolution of stride 1 with its numbers.
+    """A convolution of stride 1.
 
     Attributes:
-        op: weights, bias and the rest.
-        images: [n, c, h, w]; added: the residual, or None.
+        op: the operator, with weights and bias.
+        images: the input [n, c, h, w].
+        added: the residual [n, filters, h, w], or None.
         source, output, residual: layouts.
     """
 
@@ -32,15 +32,32 @@ class Case:
     output: Planes
     residual: Planes | None
 
+    @property
+    def weight(self):
+        """The weights [filters, taps]."""
+        return self.op.weight.reshape(len(self.op.weight), -1)
+
+    @property
     def taps(self):
-        """Return weights [filters, taps], their offsets in bytes, channels, and shifts of the filters."""
+        """Where the taps read in the input."""
         windows = ConvWindows.of(self.op, self.images.shape, (0, 0, self.output.height, self.output.width))
-        taps = windows.taps(self.source)
-        weight = self.op.weight.reshape(len(self.op.weight), -1)
-        return weight, taps.offsets, taps.channels, taps.filter_offsets
+        return windows.taps(self.source)
+
+    def arguments(self, spec, at):
+        """Return the arguments of a kernel on tiles, without its weights, in buffers between guard pages."""
+        vectors = spec.tiles.large * spec.tiles.size + (spec.tiles.count - spec.tiles.large) * (
+            spec.tiles.size - 1
+        )
+        return {
+            "input": Buffer(self.source, self.images, at),
+            "output": Buffer(self.output, at=at),
+            "residual": Buffer(self.residual, self.added, at) if self.residual else 0,
+            "mask": copied(self.output.mask(vectors * spec.lanes), at),
+            "sizes": copied(spec.sizes(), at),
+        }
 
     def expected(self):
-        """Return what PyTorch computes in float64, [n, filters, h, w]."""
+        """Return the result in float64, [n, filters, h, w]."""
         op = self.op
         top, left, bottom, right = op.padding
         padded = torch.nn.functional.pad(
@@ -52,21 +69,7 @@ class Case:
         )  # fmt: skip
         if self.added is not None:
             result = result + torch.tensor(self.added)
-        return activated(result, op.activation).numpy().astype(np.float32)
-
-
-def activated(tensor, activation):
-    """Return what PyTorch makes of an activation."""
-    match activation.kind:
-        case "clamp":
-            return tensor.clamp(activation.low, activation.high)
-        case "silu":
-            return torch.nn.functional.silu(tensor)
-        case "hardswish":
-            return torch.nn.functional.hardswish(tensor)
-        case "sigmoid":
-            return tensor.sigmoid()
-    return tensor
+        return ACTIVATIONS[op.activation](result).numpy().astype(np.float32)
 
 
 @st.composite
@@ -86,7 +89,7 @@ def cases(draw, grouped=True):
     weight = rng.standard_normal((filters, channels // groups, *kernel)).astype(np.float32)
     weight *= rng.random(weight.shape) < density
     bias = rng.standard_normal(filters).astype(np.float32)
-    activation = draw(st.sampled_from(ACTIVATIONS))
+    activation = draw(st.sampled_from([*ACTIVATIONS]))
     op = Conv("x", "y", weight, bias, (1, 1), padding, dilation, groups, None, activation)
     out = (
         height + padding[0] + padding[2] - reach[0] + 1,
@@ -103,6 +106,6 @@ def cases(draw, grouped=True):
     )
     solver.need_zeros("r", above=draw(st.integers(0, 2)), left=0, below=0, right=0)
     layouts = solver.solve()
-    numbers = rng.standard_normal((images, channels, height, width)).astype(np.float32)
+    values = rng.standard_normal((images, channels, height, width)).astype(np.float32)
     added = rng.standard_normal((images, filters, *out)).astype(np.float32) if draw(st.booleans()) else None
-    return Case(op, numbers, added, layouts["x"], layouts["y"], layouts["r"] if added is not None else None)
+    return Case(op, values, added, layouts["x"], layouts["y"], layouts["r"] if added is not None else None)

@@ -1,4 +1,4 @@
-"""Memory between forbidden pages, and a way to run a kernel on it: one number too far crashes the process."""
+"""Buffers between guard pages, and a way to run a kernel on them: one element too far crashes the process."""
 
 import ctypes
 import mmap
@@ -6,24 +6,24 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gpmt.runtime.codegen import kernel as kernel
+from gpmt.runtime.codegen import kernel
 from gpmt.runtime.layout.planes import CACHE_LINE, Planes
 
-PATTERN = np.float32(-12345.678)  # what numbers are before a kernel writes them
+PATTERN = np.float32(-12345.678)  # fills buffers before a kernel writes to them
 _libc = ctypes.CDLL(None, use_errno=True)
 _PROT_NONE = 0
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def guarded(count, dtype=np.float32, at="end"):
-    """Return an array [count] that ends (or starts, at="start") right at a page that nobody may touch."""
+    """Return an array [count] that ends (or starts, at="start") at a page that can be neither read nor written."""
     page = mmap.PAGESIZE
     size = count * np.dtype(dtype).itemsize
     pages = -(-size // page)
     area = mmap.mmap(-1, (pages + 2) * page)
     address = ctypes.addressof(ctypes.c_char.from_buffer(area))
-    for wall in (address, address + (pages + 1) * page):
-        if _libc.mprotect(wall, page, _PROT_NONE):
+    for guard in (address, address + (pages + 1) * page):
+        if _libc.mprotect(guard, page, _PROT_NONE):
             raise OSError(ctypes.get_errno(), "mprotect")
     start = page if at == "start" else (pages + 1) * page - size
     return np.frombuffer(area, dtype, count, start)
@@ -40,54 +40,56 @@ def copied(array, at="end"):
 class Buffer:
     """The planes of images between guard pages.
 
-    With `images` [n, c, h, w] all that is no pixel is zero, and NaN past the last plane; without, all is PATTERN.
+    With `images` [n, c, h, w] everything between the pixels is zero, and NaN behind the last plane; without, every
+    element is PATTERN.
     """
 
     def __init__(self, layout: Planes, images=None, at="end"):
         self.layout = layout
-        self.numbers = guarded(layout.size, at=at)
-        self.pixels = layout.view(self.numbers)
+        self.elements = guarded(layout.size, at=at)
+        self.pixels = layout.view(self.elements)
         end = layout.origin + layout.images * layout.image_stride
         if images is None:
-            self.numbers[:] = PATTERN
+            self.elements[:] = PATTERN
         else:
             self.pixels[...] = images
-            self.numbers[end:] = np.nan
+            self.elements[end:] = np.nan
 
     @property
     def address(self):
-        """Where pixel (0, 0) of channel 0 of image 0 is."""
-        return self.numbers.ctypes.data + self.layout.origin_bytes
+        """The address of pixel (0, 0) of channel 0 of image 0."""
+        return self.elements.ctypes.data + self.layout.origin_bytes
 
     def channel(self, first):
         """Return the address of pixel (0, 0) of a channel of image 0."""
-        return self.address + 4 * first * self.layout.plane_stride
+        return self.address + first * self.layout.plane_bytes
 
     def check(self, expected, channels=None, tolerance=1e-5):
-        """Compare the pixels with images [n, c, h, w]; pads must be zero and all else, other channels too, as it was.
+        """Compare the pixels with images [n, c, h, w]; padding must be zero, and everything else unchanged.
 
         Args:
             expected: what the pixels of `channels` (a slice; all of them by default) should be.
-            tolerance: relative to the largest finite number expected; 0 for the same bits.
+            tolerance: relative to the largest finite element of `expected`; 0 for equal elements.
         """
         layout = self.layout
         channels = channels or slice(None)
         close(self.pixels[:, channels], expected, tolerance)
-        area = self.numbers[layout.origin : layout.origin + layout.images * layout.image_stride]
+        area = self.elements[layout.origin : layout.origin + layout.images * layout.image_stride]
         planes = area.reshape(layout.images, layout.channels, layout.plane_stride)
         rows = planes[:, channels, : layout.extent].reshape(*expected.shape[:3], layout.pitch)
-        assert (rows[..., layout.width :] == 0).all(), "pads are not zero"
-        tail = planes[:, channels, layout.extent : -(-layout.extent // CACHE_LINE) * CACHE_LINE]
+        assert (rows[..., layout.width :] == 0).all(), "padding is not zero"
+        written = -(-layout.extent // CACHE_LINE) * CACHE_LINE
+        tail = planes[:, channels, layout.extent : written]
         assert ((tail == 0) | (tail == PATTERN)).all(), "something else than zeros behind the last row"
         rest = planes.copy()
-        rest[:, channels, : -(-layout.extent // CACHE_LINE) * CACHE_LINE] = PATTERN
+        rest[:, channels, :written] = PATTERN
         assert (rest == PATTERN).all(), "written between planes or into other channels"
-        outside = np.delete(self.numbers, slice(layout.origin, layout.origin + area.size))
+        outside = np.delete(self.elements, slice(layout.origin, layout.origin + area.size))
         assert (outside == PATTERN).all(), "written before the first plane or behind the last one"
 
 
 def close(actual, expected, tolerance=1e-5):
-    """Compare arrays; `tolerance` is relative to the largest finite number expected, 0 wants the same numbers."""
+    """Compare arrays; `tolerance` is relative to the largest finite element of `expected`, 0 wants equal elements."""
     assert actual.shape == expected.shape
     if tolerance == 0:
         np.testing.assert_array_equal(actual, expected)
@@ -101,13 +103,18 @@ def run(spec, args: Mapping[str, int | np.ndarray | Buffer], order=None):
     """Compile a kernel and do all its items, in an order if one is given.
 
     Args:
-        args: by the names in `spec.ARGS`: numbers, arrays (their addresses), buffers (of their first pixel).
+        args: by the names in `spec.ARGS`: integers, arrays (their addresses), buffers (of their first pixel).
     """
     assert set(args) == set(spec.ARGS), f"arguments {sorted(args)} instead of {sorted(spec.ARGS)}"
     words = (ctypes.c_int64 * len(spec.ARGS))(*(_word(args[name]) for name in spec.ARGS))
     function = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64), ctypes.c_int64)(kernel.load(spec))
     for item in range(spec.items) if order is None else order:
         function(words, item)
+
+
+def backwards(spec):
+    """Return the items of a kernel in reverse order: results must not depend on the order."""
+    return reversed(range(spec.items))
 
 
 def _word(value):

@@ -1,4 +1,4 @@
-"""The memory between guard pages really ends where it should."""
+"""Buffers between guard pages end where they should."""
 
 import signal
 import subprocess
@@ -20,7 +20,7 @@ for side in ("start", "end"):
 """
 
 
-def test_one_number_too_far_crashes():
+def test_one_element_too_far_crashes():
     run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     start, end = (line.split() for line in run.stdout.splitlines())
     crashes = {str(int(crash)) for crash in (signal.SIGSEGV, signal.SIGBUS)}

@@ -14,20 +14,19 @@ from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.codegen import processor
 from gpmt.runtime.codegen.tiles import Tiles
 from gpmt.runtime.ir.activation import IDENTITY, RELU
-from gpmt.runtime.kernels.dense import DenseConvKernel
-from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel
+from gpmt.runtime.kernels.add import AddKernel
+from gpmt.runtime.kernels.dense_conv import DenseConvKernel
+from gpmt.runtime.kernels.depthwise_conv import DepthwiseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
-from gpmt.runtime.kernels.pointwise import AddKernel
-from gpmt.runtime.kernels.sparse import SparseConvKernel
+from gpmt.runtime.kernels.sparse_conv import SparseConvKernel
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.layout.taps import Taps
 from gpmt.runtime.lowering.candidates import Layer, candidates, describe
 
 
 def layer_of(case):
-    weight, *taps = case.taps()
     return Layer(
-        weight, case.op.bias, Taps(*taps), case.source, case.output, case.residual, case.op.activation
+        case.weight, case.op.bias, case.taps, case.source, case.output, case.residual, case.op.activation
     )
 
 
@@ -116,11 +115,11 @@ def test_descriptions_name_the_kernel_and_its_parameters():
         )
         for kind in (SparseConvKernel, DenseConvKernel)
     )
-    split = replace(sparse, tiles=Tiles(3, 3, 9), blocks=2, groups=4)
+    split = replace(sparse, tiles=Tiles(3, 3, 9), blocks=2, parts=4)
     assert describe(split) == "SparseConv 3 tiles of 9 blocks 2 groups 4"
-    assert describe(replace(split, blocks=1, groups=1)) == "SparseConv 3 tiles of 9"
+    assert describe(replace(split, blocks=1, parts=1)) == "SparseConv 3 tiles of 9"
     assert (
-        describe(replace(dense, tiles=Tiles(2, 1, 4), bunch=6, parts=2))
+        describe(replace(dense, tiles=Tiles(2, 1, 4), block=6, parts=2))
         == "DenseConv 2 tiles of 4 bunch 6 parts 2"
     )
     planes = Planes(1, 2, 3, 4, 5, 0)

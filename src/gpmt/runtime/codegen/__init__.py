@@ -1,1 +1,1 @@
-"""LLVM IR and machine code: the processor, the JIT compiler, its cache on disk, and what kernels are written with."""
+"""Writing LLVM IR and compiling it: the processor, the JIT compiler and its cache, and building blocks of kernels."""

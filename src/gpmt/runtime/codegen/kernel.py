@@ -1,4 +1,4 @@
-"""What every kernel has in common, and code for one without writing it twice."""
+"""The interface of kernels, and their compiled code."""
 
 from __future__ import annotations
 
@@ -12,46 +12,47 @@ from gpmt.runtime.codegen import jit
 
 
 class KernelCode(Protocol):
-    """All that machine code depends on; frozen, so equal ones are the same code."""
+    """Everything that a kernel's machine code depends on, as a frozen dataclass: equal ones have the same code."""
 
     def emit(self) -> str:
         """Return the LLVM IR of `void kernel(int64* args, int64 item)`."""
 
 
 class KernelSpec(Protocol):
-    """A step's way through a kernel.
+    """A kernel with the sizes of one step, as a frozen dataclass.
+
+    It is also the `KernelCode`, unless it has an attribute `code`, as kernels have whose machine code does not depend
+    on all sizes: these are then in an argument.
 
     Attributes:
-        ARGS: what the kernel's arguments are, in their order.
+        ARGS: names of the kernel's arguments, in their order. Each is an int64: an address or an integer.
     """
 
     ARGS: ClassVar[tuple[str, ...]]
 
     @property
     def items(self) -> int:
-        """Pieces of work, which threads may do in any order."""
+        """Number of work items, which threads may do in any order."""
 
 
 def load(spec: KernelSpec) -> int:
-    """Return the address of a kernel's code; from the disk if this version has made it before.
-
-    A spec is its own code, unless it has an attribute `code` that says what its machine code depends on.
-    """
+    """Return the address of a kernel's machine code, from the cache if it was compiled before."""
     code = cast(KernelCode, getattr(spec, "code", spec))
-    own = _digest_of(inspect.getfile(type(code)))
+    own = _digest(inspect.getfile(type(code)))
     return jit.load(f"{sources()} {own} {code!r}", make=code.emit)
 
 
 @cache
 def sources() -> str:
-    """Return a digest of the texts that all kernels depend on: other texts, other code."""
+    """Return a digest of the source files that generate kernels: if one changes, cached code is not used."""
     runtime = Path(__file__).parents[1]
     folders = (runtime / "codegen", runtime / "kernels", runtime / "layout")
-    return _digest_of(*sorted(path for folder in folders for path in folder.glob("*.py")))
+    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    return _digest(runtime.parent / "arithmetic.py", *files)
 
 
 @cache
-def _digest_of(*paths: str | Path) -> str:
+def _digest(*paths: str | Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
         digest.update(Path(path).read_bytes())

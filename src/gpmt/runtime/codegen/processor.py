@@ -1,4 +1,4 @@
-"""The processor that kernels are made for: what LLVM generates code for, and its vector registers."""
+"""The processor that kernels are compiled for: its name and features in LLVM, and its vector registers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import llvmlite.binding as llvm
 
 @dataclass(frozen=True)
 class Processor:
-    """A processor as LLVM names it.
+    """A processor.
 
     Attributes:
-        triple, cpu, features: what LLVM generates code for.
-        lanes: float32 numbers in a vector register.
-        registers: how many vector registers there are.
+        triple, cpu, features: what it is to LLVM.
+        lanes: float32 elements of a vector register.
+        registers: number of vector registers.
         kind: "avx512", "avx2", "neon" or "plain".
     """
 
@@ -39,7 +39,7 @@ _NAMED = {
 
 
 def named(kind: str) -> Processor:
-    """Return a typical processor of a kind, such as "avx512": code for it can be made anywhere and run there.
+    """Return a typical processor of a kind, such as "avx512"; code for it can be generated on any machine.
 
     >>> named("neon").lanes
     4
@@ -51,7 +51,7 @@ def named(kind: str) -> Processor:
 def host() -> Processor:
     """Return the processor that this process runs on; without AVX2 with FMA, or NEON, it is of the kind "plain".
 
-    The environment variable GPMT_TARGET=avx2 (or plain) makes an x86 processor that has more work with less.
+    The environment variable GPMT_TARGET=avx2 (or plain) restricts an x86 processor that has more.
     """
     initialize_llvm()
     features = llvm.get_host_cpu_features()
@@ -76,6 +76,6 @@ def host() -> Processor:
 
 @cache
 def initialize_llvm() -> None:
-    """Make LLVM's code generators available; cheap after the first time."""
+    """Register LLVM's code generators, once for the process."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()

@@ -1,4 +1,4 @@
-"""A plane cut into tiles: stretches of a few vectors, all of one size or of two sizes that differ by one."""
+"""A plane split into tiles of a few vectors, all of one size or of two sizes that differ by one."""
 
 from __future__ import annotations
 
@@ -13,49 +13,55 @@ from gpmt.runtime.codegen.emitter import Emitter
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a plane is cut.
+    """The tiles of a plane.
 
     Attributes:
-        count: how many tiles there are.
-        many: how many of them, the first ones, are large.
+        count: number of tiles.
+        large: how many of them, the first ones, are large.
         size: vectors of a large tile; the others have one less.
     """
 
     count: int
-    many: int
+    large: int
     size: int
 
     @staticmethod
-    def of(vectors: int, most: int) -> Tiles:
-        """Return the fewest tiles of at most `most` vectors, as equal as can be.
+    def of(vectors: int, max_size: int) -> Tiles:
+        """Return the fewest tiles of at most `max_size` vectors, with sizes as equal as possible.
 
         >>> Tiles.of(27, 12)
-        Tiles(count=3, many=3, size=9)
+        Tiles(count=3, large=3, size=9)
         """
-        count = ceil_div(vectors, most)
+        count = ceil_div(vectors, max_size)
         size = ceil_div(vectors, count)
         return Tiles(count, vectors - (size - 1) * count, size)
 
     @property
     def uneven(self) -> bool:
         """Whether there are small tiles."""
-        return self.many < self.count
+        return self.large < self.count
 
-    @staticmethod
-    def emit(
-        e: Emitter,
-        tile: ir.Value,
-        many: ir.Value,
-        size: int,
-        uneven: bool,
-        body: Callable[[ir.Value, int], None],
-    ) -> None:
-        """Write `body(first vector, vectors)` for large tiles and, if there are any, for small ones."""
-        if not uneven:
+
+def emit_tile(
+    e: Emitter,
+    tile: ir.Value,
+    large: ir.Value,
+    size: int,
+    uneven: bool,
+    body: Callable[[ir.Value, int], None],
+) -> None:
+    """Write the body for a tile; twice if there are small tiles, as the number of vectors is fixed in the code.
+
+    Args:
+        tile: index of the tile.
+        large, size, uneven: as in `Tiles`.
+        body: takes the index of the tile's first vector, and its number of vectors.
+    """
+    if not uneven:
+        body(e.mul(tile, size), size)
+        return
+    with e.builder.if_else(e.builder.icmp_signed("<", tile, large)) as (is_large, is_small):
+        with is_large:
             body(e.mul(tile, size), size)
-            return
-        with e.builder.if_else(e.builder.icmp_signed("<", tile, many)) as (large, small):
-            with large:
-                body(e.mul(tile, size), size)
-            with small:
-                body(e.add(e.mul(tile, size - 1), many), size - 1)
+        with is_small:
+            body(e.add(e.mul(tile, size - 1), large), size - 1)

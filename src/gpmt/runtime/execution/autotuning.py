@@ -72,7 +72,7 @@ class Tuner:
         if not self._new:
             return
         known = {**_read(self._path), **self._new}
-        disk_cache.keep(self._path, json.dumps(known).encode())
+        disk_cache.write(self._path, json.dumps(known).encode())
         self._new = {}
 
 

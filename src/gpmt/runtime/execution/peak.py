@@ -25,15 +25,18 @@ class PeakKernel:
     A processor that does two vectors in a cycle, each in four or five, needs ten chains that do not wait for one
     another.
 
+        output   [items, lanes]
+        factors  [2]: left, right
+
     Attributes:
-        lanes: numbers in a vector.
-        chains: vectors, all in registers.
-        items: pieces of work; each writes a cache line of its own.
+        lanes: elements of a vector register.
+        chains: accumulators, all in registers.
+        items: number of work items; each writes a cache line of its own.
         rounds: how often f is applied.
         fused: whether the processor has fused multiply-adds.
     """
 
-    ARGS: ClassVar[tuple[str, ...]] = ("output", "numbers")
+    ARGS: ClassVar[tuple[str, ...]] = ("output", "factors")
 
     lanes: int
     chains: int
@@ -48,18 +51,18 @@ class PeakKernel:
 
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
-        e = Emitter(self.lanes)
-        # The compiler must not know these numbers, nor drop the sums.
-        left, right = (e.splat(e.load(e.arg(1), F32, offset)) for offset in (0, 4))
-        sums = [e.variable(e.splat(0.0)) for _ in range(self.chains)]
+        e = Emitter(self.lanes, self.ARGS)
+        # The compiler must not know the factors, and the results must be used, or it would remove the loop.
+        left, right = (e.splat(e.load(e.arg("factors"), F32, offset)) for offset in (0, 4))
+        accumulators = [e.variable(e.splat(0.0)) for _ in range(self.chains)]
         with e.loop(0, self.rounds):
-            for chain in sums:
+            for chain in accumulators:
                 x = e.builder.load(chain)
                 e.builder.store(e.fma(left, right, x) if self.fused else e.fma(x, left, right), chain)
-        total = e.builder.load(sums[0])
-        for chain in sums[1:]:
+        total = e.builder.load(accumulators[0])
+        for chain in accumulators[1:]:
             total = e.builder.fadd(total, e.builder.load(chain))
-        e.store(total, e.add(e.arg(0), e.mul(e.item, 4 * self.lanes)))
+        e.store(total, e.add(e.arg("output"), e.mul(e.item, 4 * self.lanes)))
         return e.text()
 
 
@@ -75,8 +78,8 @@ def measure(pool: ThreadPool, seconds: float = 0.05) -> float:
         host.lanes, 24 if host.registers >= 32 else 12, _ITEMS * pool.threads, fused=host.kind != "plain"
     )
     output = np.zeros(spec.items * host.lanes, np.float32)
-    numbers = np.array([0.999, 0.001], np.float32)
-    args = np.array([output.ctypes.data, numbers.ctypes.data], np.int64)
+    factors = np.array([0.999, 0.001], np.float32)
+    args = np.array([output.ctypes.data, factors.ctypes.data], np.int64)
     table = StepTable([(load(spec), int(args.ctypes.data), spec.items)])
     best = float("inf")
     end = time.perf_counter() + seconds

@@ -1,8 +1,13 @@
-"""A whole table of steps for one image after the other: what a thread does that has a network of its own.
+"""All steps of a network for one sample after the other, on one thread with buffers of its own.
 
-args     address of the counter of images, images, address of the replicas, address of `gpmt_run_alone`
-replicas int64 [items, 4]: table, its steps, address of the patches, how many they are
-patches  int64 [n, 3]: cell of the steps' arguments, address for image 0, bytes from an image to the next
+Loops: next sample (an atomic counter) → patches, then one call that does all steps.
+
+    counter   int64 [1]: the next sample, which threads count up
+    images    integer: number of samples
+    replicas  int64 [items, 4]: address of the table of steps, number of steps, address of the patches, their number
+    alone     address of the function `gpmt_run_alone`
+
+    patches   int64 [n, 3]: address of a step's argument, its value for sample 0, bytes from a sample to the next
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ PATCH = 3
 
 @dataclass(frozen=True)
 class SampleLoopKernel:
-    """The kernel: item i works with replica i, and takes the next image as long as there are any."""
+    """The kernel: item i takes samples with replica i as long as there are any."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("counter", "images", "replicas", "alone")
 
@@ -33,15 +38,16 @@ class SampleLoopKernel:
 
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
-        e = Emitter(1)
+        e = Emitter(1, self.ARGS)
         builder = e.builder
-        counter = e.pointer(e.arg(0), I64)
-        images = e.arg(1)
+        counter = e.pointer(e.arg("counter"), I64)
+        images = e.arg("images")
         table, steps, patches, count = (
-            e.load(e.add(e.arg(2), e.mul(e.item, 8 * REPLICA)), I64, 8 * i, align=8) for i in range(REPLICA)
+            e.load(e.add(e.arg("replicas"), e.mul(e.item, 8 * REPLICA)), I64, 8 * i, align=8)
+            for i in range(REPLICA)
         )
         kind = ir.FunctionType(ir.VoidType(), [I64, I64, I64])
-        alone = e.pointer(e.arg(3), kind)
+        alone = e.pointer(e.arg("alone"), kind)
         following, body, after = (builder.append_basic_block(name) for name in ("next", "image", "done"))
         builder.branch(following)
         builder.position_at_end(following)

@@ -1,1 +1,6 @@
-"""Kernels: what a layer does in native code, as LLVM IR made for its sizes and for one processor."""
+"""Kernels, one in a file: the native code of one kind of step, as LLVM IR for given sizes and one kind of processor.
+
+The argument `item` of a kernel is the index of a work item; threads do the items of a step in any order. Where a
+docstring gives no dtype, arrays are float32. A kernel may read up to `OVERREAD` elements behind its buffers' last
+plane, and never uses what it read there.
+"""

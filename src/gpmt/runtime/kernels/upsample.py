@@ -1,4 +1,12 @@
-"""Images made larger: every pixel several times, down and across."""
+"""Nearest-neighbour upsampling.
+
+Loops: channel → row of the input → vectors of a row of the output, each written to `down` rows.
+
+    input   planes [images, channels, height, width]
+    output  planes [images, channels, down · height, across · width]
+
+Reads up to lanes / across elements behind the pixels of a row of the input.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +15,21 @@ from typing import ClassVar
 
 from llvmlite import ir
 
+from gpmt.runtime.codegen.addresses import image_address, plane_address, row_address
 from gpmt.runtime.codegen.emitter import F32, Emitter
-from gpmt.runtime.codegen.loops import Cut, Piece, Walk, along
+from gpmt.runtime.codegen.loops import RowVector, row_loop
 from gpmt.runtime.codegen.shuffles import shuffle
+from gpmt.runtime.codegen.work_split import RowSplitKernel, WorkSplit
 from gpmt.runtime.ir.values import Pair
 from gpmt.runtime.layout.planes import Planes
 
 
 @dataclass(frozen=True)
-class UpsampleKernel(Walk):
+class UpsampleKernel(RowSplitKernel):
     """Pixel (y, x) of the output is pixel (y // down, x // across) of the input.
 
     Attributes:
-        lanes: numbers in a vector, a multiple of `across`.
+        lanes: elements of a vector register, a multiple of `across`.
         input, output: layouts.
         factor: (down, across).
     """
@@ -32,33 +42,30 @@ class UpsampleKernel(Walk):
     factor: Pair
 
     @property
-    def _cut(self) -> Cut:
+    def _split(self) -> WorkSplit:
         source = self.input
-        return Cut.of(source.images, source.channels, source.height, self.factor[0] * self.output.width)
+        return WorkSplit.of(source.images, source.channels, source.height, self.factor[0] * self.output.width)
 
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
-        e = Emitter(self.lanes)
+        e = Emitter(self.lanes, self.ARGS)
         source, output, (down, across) = self.input, self.output, self.factor
-        image, start, stop, first, last = self._cut.of_item(e)
-        images = (
-            e.add(e.arg(0), e.mul(image, source.image_bytes)),
-            e.add(e.arg(1), e.mul(image, output.image_bytes)),
-        )
+        item = self._split.item(e)
+        source_image = image_address(e, "input", source, item.image)
+        output_image = image_address(e, "output", output, item.image)
         part = ir.VectorType(F32, self.lanes // across)
-        with e.loop(start, stop) as channel, e.loop(first, last) as y:
-            row = e.add(e.add(images[0], e.mul(channel, source.plane_bytes)), e.mul(y, source.pitch_bytes))
-            target = e.add(
-                e.add(images[1], e.mul(channel, output.plane_bytes)), e.mul(y, 4 * down * output.pitch)
-            )
+        with e.loop(*item.channels) as channel, e.loop(*item.rows) as y:
+            source_row = row_address(e, plane_address(e, source_image, source, channel), source, y)
+            target = plane_address(e, output_image, output, channel)
+            target = e.add(target, e.mul(y, down * output.pitch_bytes))
 
-            def repeat(piece: Piece, row: ir.Value = row, target: ir.Value = target) -> None:
+            def repeat(vector: RowVector, row: ir.Value = source_row, target: ir.Value = target) -> None:
                 value = e.splat(0.0)
-                if piece.pixels:
-                    pixels = e.load(e.add(row, e.mul(piece.x, 4 // across)), part)
+                if vector.pixels:
+                    pixels = e.load(e.add(row, e.mul(vector.x, 4 // across)), part)
                     value = shuffle(e, pixels, pixels, [i // across for i in range(self.lanes)])
                 for i in range(down):
-                    piece.store(e, value, e.add(target, 4 * i * output.pitch))
+                    vector.store(e, value, e.add(target, i * output.pitch_bytes))
 
-            along(e, output.width, output.pitch, repeat)
+            row_loop(e, output.width, output.pitch, repeat)
         return e.text()

@@ -16,11 +16,10 @@ from gpmt.runtime.codegen.processor import Processor
 from gpmt.runtime.codegen.tiles import Tiles
 from gpmt.runtime.ir.activation import Activation
 from gpmt.runtime.ir.values import Floats
-from gpmt.runtime.kernels import dense, sparse
-from gpmt.runtime.kernels.dense import DenseConvKernel
-from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel
+from gpmt.runtime.kernels.dense_conv import DenseConvKernel
+from gpmt.runtime.kernels.depthwise_conv import DepthwiseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
-from gpmt.runtime.kernels.sparse import SparseConvKernel
+from gpmt.runtime.kernels.sparse_conv import SparseConvKernel
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.layout.taps import Taps
 from gpmt.runtime.lowering.cost_model import (
@@ -107,13 +106,13 @@ def candidates(
 def describe(spec: KernelSpec) -> str:
     """Return the name of a kernel and its parameters, for tables."""
     match spec:
-        case SparseConvKernel(tiles=tiles, blocks=blocks, groups=groups):
+        case SparseConvKernel(tiles=tiles, blocks=blocks, parts=parts):
             words = [f"{tiles.count} tiles of {tiles.size}"]
-            words += [f"{name} {n}" for name, n in (("blocks", blocks), ("groups", groups)) if n != 1]
+            words += [f"{name} {n}" for name, n in (("blocks", blocks), ("groups", parts)) if n != 1]
             return " ".join(["SparseConv", *words])
-        case DenseConvKernel(tiles=tiles, bunch=bunch, parts=parts):
+        case DenseConvKernel(tiles=tiles, block=block, parts=parts):
             words = [f"{tiles.count} tiles of {tiles.size}"]
-            words += [f"{name} {n}" for name, n in (("bunch", bunch), ("parts", parts)) if n != 1]
+            words += [f"{name} {n}" for name, n in (("bunch", block), ("parts", parts)) if n != 1]
             return " ".join(["DenseConv", *words])
         case DepthwiseConvKernel():
             return "Depthwise"
@@ -138,9 +137,8 @@ def _sparse(layer: Layer, processor: Processor, threads: int, model: CostModel) 
     spread = int(offsets.max() - offsets.min()) if len(offsets) else 0
     halo = spread - (channels - 1) * layer.input.plane_bytes
     common = SparseConvKernel(
-        processor.lanes, Tiles.of(1, 1), layer.output.images, 1, 1,
-        layer.input.image_bytes, layer.output.image_bytes,
-        layer.residual.image_bytes if layer.residual else 0, layer.residual is not None, layer.activation,
+        lanes=processor.lanes, tiles=Tiles.of(1, 1), input=layer.input, output=layer.output,
+        residual=layer.residual, activation=layer.activation,
     )  # fmt: skip
     # All registers but those for the offset, the broadcast and the mask; with 32, larger tiles gain nothing.
     max_size = processor.registers - 3 if processor.registers == 16 else 14
@@ -153,24 +151,20 @@ def _sparse(layer: Layer, processor: Processor, threads: int, model: CostModel) 
                 tiling.count * layer.output.images, tiling.size, kept, blocks * filters,
                 channel_bytes * channels / blocks, unaligned=halo != 0,
             )  # fmt: skip
-            groups = model.filter_parts(work, threads, filters)
-            spec = replace(common, tiles=tiling, blocks=blocks, groups=groups)
-            cycles = model.cycles(work) * imbalance(work.tiles * groups, threads)
-            yield Candidate(spec, cycles, partial(_sparse_arrays, layer, channels, spec), work)
+            parts = model.filter_parts(work, threads, filters)
+            spec = replace(common, tiles=tiling, blocks=blocks, parts=parts)
+            cycles = model.cycles(work) * imbalance(work.tiles * parts, threads)
+            yield Candidate(spec, cycles, partial(_sparse_arrays, layer, spec), work)
 
 
-def _sparse_arrays(layer: Layer, channels: int, spec: SparseConvKernel) -> dict[str, Array]:
-    stream = sparse.arrange(
-        layer.weight, layer.bias, layer.taps.offsets, layer.taps.channels,
-        channels=channels, blocks=spec.blocks, groups=spec.groups, shift=layer.taps.filter_offsets,
-        output_plane=layer.output.plane_bytes, residual_plane=layer.residual.plane_bytes if layer.residual else 0,
-    )  # fmt: skip
+def _sparse_arrays(layer: Layer, spec: SparseConvKernel) -> dict[str, Array]:
+    packed = spec.pack_weights(layer.weight, layer.bias, layer.taps)
     return {
-        "stream": stream.stream,
-        "rows": stream.rows,
-        "table": stream.table,
+        "stream": packed.stream,
+        "rows": packed.rows,
+        "table": packed.table,
         "mask": layer.output.mask(),
-        "numbers": spec.numbers(),
+        "sizes": spec.sizes(),
     }
 
 
@@ -180,32 +174,29 @@ def _dense(layer: Layer, processor: Processor, threads: int, model: CostModel) -
         return
     vectors = ceil_div(layer.output.extent, processor.lanes)
     shapes = ((3, 4), (2, 6), (1, 8)) if processor.registers == 16 else ((4, 6), (3, 8), (2, 8), (1, 8))
-    for tile, bunch in shapes:
+    for tile, block in shapes:
         if tile > vectors:
             continue
         tiling = Tiles.of(vectors, tile)
-        bunches = ceil_div(filters, bunch)
-        work = DenseWork(tiling.count * layer.output.images, tile, bunches, bunch, taps)
-        parts = model.filter_parts(work, threads, bunches)
+        blocks = ceil_div(filters, block)
+        work = DenseWork(tiling.count * layer.output.images, tile, blocks, block, taps)
+        parts = model.filter_parts(work, threads, blocks)
         spec = DenseConvKernel(
-            processor.lanes, tiling, bunch, layer.output.images, filters, taps, parts,
-            layer.input.image_bytes, layer.output.image_bytes, layer.output.plane_bytes,
-            layer.residual.image_bytes if layer.residual else 0,
-            layer.residual.plane_bytes if layer.residual else 0,
-            layer.residual is not None, layer.activation,
+            lanes=processor.lanes, tiles=tiling, input=layer.input, output=layer.output,
+            residual=layer.residual, activation=layer.activation, parts=parts, block=block, taps=taps,
         )  # fmt: skip
         cycles = model.cycles(work) * imbalance(work.tiles * parts, threads)
         yield Candidate(spec, cycles, partial(_dense_arrays, layer, spec), work)
 
 
 def _dense_arrays(layer: Layer, spec: DenseConvKernel) -> dict[str, Array]:
-    weights, bias = dense.pack(layer.weight, layer.bias, spec.bunch)
+    weights, bias = spec.pack_weights(layer.weight, layer.bias)
     return {
         "weights": weights,
         "bias": bias,
         "offsets": layer.taps.offsets.astype(np.int32),
         "mask": layer.output.mask(),
-        "numbers": spec.numbers(),
+        "sizes": spec.sizes(),
     }
 
 

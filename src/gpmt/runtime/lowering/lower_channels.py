@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpmt.runtime.ir.operators import Concat, Slice, Upsample
-from gpmt.runtime.kernels.pointwise import CopyKernel
+from gpmt.runtime.kernels.copy import CopyKernel
 from gpmt.runtime.kernels.upsample import UpsampleKernel
 from gpmt.runtime.lowering.rules import LoweringContext, lowers
 from gpmt.runtime.lowering.steps import BufferAddress
@@ -33,7 +33,7 @@ def _add_copy(context: LoweringContext, label: str, source: BufferAddress, outpu
     context.steps.add_kernel(
         label, {"left": source, "output": output},
         lambda planes: CopyKernel(context.lanes, planes["left"], planes["left"], planes["output"]),
-        lambda spec, _: {"numbers": spec.numbers()},
+        lambda spec, _: {"sizes": spec.sizes()},
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gpmt.runtime.ir.operators import Conv, Linear, Reshape
 from gpmt.runtime.ir.values import Floats
-from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel, pack_weights
+from gpmt.runtime.kernels.depthwise_conv import DepthwiseConvKernel
 from gpmt.runtime.layout.planes import OVERREAD
 from gpmt.runtime.layout.taps import ConvWindows, Taps
 from gpmt.runtime.lowering.candidates import Candidate, Layer, candidates
@@ -95,7 +95,7 @@ def _add_depthwise(
             context.lanes, planes["input"], planes["output"], (height, width),
             op.stride, op.padding[:2], op.dilation, planes.get("residual"), op.activation,
         ),
-        lambda _, planes: {"weights": pack_weights(op.weight, op.bias), "mask": planes["output"].mask()},
+        lambda spec, _: {"weights": spec.pack_weights(op.weight, op.bias), "mask": spec.output.mask()},
         macs,
     )  # fmt: skip
 

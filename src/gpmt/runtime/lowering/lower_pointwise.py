@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from gpmt.runtime.ir.operators import Add, Affine, Multiply
-from gpmt.runtime.kernels.pointwise import AddKernel, AffineKernel, GateKernel, MultiplyKernel
+from gpmt.runtime.kernels.add import AddKernel
+from gpmt.runtime.kernels.affine import AffineKernel
+from gpmt.runtime.kernels.gate import GateKernel
+from gpmt.runtime.kernels.multiply import MultiplyKernel
 from gpmt.runtime.lowering.candidates import Array
 from gpmt.runtime.lowering.rules import LoweringContext, lowers
 from gpmt.runtime.lowering.steps import BufferAddress, PlanesByName
@@ -62,7 +65,7 @@ def _add_step(
         return kernel(context.lanes, left, right, output, op.activation)
 
     def make_arrays(spec: Kernel, planes: PlanesByName) -> dict[str, Array]:
-        return {**(arrays or {}), "mask": planes["output"].mask(), "numbers": spec.numbers()}
+        return {**(arrays or {}), "mask": planes["output"].mask(), "sizes": spec.sizes()}
 
     arguments = {name: BufferAddress(buffer) for name, buffer in zip(names, buffers, strict=True)}
     context.steps.add_kernel(label, arguments, make_spec, make_arrays)

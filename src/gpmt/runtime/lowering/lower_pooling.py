@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from gpmt.runtime.ir.operators import GlobalMean, Pool
-from gpmt.runtime.kernels.pool import GlobalMeanKernel, MaxPoolKernel, MeanPoolKernel
+from gpmt.runtime.kernels.global_mean import GlobalMeanKernel
+from gpmt.runtime.kernels.max_pool import MaxPoolKernel
+from gpmt.runtime.kernels.mean_pool import MeanPoolKernel
 from gpmt.runtime.lowering.rules import LoweringContext, lowers
 from gpmt.runtime.lowering.steps import Argument, BufferAddress
 

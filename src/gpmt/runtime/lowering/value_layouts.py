@@ -16,8 +16,12 @@ from typing import Literal
 import numpy as np
 
 from gpmt.runtime.ir.values import Pair
-from gpmt.runtime.kernels.pack import ExportImagesKernel, ImportImagesKernel, PhasesKernel
-from gpmt.runtime.kernels.vectors import ExportVectorsKernel, FlattenKernel, ImportVectorsKernel
+from gpmt.runtime.kernels.export_images import ExportImagesKernel
+from gpmt.runtime.kernels.export_vectors import ExportVectorsKernel
+from gpmt.runtime.kernels.flatten import FlattenKernel
+from gpmt.runtime.kernels.import_images import ImportImagesKernel
+from gpmt.runtime.kernels.import_vectors import ImportVectorsKernel
+from gpmt.runtime.kernels.phases import PhasesKernel
 from gpmt.runtime.layout.taps import ConvWindows
 from gpmt.runtime.lowering.step_builder import StepBuilder
 from gpmt.runtime.lowering.steps import (

@@ -1,38 +1,30 @@
-"""Depthwise convolution, against PyTorch in double precision."""
+"""Depthwise convolution against PyTorch in float64."""
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.runtime.kernels.guarded import Buffer, copied, run
+from tests.runtime.kernels.drawing import (
+    ACTIVATIONS,
+    LANES,
+    SIDES,
+    few_examples,
+    random_images,
+    random_values,
+)
+from tests.runtime.kernels.guarded import Buffer, backwards, copied, run
 
-from gpmt.runtime.ir.activation import IDENTITY, RELU6, Activation
-from gpmt.runtime.kernels.depthwise import DepthwiseConvKernel, pack_weights
+from gpmt.runtime.ir.activation import RELU6
+from gpmt.runtime.kernels.depthwise_conv import DepthwiseConvKernel
 from gpmt.runtime.layout.planes import Planes
-
-FUNCTIONS = {
-    IDENTITY: lambda x: x,
-    RELU6: F.relu6,
-    Activation("silu"): F.silu,
-    Activation("hardswish"): F.hardswish,
-    Activation("sigmoid"): torch.sigmoid,
-}
-lanes = st.sampled_from([4, 8, 16])
-few = settings(max_examples=12, deadline=None)
 
 
 def convolution(seed, source, size, kernel, stride, padding, dilation, added, activation):
-    """Return images, weight, bias, residual (or None) and what the kernel should make of them."""
-    random = np.random.default_rng(seed)
-    shape = source.images, source.channels
-
-    def numbers(*shape):
-        return random.standard_normal(shape).astype(np.float32)
-
-    images, weight = numbers(*shape, source.height, source.width), numbers(source.channels, 1, *kernel)
-    bias, residual = numbers(source.channels), numbers(*shape, *size) if added else None
+    """Return images, weight, bias, residual (or None) and the result in PyTorch."""
+    images, weight = random_images(seed, source), random_values(seed + 1, source.channels, 1, *kernel)
+    bias = random_values(seed + 2, source.channels)
+    residual = random_values(seed + 3, source.images, source.channels, *size) if added else None
     padded = F.pad(torch.from_numpy(images).double(), (padding[1], padding[3], padding[0], padding[2]))
     result = F.conv2d(
         padded,
@@ -46,12 +38,12 @@ def convolution(seed, source, size, kernel, stride, padding, dilation, added, ac
     assert result.shape[2:] == size
     if residual is not None:
         result = result + torch.from_numpy(residual)
-    return images, weight, bias, residual, FUNCTIONS[activation](result).float().numpy()
+    return images, weight, bias, residual, ACTIVATIONS[activation](result).float().numpy()
 
 
 @st.composite
 def cases(draw):
-    """Return the layouts and the windows of a convolution; gaps and pitches just reach."""
+    """Draw the layouts and windows of a convolution; pitches and gaps have no more zeros than the windows read."""
     h, w = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     kernel = draw(st.sampled_from([(3, 3), (3, 3), (5, 5), (1, 3), (2, 4), (7, 7)]))
     stride = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (2, 1), (1, 2), (3, 3)]))
@@ -74,12 +66,11 @@ def cases(draw):
     return source, output, kernel, stride, padding, dilation
 
 
-@few
+@few_examples
 @given(
-    cases(), lanes, st.sampled_from(["start", "end"]), st.booleans(), st.booleans(),
-    st.sampled_from([*FUNCTIONS]), st.integers(0, 99),
+    cases(), LANES, SIDES, st.booleans(), st.booleans(), st.sampled_from([*ACTIVATIONS]), st.integers(0, 99),
 )  # fmt: skip
-def test_depthwise(case, lanes, side, added, wide, activation, seed):
+def test_equals_pytorch(case, lanes, side, added, wide, activation, seed):
     source, output, kernel, stride, padding, dilation = case
     extra = (
         Planes(output.images, output.channels, output.height, output.width, output.pitch + wide, 3)
@@ -98,7 +89,7 @@ def test_depthwise(case, lanes, side, added, wide, activation, seed):
         "input": Buffer(source, images, side),
         "output": result,
         "residual": Buffer(extra, residual, side) if extra else 0,
-        "weights": copied(pack_weights(weight, bias), side),
+        "weights": copied(DepthwiseConvKernel.pack_weights(weight, bias), side),
         "mask": copied(output.mask(), side),
     }
     run(spec, args)
@@ -119,9 +110,9 @@ def test_the_sizes_of_mobile_networks(size, kernel, stride):
     args = {
         "residual": 0,
         "mask": output.mask(),
-        "weights": pack_weights(weight, bias),
+        "weights": DepthwiseConvKernel.pack_weights(weight, bias),
     }
-    run(spec, {"input": Buffer(source, images), "output": result, **args}, reversed(range(spec.items)))
+    run(spec, {"input": Buffer(source, images), "output": result, **args}, backwards(spec))
     result.check(expected)
 
 
@@ -136,16 +127,16 @@ def test_short_rows_as_one_line(size, added):
     images, weight, bias, residual, expected = convolution(0, source, size, *arguments, added, RELU6)
     extra = Planes(2, 3, *size, pitch, 0) if added else None
     spec = DepthwiseConvKernel(16, source, output, kernel, (1, 1), padding[:2], dilation, extra, RELU6)
-    assert spec.line == (size != (1, 1))
+    assert spec.as_line == (size != (1, 1))
     result = Buffer(output)
-    args = {"mask": output.mask(), "weights": pack_weights(weight, bias)}
+    args = {"mask": output.mask(), "weights": DepthwiseConvKernel.pack_weights(weight, bias)}
     args["residual"] = Buffer(extra, residual) if extra else 0
     run(spec, {"input": Buffer(source, images), "output": result, **args})
     result.check(expected)
 
 
-def test_both_ways_are_taken():
-    """Short rows as one line, long ones row by row; else the tests above would test one way only."""
+def test_both_loop_nests_are_used():
+    """Short rows as one line, long ones by rows; else the tests above would test only one of them."""
     short, long = Planes(1, 1, 3, 3, 4, 8), Planes(1, 1, 56, 56, 57, 58)
-    assert DepthwiseConvKernel(16, short, short, (3, 3)).line
-    assert not DepthwiseConvKernel(8, long, long, (3, 3)).line
+    assert DepthwiseConvKernel(16, short, short, (3, 3)).as_line
+    assert not DepthwiseConvKernel(8, long, long, (3, 3)).as_line
