@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.8, 0.9, 0.95])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--candidates", type=int, default=24, help="measured for each layer, at most")
-    parser.add_argument("--rounds", type=int, default=2, help="measurements of each candidate")
+    parser.add_argument("--rounds", type=int, default=8, help="measurements of each candidate")
     parser.add_argument("--json", type=Path, help="write all measurements here")
     args = parser.parse_args()
     pool = ThreadPool.shared(args.threads)
