@@ -93,11 +93,11 @@ def optimize_checked(graph):
     return graph
 
 
-def check(network, *inputs, fused=None, captured=None, tolerance=1e-5):
+def check(network, *inputs, optimized=None, captured=None, tolerance=1e-5):
     """Compare a network, captured and optimized, with itself; return its optimized graph.
 
     Args:
-        captured, fused: the operators to expect, as `kinds` has them.
+        captured, optimized: the operators to expect, as `kinds` has them.
         tolerance: of the largest output.
     """
     with torch.no_grad():
@@ -120,6 +120,6 @@ def check(network, *inputs, fused=None, captured=None, tolerance=1e-5):
             else:
                 assert result == right
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
-    if fused is not None:
-        assert kinds(small) == fused
+    if optimized is not None:
+        assert kinds(small) == optimized
     return small

@@ -95,7 +95,7 @@ class _Builder:
         self.shapes.append(shape)
 
     def _part(self, source, part):
-        """Add a module with random numbers that keep values of about the same size."""
+        """Add a module with random weights that keep values of about the same size."""
         with torch.no_grad():
             for name, tensor in [*part.named_parameters(), *part.named_buffers()]:
                 if name == "num_batches_tracked":
@@ -217,7 +217,7 @@ class _Builder:
             self._add(f"{source}[:, :, None, None]", lambda values: values[source][:, :, None, None])
 
     def _split(self, source, shape):
-        """Another shape of the same numbers."""
+        """Another shape of the same elements."""
         if len(shape) == 2 and shape[1] % 2 == 0:
             self._add(f"{source} in two", lambda values: values[source].unflatten(1, (2, -1)))
         elif len(shape) > 2:
@@ -229,7 +229,7 @@ class _Builder:
         self.network.parts.append(part)
         gate = self.draw(st.sampled_from([torch.sigmoid, F.hardsigmoid]))
         self._add(
-            f"gated {source}",
+            f"squeeze and excitation of {source}",
             lambda values: values[source] * gate(part(F.adaptive_avg_pool2d(values[source], 1))),
         )
 
@@ -287,7 +287,7 @@ def more(inputs, batch, seed=0):
 
 
 def exact(network, inputs):
-    """Return what the network gives in float64; its weights are afterwards the same float32 numbers."""
+    """Return what the network gives in float64; its weights are afterwards the same float32 values."""
     with torch.no_grad():
         try:
             return network.double()(*[tensor.double() for tensor in inputs])

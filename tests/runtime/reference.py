@@ -98,9 +98,10 @@ def _run(graph, operator, given):
         case GlobalMean():
             result = first.mean((2, 3)).reshape(shape)
         case Affine():
-            form = (1, -1) + (1,) * (first.ndim - 2)
+            shape_of_channels = (1, -1) + (1,) * (first.ndim - 2)
             scale, shift = (
-                torch.from_numpy(p).to(dtype).view(form) for p in (operator.scale, operator.shift)
+                torch.from_numpy(p).to(dtype).view(shape_of_channels)
+                for p in (operator.scale, operator.shift)
             )
             result = activate(first * scale + shift, operator.activation)
         case Add():

@@ -51,7 +51,7 @@ def test_samples_one_by_one(network, shape):
         (Lambda(lambda s, x: s.linear(x.reshape(4, 3)), linear=nn.Linear(3, 2)), [(2, 6)]),
         (Lambda(lambda s, x, y: (x * 2, y * 2)), [(2, 3, 6, 6), (1, 3, 6, 6)]),
         (Lambda(lambda s, x: x * s.factor, factor=noise(6, 6)), [(2, 3, 6, 6)]),
-        (Lambda(lambda s, x: (x, s.numbers), numbers=noise(2, 3)), [(2, 3, 6, 6)]),
+        (Lambda(lambda s, x: (x, s.table), table=noise(2, 3)), [(2, 3, 6, 6)]),
         # What Python code made of the size of the batch.
         (Lambda(lambda s, x: s.conv(x) / x.shape[0], conv=nn.Conv2d(3, 4, 3)), [(2, 3, 6, 6)]),
         (Lambda(lambda s, x: s.conv(x[:8]), conv=nn.Conv2d(3, 4, 3)), [(8, 3, 6, 6)]),
@@ -61,7 +61,7 @@ def test_samples_one_by_one(network, shape):
             Lambda(lambda s, x: s.conv(x) if len(x) < 64 else -s.conv(x), conv=nn.Conv2d(3, 4, 3)),
             [(1, 3, 6, 6)],
         ),
-        # With a batch of one these look as if they kept samples apart.
+        # With a batch of one these look like networks that treat samples one by one.
         (Lambda(lambda s, x: x.reshape(1, -1)), [(1, 3, 6, 6)]),
         (Lambda(lambda s, x: s.linear(x.reshape(1, 108)), linear=nn.Linear(108, 2)), [(1, 3, 6, 6)]),
     ],

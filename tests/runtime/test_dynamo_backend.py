@@ -188,7 +188,7 @@ def test_new_shapes(built):
     assert sum("more than 8 different shapes" in str(w.message) for w in caught) == 1
 
 
-def test_shapes_in_numbers():
+def test_symbolic_sizes():
     """With symbolic shapes a part is also called with the sizes as numbers, which may not become constants."""
 
     class Net(nn.Module):

@@ -61,7 +61,7 @@ def test_arguments_keep_their_names(tmp_path):
         again(given["x"])
 
 
-def test_the_batch_stays_free(tmp_path):
+def test_the_batch_stays_dynamic(tmp_path):
     program = compiled(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), noise(4, 3, 8, 8))
     program.save(tmp_path / "x")
     again, images = opened(tmp_path / "x"), noise(3, 3, 8, 8, seed=1)
@@ -79,7 +79,7 @@ def test_the_batch_stays_free(tmp_path):
         lambda y: (y, "tensor", {"tuple": y}),
     ],
 )
-def test_forms_of_results(tmp_path, result):
+def test_structures_of_results(tmp_path, result):
     program = compiled(Lambda(lambda s, x: result(s.conv(x)), conv=nn.Conv2d(1, 2, 1)), noise(1, 1, 3, 3))
     program.save(tmp_path / "x")
     x = noise(1, 1, 3, 3)

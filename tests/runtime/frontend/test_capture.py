@@ -1,4 +1,4 @@
-"""Capturing networks: writing in place, constants, results of any form, and what cannot be captured."""
+"""Capturing networks: writing in place, constants, results of any structure, and what cannot be captured."""
 
 import collections
 import re
@@ -37,7 +37,7 @@ def test_computed_weights_are_constants():
     prune.random_unstructured(pruned, "weight", 0.5)
     masked = Lambda(lambda s, x: F.linear(x, s.w * s.m), w=noise(2, 3), m=torch.tensor([1.0, 0, 1]))
     network = nn.Sequential(normed, pruned, nn.AdaptiveAvgPool2d(1), nn.Flatten(), masked)
-    graph = check(network.eval(), IMAGE, fused={"Conv": 2, "GlobalMean": 1, "Linear": 1})
+    graph = check(network.eval(), IMAGE, optimized={"Conv": 2, "GlobalMean": 1, "Linear": 1})
     names = [getattr(operator, "name", "") for operator in graph.operators]
     assert names[1] == "1.weight_orig"
     assert names[0].startswith("0.parametrizations.weight.")
@@ -49,7 +49,7 @@ def test_shared_and_unregistered_weights():
     conv = nn.Conv2d(4, 4, 1)
     loose = noise(4, 4)
     network = Lambda(lambda s, x: F.linear(s.again(s.conv(x)).mean((2, 3)), loose), conv=conv, again=conv)
-    graph = check(network, IMAGE, fused={"Conv": 2, "GlobalMean": 1, "Linear": 1})
+    graph = check(network, IMAGE, optimized={"Conv": 2, "GlobalMean": 1, "Linear": 1})
     assert [getattr(operator, "name", "") for operator in graph.operators] == [
         "conv.weight",
         "conv.weight",
@@ -213,7 +213,7 @@ def test_networks_that_only_export_can_run():
 
     torch.manual_seed(0)
     network = Lambda(function, conv=nn.Conv2d(4, 3, 3))
-    graph = check(network, IMAGE, fused={"Conv": 1})
+    graph = check(network, IMAGE, optimized={"Conv": 1})
     assert graph.operators[0].name == "conv.weight"
 
 

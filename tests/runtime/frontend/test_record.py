@@ -1,7 +1,5 @@
 """Recording networks that write in place and that keep state: the same results, or a refusal."""
 
-from collections import deque
-
 import pytest
 import torch
 from tests.runtime.networks import Lambda, check, noise
@@ -111,7 +109,7 @@ def several_written(s, x):
     return y + z
 
 
-def numbers_made(s, x):
+def tensors_made_of_numbers(s, x):
     y = torch.tensor([1.0, 2.0, 3.0, 4.0])
     y[1] = 5
     y.add_(1)
@@ -134,7 +132,7 @@ FUNCTIONS = [
     compared_in_place,
     power_in_place,
     several_written,
-    numbers_made,
+    tensors_made_of_numbers,
     changed_by_an_operator,
     viewed_then_written,
     part_written,
@@ -194,38 +192,6 @@ def test_copies_of_buffers_may_change():
         return x * mask.masked_fill_(mask == 0, s.level.item()) + turned
 
     check(Lambda(function, mask=torch.arange(4) > 2, level=torch.tensor(0.5), table=noise(4, 4)), noise(4, 4))
-
-
-def test_attributes_set_in_forward_are_undone():
-    def function(s, x):
-        s.last = x
-        s.count = s.count + 1
-        return x * s.count
-
-    network = Lambda(function, count=torch.zeros(1))
-    capture(network, IMAGE)
-    assert not hasattr(network, "last")
-    assert torch.equal(network.count, torch.zeros(1))
-    assert type(network.count) is torch.Tensor
-
-
-def test_what_forward_keeps_in_lists_and_tables_is_undone():
-    def function(s, x):
-        if "table" not in s.cache:
-            s.cache["table"] = torch.linspace(0, 1, 6)
-        s.seen.append(x)
-        s.nested[0].add("x")
-        s.queue.append(x)
-        return x * s.cache["table"]
-
-    network = Lambda(function)
-    network.cache, network.seen, network.nested, network.queue = {}, [1], [set()], deque([2], maxlen=1)
-    for _ in range(2):
-        graph = capture(network, IMAGE).graph
-        assert (network.cache, network.seen, network.nested) == ({}, [1], [set()])
-        assert [*network.queue] == [2]
-    assert len(graph.operators) == 1
-    assert torch.equal(network(IMAGE), IMAGE * torch.linspace(0, 1, 6))
 
 
 def test_views_are_allowed_where_the_example_allows_them():

@@ -1,4 +1,4 @@
-"""Documents of saved programs: nothing in them is believed."""
+"""Documents of saved programs: everything in them is checked."""
 
 import json
 from contextlib import suppress

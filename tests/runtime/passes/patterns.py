@@ -18,4 +18,4 @@ def check_pattern(function, expected):
         "linear": nn.Linear(4, 5),
         "vectors": nn.BatchNorm1d(5),
     }
-    return check(scramble(Lambda(function, **layers)), IMAGE, fused=expected)
+    return check(scramble(Lambda(function, **layers)), IMAGE, optimized=expected)

@@ -43,16 +43,17 @@ def test_batch_norm_keeps_zeros(groups):
     network = scramble(nn.Sequential(conv, norm, nn.ReLU6()))
     with torch.no_grad():
         norm.weight[1] *= -1
-    graph = check(network, IMAGE, captured={"Conv": 1, "Affine": 2}, fused={"Conv": 1})
-    (fused,) = graph.operators
-    assert (fused.activation.low, fused.activation.high) == (0, 6)
-    assert np.array_equal(fused.weight != 0, conv.weight.detach().numpy() != 0)
+    graph = check(network, IMAGE, captured={"Conv": 1, "Affine": 2}, optimized={"Conv": 1})
+    (conv_of_both,) = graph.operators
+    assert (conv_of_both.activation.low, conv_of_both.activation.high) == (0, 6)
+    assert np.array_equal(conv_of_both.weight != 0, conv.weight.detach().numpy() != 0)
     exact = (
         conv.weight.double()
         * (norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt())[:, None, None, None]
     )
     assert (
-        np.abs(fused.weight - exact.detach().numpy()).max() <= 2.0**-23 * np.abs(exact.detach().numpy()).max()
+        np.abs(conv_of_both.weight - exact.detach().numpy()).max()
+        <= 2.0**-23 * np.abs(exact.detach().numpy()).max()
     )
 
 
@@ -63,7 +64,7 @@ def test_linear_of_images_in_another_order():
     x = noise(2, 4, 4, 4)
     check(Lambda(lambda s, x: F.hardsigmoid(s.linear(x)), linear=linear), x)
     check(scramble(Lambda(lambda s, x: s.norm(s.linear(x)), linear=linear, norm=nn.BatchNorm2d(4))), x)
-    check(Lambda(lambda s, x: F.relu(s.linear(x)), linear=linear), x, fused={"Linear": 1})
+    check(Lambda(lambda s, x: F.relu(s.linear(x)), linear=linear), x, optimized={"Linear": 1})
 
 
 def test_infinite_scales_do_not_touch_zeros():

@@ -35,6 +35,6 @@ def test_operators_stay_in_order():
     """The sum of a convolution and something later moves the convolution behind it."""
     torch.manual_seed(0)
     network = Lambda(lambda s, x: s.one(x) + F.max_pool2d(x, 3, 1, 1).relu(), one=nn.Conv2d(4, 4, 1))
-    graph = check(network, IMAGE, fused={"Pool": 1, "Affine": 1, "Conv": 1})
+    graph = check(network, IMAGE, optimized={"Pool": 1, "Affine": 1, "Conv": 1})
     assert isinstance(graph.operators[-1], Conv)
     assert not any(isinstance(operator, Add) for operator in graph.operators)

@@ -15,7 +15,9 @@ def linears(count):
 
 def test_neighbours_become_one():
     network = Lambda(lambda s, x: F.softmax(s.l0(F.layer_norm(x.sin(), (8,)).cos()).exp(), -1), **linears(1))
-    graph = check(network, noise(2, 3, 8), fused={"sin, layer_norm, cos": 1, "Linear": 1, "exp, softmax": 1})
+    graph = check(
+        network, noise(2, 3, 8), optimized={"sin, layer_norm, cos": 1, "Linear": 1, "exp, softmax": 1}
+    )
     assert [len(operator.calls.calls) for operator in graph.operators[::2]] == [3, 2]
     assert len(graph.operators[0].outputs) == 1
 

@@ -25,7 +25,7 @@ def timm_network(name, **options):
     return pytest.importorskip("timm").create_model(name, pretrained=False, **options)
 
 
-def own(name, shape):
+def gpmt_network(name, shape):
     return models.build(name, num_classes=10, input_shape=shape)
 
 
@@ -55,11 +55,11 @@ NETWORKS = {
     "mobilenetv1_100": (timm_network, SMALL, native(27)),
     "efficientnet_lite0": (timm_network, SMALL, native(49)),
     "tf_efficientnet_lite0": (timm_network, SMALL, native(49)),
-    "wrn-10-2": (own, CIFAR, native(10, Affine=3)),
-    "resnet20": (own, CIFAR, native(21)),
-    "cifar-resnet18": (own, CIFAR, native(20)),
-    "cifar-mobilenetv2": (own, CIFAR, native(57)),
-    "lenet5-caffe": (own, (1, 28, 28), {"Conv": 2, "Pool": 2, "Reshape": 1, "Linear": 2}),
+    "wrn-10-2": (gpmt_network, CIFAR, native(10, Affine=3)),
+    "resnet20": (gpmt_network, CIFAR, native(21)),
+    "cifar-resnet18": (gpmt_network, CIFAR, native(20)),
+    "cifar-mobilenetv2": (gpmt_network, CIFAR, native(57)),
+    "lenet5-caffe": (gpmt_network, (1, 28, 28), {"Conv": 2, "Pool": 2, "Reshape": 1, "Linear": 2}),
 }
 SLOW = {"resnet18", "mobilenet_v3_small", "tf_efficientnet_lite0", "cifar-mobilenetv2"}
 
@@ -70,8 +70,8 @@ SLOW = {"resnet18", "mobilenet_v3_small", "tf_efficientnet_lite0", "cifar-mobile
 def test_convolutional_networks(name):
     make, shape, expected = NETWORKS[name]
     torch.manual_seed(0)
-    network = make(name, shape) if make is own else make(name)
-    check(scramble(network), noise(1 if shape[-1] > 64 else 2, *shape), fused=expected)
+    network = make(name, shape) if make is gpmt_network else make(name)
+    check(scramble(network), noise(1 if shape[-1] > 64 else 2, *shape), optimized=expected)
 
 
 def test_vision_transformer():

@@ -28,9 +28,15 @@ _RESHAPE = torch.ops.aten.reshape.default
 
 
 def translate(module: nn.Module, recording: Recording, inputs: list[str]) -> Graph:
-    """Return the graph of a recorded run; `inputs` are the names of its inputs.
+    """Return the graph of a recording.
 
-    Raises `Aliased` where writing in place leaves open what a later call reads.
+    Args:
+        module: the network that was recorded.
+        recording: its calls.
+        inputs: names for the tensors that it was called with.
+
+    Raises:
+        Aliased: writing in place leaves open what a later call reads.
     """
     builder = Builder(module, recording, inputs)
     for call in recording.calls:

@@ -1,4 +1,4 @@
-"""The graph in construction: which value a recorded tensor is, which tensors are constant, and what aliases what."""
+"""The graph in construction: which value a recorded tensor is, which are constant, and which share memory."""
 
 from __future__ import annotations
 

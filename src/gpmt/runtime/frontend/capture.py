@@ -47,7 +47,8 @@ class Captured:
     def flatten(self, args: Sequence[Tensor], kwargs: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the arguments of a call in the order of the graph's inputs; shapes and types are not checked.
 
-        Raises `RuntimeProgramError` for missing, surplus and repeated arguments.
+        Raises:
+            RuntimeProgramError: an argument is missing, repeated or unknown.
         """
         if len(args) == len(self.arguments) and not kwargs and self.positional[: len(args)] == self.arguments:
             return list(args)
@@ -76,8 +77,9 @@ def capture(model: nn.Module, example: Example, *, thorough: bool = True) -> Cap
         example: a tensor, a sequence of tensors, or a mapping by argument name; values do not matter.
         thorough: whether to run the network on the example, and to try torch.export, where recording fails.
 
-    Raises `RuntimeProgramError` for other types and devices, and for a network that does not run on the example or
-    whose path depends on the values of its inputs.
+    Raises:
+        RuntimeProgramError: another type or device, a network that does not run on the example, or one whose path
+            depends on the values of its inputs.
     """
     model = unwrap(model)
     if isinstance(model, torch.jit.ScriptModule):
@@ -194,12 +196,12 @@ def _check_that_it_runs(module: nn.Module, positional: Sequence[Tensor], named: 
 def _obstacle(error: Exception) -> str:
     """Say what keeps a network from being captured, with the line of its code where that is known."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [
+    user_frames = [
         frame
         for frame in frames
         if "/torch/" not in frame.filename and "/gpmt/runtime/" not in frame.filename
     ]
-    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    where = f" ({user_frames[-1].filename}, line {user_frames[-1].lineno})" if user_frames else ""
     if isinstance(error, Aliased):
         return "it writes into tensors that share memory with others, in a way that cannot be followed"
     if isinstance(error, DataDependentOutputException | DynamicOutputShapeException):

@@ -148,8 +148,10 @@ def record(
         positional, named: what its forward is called with; only shapes, strides and dtypes matter.
         functional: whether writing in place becomes calls that make new tensors.
 
-    Raises what the network raises, also where it looks at values; `RuntimeProgramError` where it writes
-    into its own buffers; `Aliased` where only a functional recording can tell what it does.
+    Raises:
+        RuntimeProgramError: the network writes into its buffers.
+        Aliased: only a functional recording can tell what the network does.
+        Exception: what the network raises, also where it looks at values.
     """
     names = {id(t): name for name, t in [*module.named_parameters(), *module.named_buffers()]}
     # Parameters stay real, so that the calls say which of them they read.
@@ -184,7 +186,7 @@ def _functional(module: nn.Module) -> Callable[..., Any]:
 
 @contextmanager
 def _eager(module: nn.Module) -> Iterator[None]:
-    """Keep PyTorch's own fusions away: torch.compile inside the network, fused transformer layers."""
+    """Switch off what PyTorch fuses itself: torch.compile inside the network, and whole transformer layers."""
     compiled = any(compiled_from(part) is not None for part in module.modules())
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -35,8 +35,11 @@ _MAX_DIMENSIONS = 64
 def write(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return a graph as what JSON can hold, and its tensors by the names that it has for them.
 
-    Weights have the names that they have in the network. Raises `DocumentError` where a call of PyTorch has arguments
-    that are not plain data.
+    Weights have the names that they have in the network.
+
+    Raises:
+        DocumentError: a call of PyTorch has arguments that are not plain data.
+        TypeError: an operator is not in the table of operators.
     """
     tensors: dict[str, Tensor] = {}
 
@@ -69,8 +72,14 @@ def write(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def read(document: object, tensors: Mapping[str, Tensor]) -> Graph:
     """Return the graph that `write` described; every name, type, shape and number is checked.
 
-    What operators on PyTorch make is checked when they run, as in every program. Raises `DocumentError`, saying what
-    is wrong, where the document is not valid.
+    What operators on PyTorch make is checked when they run, as in every program.
+
+    Args:
+        document: what JSON held.
+        tensors: of the file, by name.
+
+    Raises:
+        DocumentError: the document is not valid; it says what is wrong.
     """
     table = read_table(document, "graph", ("values", "operators", "inputs", "outputs", "constants", "free"))
     values = _read_values(table["values"])

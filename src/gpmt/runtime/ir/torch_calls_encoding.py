@@ -46,7 +46,8 @@ def encode_calls(calls: TorchCalls) -> dict[str, Any] | None:
 def decode_calls(data: object) -> TorchCalls:
     """Return the calls that `encode_calls` described: of operators of aten, prims and torchvision only.
 
-    Raises `RuntimeProgramError` for anything else, and for data of another structure.
+    Raises:
+        RuntimeProgramError: another operator, or data of another structure.
     """
     table = data if isinstance(data, dict) else {}
     match table:

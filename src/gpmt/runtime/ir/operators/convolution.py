@@ -48,7 +48,7 @@ class Conv(Operator):
 
     @property
     def depthwise(self) -> bool:
-        """Whether every filter reads one channel of its own."""
+        """Whether every filter reads one channel only."""
         return self.groups > 1 and self.weight.shape[:2] == (self.groups, 1)
 
 
