@@ -6,10 +6,11 @@ from typing import ClassVar
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runtime.codegen.counting import count_up
 from tests.runtime.kernels.drawing import LANES, SIDES, few_examples
 from tests.runtime.kernels.guarded import copied, guarded, run
 
-from gpmt.runtime.codegen.emitter import I64, Emitter, constant
+from gpmt.runtime.codegen.emitter import Emitter, constant
 from gpmt.runtime.codegen.loops import block_loop, row_loop
 
 
@@ -49,8 +50,7 @@ class CountKernel:
 
         def count(start, size):
             for i in range(size):
-                address = e.add(e.arg("counts"), e.add(e.mul(start, 8), 8 * i))
-                e.store(e.add(e.load(address, I64), 1), address)
+                count_up(e, start, i)
 
         start = e.mul(e.item, self.block * self.item_blocks)
         stop = e.minimum(e.add(start, self.block * self.item_blocks), constant(self.total))

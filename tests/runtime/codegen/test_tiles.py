@@ -6,10 +6,11 @@ from typing import ClassVar
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runtime.codegen.counting import count_up
 from tests.runtime.kernels.drawing import few_examples
 from tests.runtime.kernels.guarded import copied, run
 
-from gpmt.runtime.codegen.emitter import I64, Emitter, constant
+from gpmt.runtime.codegen.emitter import Emitter, constant
 from gpmt.runtime.codegen.tiles import Tiles, emit_tile
 
 
@@ -30,8 +31,7 @@ class CountKernel:
 
         def count(first, vectors):
             for i in range(vectors):
-                address = e.add(e.arg("counts"), e.add(e.mul(first, 8), 8 * i))
-                e.store(e.add(e.load(address, I64), 1), address)
+                count_up(e, first, i)
 
         emit_tile(e, e.item, constant(self.tiles.large), self.tiles.size, self.tiles.uneven, count)
         return e.text()

@@ -6,10 +6,11 @@ from typing import ClassVar
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runtime.codegen.counting import count_up
 from tests.runtime.kernels.drawing import few_examples
 from tests.runtime.kernels.guarded import copied, run
 
-from gpmt.runtime.codegen.emitter import I64, Emitter
+from gpmt.runtime.codegen.emitter import Emitter
 from gpmt.runtime.codegen.work_split import MAX_ITEM_WORK, MIN_ITEM_WORK, WorkSplit
 
 SIZES = st.integers(1, 5) | st.integers(1, 3000)
@@ -33,8 +34,7 @@ class CountKernel:
         with e.loop(*item.channels) as channel, e.loop(*item.rows) as row:
             plane = e.add(e.mul(item.image, self.split.channels), channel)
             index = e.add(e.mul(plane, self.split.rows), row)
-            address = e.add(e.arg("counts"), e.mul(index, 8))
-            e.store(e.add(e.load(address, I64), 1), address)
+            count_up(e, index)
         return e.text()
 
 

@@ -21,8 +21,8 @@ def _cache(tmp_path_factory, monkeypatch):
 def test_it_computes_all_rounds(lanes, fused):
     spec = PeakKernel(lanes, chains=3, items=2, rounds=5, optimized=fused)
     output = np.zeros((4, lanes), np.float32)
-    numbers = np.array([0.5, 3.0], np.float32)
-    args = np.array([output.ctypes.data, numbers.ctypes.data], np.int64)
+    factors = np.array([0.5, 3.0], np.float32)
+    args = np.array([output.ctypes.data, factors.ctypes.data], np.int64)
     ThreadPool(1).run(StepTable([(load(spec), int(args.ctypes.data), spec.items)]))
     x = 0.0
     for _ in range(5):

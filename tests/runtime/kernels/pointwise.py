@@ -1,8 +1,10 @@
-"""What tests of pointwise kernels share: drawn sizes, layouts and arguments."""
+"""Drawn sizes, layouts and arguments, for the tests of pointwise kernels."""
 
+import numpy as np
+import torch
 from hypothesis import strategies as st
-from tests.runtime.kernels.drawing import ACTIVATIONS, LANES, SIDES
-from tests.runtime.kernels.guarded import copied
+from tests.runtime.kernels.drawing import ACTIVATIONS, LANES, SIDES, random_images
+from tests.runtime.kernels.guarded import Buffer, copied, run
 
 from gpmt.runtime.layout.planes import Planes
 
@@ -22,3 +24,14 @@ def arguments(spec, left, right, output, side="end", **more):
     """Return the arguments of a kernel; those that it does not read are 0."""
     arrays = {"mask": copied(spec.output.mask(), side), "sizes": copied(spec.sizes(), side)}
     return {"left": left, "right": right, "output": output, "scale": 0, "shift": 0, **arrays, **more}
+
+
+def check_two_images(kernel, function, lanes, side, activation, sizes):
+    """Compare a kernel of two images with NumPy's function in float64."""
+    left, right, output = three_layouts(*sizes)
+    one, other = random_images(1, left), random_images(2, right)
+    exact = torch.from_numpy(function(one.astype(np.float64), other))
+    result = Buffer(output, at=side)
+    spec = kernel(lanes, left, right, output, activation)
+    run(spec, arguments(spec, Buffer(left, one, side), Buffer(right, other, side), result, side))
+    result.check(ACTIVATIONS[activation](exact).float().numpy())

@@ -1,9 +1,12 @@
 """Windows of pooling, for the tests of the kernels that pool: drawn cases, and the windows in NumPy."""
 
 import numpy as np
+import torch
 from hypothesis import assume
 from hypothesis import strategies as st
 from tests.runtime.kernels.drawing import layouts
+
+from gpmt.runtime.layout.planes import Planes
 
 # (kernel, stride, padding) and sizes as networks have them.
 USUAL_POOLS = [(3, 2, 1), (2, 2, 0), (3, 1, 1)]
@@ -38,3 +41,11 @@ def pools(draw):
         more = ceil and room % stride[i] and count * stride[i] < length + padding[i]
         size.append(count + bool(more))
     return source, draw(layouts(source.images, source.channels, *size)), kernel, stride, padding
+
+
+def usual_images(size):
+    """Return images [2, 3, size, size] with NaN and -inf, and their layout."""
+    images = torch.randn(2, 3, size, size)
+    images[0, 0, 5, 7] = torch.nan
+    images[1, 2] = -torch.inf
+    return images, Planes(2, 3, size, size, size + 1, size + 2)

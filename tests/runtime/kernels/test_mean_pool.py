@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.runtime.kernels.drawing import LANES, SIDES, few_examples, random_images
 from tests.runtime.kernels.guarded import Buffer, backwards, copied, run
-from tests.runtime.kernels.pooling import USUAL_POOLS, USUAL_SIZES, pools, windows
+from tests.runtime.kernels.pooling import USUAL_POOLS, USUAL_SIZES, pools, usual_images, windows
 
 from gpmt.runtime.kernels.mean_pool import MeanPoolKernel
 from gpmt.runtime.layout.planes import Planes
@@ -33,10 +32,7 @@ def test_equals_numpy(pool, lanes, side, count_padding):
 @pytest.mark.parametrize(("kernel", "stride", "padding"), USUAL_POOLS)
 @pytest.mark.parametrize("size", USUAL_SIZES)
 def test_usual_pools_equal_pytorch(kernel, stride, padding, size):
-    images = torch.randn(2, 3, size, size)
-    images[0, 0, 5, 7] = torch.nan
-    images[1, 2] = -torch.inf
-    source = Planes(2, 3, size, size, size + 1, size + 2)
+    images, source = usual_images(size)
     expected = F.avg_pool2d(images, kernel, stride, padding).numpy()
     side = expected.shape[2]
     output = Buffer(Planes(2, 3, side, side, side + 1, 60))

@@ -90,7 +90,7 @@ class Emitter:
 
     @contextmanager
     def loop(self, start: ir.Value | int, stop: ir.Value | int, step: int = 1) -> Iterator[ir.Value]:
-        """Write a loop over start, start + step, ... below stop, possibly none; the body is what the block emits."""
+        """Write a loop over start, start + step, ... below stop, possibly none; the `with` block writes its body."""
         builder = self.builder
         start = constant(start) if isinstance(start, int) else start
         stop = constant(stop) if isinstance(stop, int) else stop

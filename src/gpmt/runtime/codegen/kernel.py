@@ -12,7 +12,7 @@ from gpmt.runtime.codegen import jit
 
 
 class KernelCode(Protocol):
-    """Everything that a kernel's machine code depends on, as a frozen dataclass: equal ones have the same code."""
+    """The parameters of a kernel's machine code, as a frozen dataclass: equal ones have the same code."""
 
     def emit(self) -> str:
         """Return the LLVM IR of `void kernel(int64* args, int64 item)`."""

@@ -11,7 +11,8 @@ import llvmlite.binding as llvm
 def library_lock() -> AbstractContextManager[Any]:
     """Return the lock that llvmlite holds in every call of LLVM, also where it frees something.
 
-    Who holds it knows that LLVM is at rest. llvmlite has a public way to learn of the lock, but none to take it.
+    While a thread holds it, no other thread is inside LLVM. llvmlite has a public way to learn of the lock, but none
+    to take it.
     """
     lock: AbstractContextManager[Any] = llvm.ffi.lib._lock
     return lock

@@ -25,7 +25,7 @@ def block_loop(
     Args:
         start: a multiple of `block`.
         stop: a multiple of `block`, or `total`.
-        total: what the loops of all items have together; it says how large the last block is.
+        total: the end of the range that all items have together; it determines the size of the last block.
         block: size of the other blocks.
         body: takes the index at which a block begins, and its size.
     """
@@ -47,17 +47,17 @@ class RowVector:
     Attributes:
         x: the column at which it begins.
         pixels: how many of its elements are pixels; the others are padding.
-        room: how many of its elements belong to the row.
+        in_row: how many of its elements belong to the row.
     """
 
     x: ir.Value
     pixels: int
-    room: int
+    in_row: int
 
     def store(self, e: Emitter, value: ir.Value, row: ir.Value) -> None:
         """Write the pixels, and zeros to the padding, of the row at an address."""
         value = keep_first(e, value, self.pixels) if self.pixels else e.splat(0.0)
-        store_first(e, value, e.add(row, e.mul(self.x, 4)), self.room)
+        store_first(e, value, e.add(row, e.mul(self.x, 4)), self.in_row)
 
 
 def row_loop(

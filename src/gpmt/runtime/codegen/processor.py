@@ -15,7 +15,7 @@ class Processor:
     """A processor.
 
     Attributes:
-        triple, cpu, features: what it is to LLVM.
+        triple, cpu, features: its description in LLVM.
         lanes: float32 elements of a vector register.
         registers: number of vector registers.
         kind: "avx512", "avx2", "neon" or "plain".

@@ -22,8 +22,7 @@ class PeakKernel:
     """output[item] = the sum over `chains` vectors x of f(f(... f(0))), where f(x) = x + left · right.
 
     Without fused multiply-adds f(x) = x · left + right, as the other product would be computed once for all rounds.
-    A processor that does two vectors in a cycle, each in four or five, needs ten chains that do not wait for one
-    another.
+    A processor that does two vectors in a cycle, each in four or five, needs ten independent chains.
 
         output   [items, lanes]
         factors  [2]: left, right

@@ -33,7 +33,7 @@ class SampleLoopKernel:
 
     @property
     def code(self) -> SampleLoopKernel:
-        """What the machine code depends on: nothing."""
+        """The parameters of the machine code, which has none."""
         return SampleLoopKernel()
 
     def emit(self) -> str:

@@ -26,6 +26,7 @@ from gpmt.arithmetic import ceil_div
 from gpmt.runtime.codegen.activations import activate
 from gpmt.runtime.codegen.emitter import F32, I32, I64, Emitter
 from gpmt.runtime.codegen.tiles import emit_tile
+from gpmt.runtime.kernels.shared.filter_blocks import pack_filter_blocks
 from gpmt.runtime.kernels.shared.tiled_conv import TiledConvCode, TiledConvKernel, split_item, tile_address
 
 _ARGS = ("input", "output", "residual", "weights", "bias", "offsets", "mask", "sizes")
@@ -33,7 +34,7 @@ _ARGS = ("input", "output", "residual", "weights", "bias", "offsets", "mask", "s
 
 @dataclass(frozen=True, kw_only=True)
 class DenseCode(TiledConvCode):
-    """What the machine code depends on.
+    """The parameters of the machine code.
 
     Attributes:
         block: filters of a block.
@@ -124,7 +125,7 @@ class DenseConvKernel(TiledConvKernel):
 
     @property
     def code(self) -> DenseCode:
-        """What the machine code depends on."""
+        """The parameters of the machine code."""
         return DenseCode(
             lanes=self.lanes, tile_size=self.tiles.size, uneven=self.tiles.uneven,
             residual=self.residual is not None, activation=self.activation, block=self.block,
@@ -141,16 +142,10 @@ class DenseConvKernel(TiledConvKernel):
     def pack_weights(
         self, weight: NDArray[np.float32], bias: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], ...]:
-        """Return the arguments "weights" and "bias"; zeros fill the last block.
+        """Return the arguments "weights" and "bias".
 
         Args:
             weight: [filters, taps].
             bias: [filters].
         """
-        filters, taps = weight.shape
-        padded = np.zeros((self.blocks * self.block, taps), np.float32)
-        padded[:filters] = weight
-        blocks = padded.reshape(self.blocks, self.block, taps).transpose(0, 2, 1)
-        biases = np.zeros(self.blocks * self.block, np.float32)
-        biases[:filters] = bias
-        return np.ascontiguousarray(blocks), biases
+        return pack_filter_blocks(weight, bias, self.block)

@@ -31,21 +31,21 @@ from gpmt.runtime.codegen.addresses import image_address, plane_address, row_add
 from gpmt.runtime.codegen.emitter import F32, Emitter
 from gpmt.runtime.codegen.loops import RowVector, block_loop, row_loop
 from gpmt.runtime.codegen.shuffles import every_second, gather, reorder
-from gpmt.runtime.codegen.work_split import RowSplitKernel, WorkSplit
+from gpmt.runtime.codegen.work_split import WorkSplit
 from gpmt.runtime.ir.activation import IDENTITY, Activation
 from gpmt.runtime.ir.values import Pair
+from gpmt.runtime.kernels.shared.planes_kernel import PlanesKernel
 from gpmt.runtime.layout.planes import Planes
 
 _LINE_VECTORS = 8  # accumulators of a block of the line: enough to hide the latency of a multiply-add
 
 
 @dataclass(frozen=True)
-class DepthwiseConvKernel(RowSplitKernel):
+class DepthwiseConvKernel(PlanesKernel):
     """A depthwise convolution.
 
     Attributes:
-        lanes: elements of a vector register.
-        input, output: layouts; the input has zeros as far as the windows reach.
+        lanes, input, output: as in `PlanesKernel`; the input has zeros as far as the windows reach.
         kernel, stride, dilation: (rows, columns).
         padding: (top, left).
         residual: layout of the planes that are added before the activation, or None.
@@ -54,9 +54,6 @@ class DepthwiseConvKernel(RowSplitKernel):
 
     ARGS: ClassVar[tuple[str, ...]] = ("input", "output", "residual", "weights", "mask")
 
-    lanes: int
-    input: Planes
-    output: Planes
     kernel: Pair
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)

@@ -16,7 +16,7 @@ from typing import ClassVar
 from gpmt.runtime.codegen.addresses import image_address, plane_address, row_address
 from gpmt.runtime.codegen.emitter import Emitter
 from gpmt.runtime.codegen.work_split import RowSplitKernel, WorkSplit
-from gpmt.runtime.kernels.shared.row_copy import ONE_PHASE, RowCopy
+from gpmt.runtime.kernels.shared.row_copy import RowCopy
 from gpmt.runtime.layout.planes import FLOAT_BYTES, Planes
 
 
@@ -36,11 +36,7 @@ class ExportImagesKernel(RowSplitKernel):
 
     @property
     def _copy(self) -> RowCopy:
-        source = self.input
-        return RowCopy(
-            self.lanes, source.images, source.channels, source.height, source.width,
-            source.width, (1, 1), ONE_PHASE, exact=False,
-        )  # fmt: skip
+        return RowCopy.of_planes(self.lanes, self.input, pitch=self.input.width)
 
     @property
     def _split(self) -> WorkSplit:

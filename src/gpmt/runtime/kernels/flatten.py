@@ -12,32 +12,21 @@ Reads whole vectors behind the pixels of a row of the input.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from llvmlite import ir
 
 from gpmt.arithmetic import ceil_div
 from gpmt.runtime.codegen.emitter import Emitter
 from gpmt.runtime.codegen.loops import block_loop
-from gpmt.runtime.codegen.work_split import RowSplitKernel, WorkSplit
+from gpmt.runtime.codegen.work_split import WorkSplit
+from gpmt.runtime.kernels.shared.planes_kernel import PlanesKernel
 from gpmt.runtime.kernels.shared.transposed_blocks import samples_loop, store_transposed
-from gpmt.runtime.layout.planes import CACHE_LINE, Planes
+from gpmt.runtime.layout.planes import CACHE_LINE
 
 
 @dataclass(frozen=True)
-class FlattenKernel(RowSplitKernel):
-    """Images to vectors.
-
-    Attributes:
-        lanes: elements of a vector register.
-        input, output: layouts.
-    """
-
-    ARGS: ClassVar[tuple[str, ...]] = ("input", "output")
-
-    lanes: int
-    input: Planes
-    output: Planes
+class FlattenKernel(PlanesKernel):
+    """Images to vectors; attributes as in `PlanesKernel`."""
 
     @property
     def _split(self) -> WorkSplit:

@@ -26,6 +26,7 @@ from gpmt.runtime.codegen.activations import activate
 from gpmt.runtime.codegen.emitter import F32, I32, Emitter
 from gpmt.runtime.codegen.loops import block_loop
 from gpmt.runtime.ir.activation import IDENTITY, Activation
+from gpmt.runtime.kernels.shared.filter_blocks import pack_filter_blocks
 from gpmt.runtime.layout.planes import Planes
 
 _UNROLL = 4  # features
@@ -64,19 +65,13 @@ class GemvKernel:
     def pack_weights(
         self, weight: NDArray[np.float32], bias: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], ...]:
-        """Return the arguments "weights" and "bias"; zeros fill the last block.
+        """Return the arguments "weights" and "bias".
 
         Args:
             weight: [filters, features].
             bias: [filters].
         """
-        filters, features = weight.shape
-        padded = np.zeros((self.items * self.block, features), np.float32)
-        padded[:filters] = weight
-        blocks = padded.reshape(self.items, self.block, features).transpose(0, 2, 1)
-        biases = np.zeros(self.items * self.block, np.float32)
-        biases[:filters] = bias
-        return np.ascontiguousarray(blocks), biases.reshape(self.items, self.block)
+        return pack_filter_blocks(weight, bias, self.block)
 
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
@@ -85,7 +80,7 @@ class GemvKernel:
         weights = e.add(e.arg("weights"), e.mul(e.item, 4 * features * self.block))
         bias = e.add(e.arg("bias"), e.mul(e.item, 4 * self.block))
         source = e.arg("input")
-        # Several sets of accumulators, for features in turn: else a multiply-add would wait for the one before.
+        # Several sets of accumulators, for features in turn: else each multiply-add would depend on the one before.
         sets = max(1, min(_UNROLL, _MIN_ACCUMULATORS // (samples * self.vectors)))
         start = [e.load(bias, e.vector, v * step) for v in range(self.vectors)]
         accumulators = [

@@ -12,33 +12,22 @@ Reads the padding of the input, and whole vectors behind the last row of a plane
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from llvmlite import ir
 
 from gpmt.arithmetic import ceil_div
 from gpmt.runtime.codegen.emitter import F32, I32, Emitter
 from gpmt.runtime.codegen.loops import block_loop
-from gpmt.runtime.codegen.work_split import RowSplitKernel, WorkSplit
-from gpmt.runtime.layout.planes import FLOAT_BYTES, Planes
+from gpmt.runtime.codegen.work_split import WorkSplit
+from gpmt.runtime.kernels.shared.planes_kernel import PlanesKernel
+from gpmt.runtime.layout.planes import FLOAT_BYTES
 
 _ACCUMULATORS = 8
 
 
 @dataclass(frozen=True)
-class GlobalMeanKernel(RowSplitKernel):
-    """Means of channels.
-
-    Attributes:
-        lanes: elements of a vector register.
-        input, output: layouts.
-    """
-
-    ARGS: ClassVar[tuple[str, ...]] = ("input", "output")
-
-    lanes: int
-    input: Planes
-    output: Planes
+class GlobalMeanKernel(PlanesKernel):
+    """Means of channels; attributes as in `PlanesKernel`."""
 
     @property
     def _split(self) -> WorkSplit:

@@ -1,6 +1,6 @@
 """Images into planes, or into the phases of a stride, from a tensor of any strides.
 
-Three ways are written into the kernel; the tensor's strides choose one when it runs:
+The kernel has code for three cases; the tensor's strides select one when it runs:
 
 * elements of a row are contiguous: channel → row → vectors of the row;
 * channels last: row → blocks of columns → blocks of channels; a block is transposed in registers;
@@ -131,11 +131,11 @@ class ImportImagesKernel(RowSplitKernel):
                 address = e.add(address, stride_w)
             offset = e.add(e.mul(channel, self.output.plane_bytes), e.mul(y, self.output.pitch_bytes))
             target = e.add(output, offset)
-            room = self.lanes
+            in_row = self.lanes
             if pixels < self.lanes:
-                room = min(self.lanes, self.output.pitch - (self.width - pixels))
+                in_row = min(self.lanes, self.output.pitch - (self.width - pixels))
             for i, column in enumerate(transpose(e, rows)[:channels]):
-                RowVector(x, pixels, room).store(e, column, e.add(target, i * self.output.plane_bytes))
+                RowVector(x, pixels, in_row).store(e, column, e.add(target, i * self.output.plane_bytes))
 
         with e.loop(*item.rows) as y:
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from llvmlite import ir
 
@@ -16,8 +15,6 @@ from gpmt.runtime.kernels.shared.pool_windows import WindowPoolKernel
 @dataclass(frozen=True)
 class MaxPoolKernel(WindowPoolKernel):
     """The maximum of every window; NaN where a window has one. Attributes as in `WindowPoolKernel`."""
-
-    ARGS: ClassVar[tuple[str, ...]] = ("input", "output")
 
     def _combine(self, e: Emitter, values: Sequence[ir.Value]) -> ir.Value:
         result, others = values[0], list(values[1:])

@@ -11,45 +11,34 @@ Reads whole vectors behind the pixels of a row of the input.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gpmt.runtime.codegen.addresses import image_address, plane_address, row_address
+from gpmt.runtime.codegen.addresses import plane_address, row_address
 from gpmt.runtime.codegen.emitter import Emitter
-from gpmt.runtime.codegen.work_split import RowSplitKernel, WorkSplit
+from gpmt.runtime.codegen.work_split import WorkSplit
 from gpmt.runtime.ir.values import Pair
+from gpmt.runtime.kernels.shared.planes_kernel import PlanesKernel
 from gpmt.runtime.kernels.shared.row_copy import ONE_PHASE, RowCopy, phase_rows
-from gpmt.runtime.layout.planes import Planes
 
 
 @dataclass(frozen=True)
-class PhasesKernel(RowSplitKernel):
+class PhasesKernel(PlanesKernel):
     """Planes to the planes of their phases.
 
     Channel c · phases + i of the output has phase i = (ry, rx) of channel c of the input: its pixel (y, x) is pixel
     (y · sy + ry, x · sx + rx), or 0 if that is outside of the input.
 
     Attributes:
-        lanes: elements of a vector register.
-        input, output: layouts.
+        lanes, input, output: as in `PlanesKernel`.
         stride: (sy, sx).
         phases: (ry, rx) of the phases to write.
     """
 
-    ARGS: ClassVar[tuple[str, ...]] = ("input", "output")
-
-    lanes: int
-    input: Planes
-    output: Planes
     stride: Pair = (1, 1)
     phases: tuple[Pair, ...] = ONE_PHASE
 
     @property
     def _copy(self) -> RowCopy:
-        source = self.input
-        return RowCopy(
-            self.lanes, source.images, source.channels, source.height, source.width,
-            self.output.pitch, self.stride, self.phases, exact=False,
-        )  # fmt: skip
+        return RowCopy.of_planes(self.lanes, self.input, self.output.pitch, self.stride, self.phases)
 
     @property
     def _split(self) -> WorkSplit:
@@ -59,8 +48,7 @@ class PhasesKernel(RowSplitKernel):
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes, self.ARGS)
         item = self._split.item(e)
-        source = image_address(e, "input", self.input, item.image)
-        output = image_address(e, "output", self.output, item.image)
+        source, output = self.image_addresses(e, item.image)
         with e.loop(*item.channels) as channel:
             plane = plane_address(e, source, self.input, channel)
             target = phase_rows(e, self.output, output, channel, len(self.phases))

@@ -43,7 +43,7 @@ _MAX_SETS = 4  # of accumulators
 
 @dataclass(frozen=True, kw_only=True)
 class SparseCode(TiledConvCode):
-    """What the machine code depends on.
+    """The parameters of the machine code.
 
     Attributes:
         passes: 1 for one block of channels, 2 for two, 3 for more.
@@ -79,7 +79,7 @@ class SparseConvKernel(TiledConvKernel):
 
     @property
     def code(self) -> SparseCode:
-        """What the machine code depends on."""
+        """The parameters of the machine code."""
         return SparseCode(
             lanes=self.lanes, tile_size=self.tiles.size, uneven=self.tiles.uneven,
             residual=self.residual is not None, activation=self.activation, passes=min(self.blocks, 3),
@@ -173,7 +173,7 @@ class _TileEmitter:
     """Writes the code for all filters of a part on a tile.
 
     Args:
-        code: what the code depends on.
+        code: its parameters.
         image: index of the image.
         start: the vector of the plane at which the tile begins.
         vectors: of the tile.
@@ -191,7 +191,7 @@ class _TileEmitter:
             address("input", 4), address("output", 5), address("residual", 6),
         )  # fmt: skip
         self.mask = e.add(e.arg("mask"), tile_bytes)
-        # Several sets of accumulators for small tiles: else a multiply-add would wait for the one before.
+        # Several sets of accumulators for small tiles: else each multiply-add would depend on the one before.
         self.sets = max(1, min(_MAX_SETS, _MIN_ACCUMULATORS // vectors)) if vectors < 5 else 1
 
     def emit(self, entry: ir.Value, blocks: ir.Value) -> None:

@@ -11,34 +11,27 @@ Reads up to lanes / across elements behind the pixels of a row of the input.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from llvmlite import ir
 
-from gpmt.runtime.codegen.addresses import image_address, plane_address, row_address
+from gpmt.runtime.codegen.addresses import plane_address, row_address
 from gpmt.runtime.codegen.emitter import F32, Emitter
 from gpmt.runtime.codegen.loops import RowVector, row_loop
 from gpmt.runtime.codegen.shuffles import shuffle
-from gpmt.runtime.codegen.work_split import RowSplitKernel, WorkSplit
+from gpmt.runtime.codegen.work_split import WorkSplit
 from gpmt.runtime.ir.values import Pair
-from gpmt.runtime.layout.planes import Planes
+from gpmt.runtime.kernels.shared.planes_kernel import PlanesKernel
 
 
 @dataclass(frozen=True)
-class UpsampleKernel(RowSplitKernel):
+class UpsampleKernel(PlanesKernel):
     """Pixel (y, x) of the output is pixel (y // down, x // across) of the input.
 
     Attributes:
-        lanes: elements of a vector register, a multiple of `across`.
-        input, output: layouts.
+        lanes, input, output: as in `PlanesKernel`; lanes is a multiple of `across`.
         factor: (down, across).
     """
 
-    ARGS: ClassVar[tuple[str, ...]] = ("input", "output")
-
-    lanes: int
-    input: Planes
-    output: Planes
     factor: Pair
 
     @property
@@ -51,8 +44,7 @@ class UpsampleKernel(RowSplitKernel):
         e = Emitter(self.lanes, self.ARGS)
         source, output, (down, across) = self.input, self.output, self.factor
         item = self._split.item(e)
-        source_image = image_address(e, "input", source, item.image)
-        output_image = image_address(e, "output", output, item.image)
+        source_image, output_image = self.image_addresses(e, item.image)
         part = ir.VectorType(F32, self.lanes // across)
         with e.loop(*item.channels) as channel, e.loop(*item.rows) as y:
             source_row = row_address(e, plane_address(e, source_image, source, channel), source, y)

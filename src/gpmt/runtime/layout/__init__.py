@@ -1,1 +1,1 @@
-"""Where the values of a tensor lie in memory, and where convolutions read them."""
+"""Where the elements of images are in memory, and where convolutions read them."""

@@ -23,7 +23,7 @@ class Taps:
 
     Attributes:
         offsets: int64 [taps], bytes from the output's pixel to the input's, for the filters of the first group.
-        channels: int64 [taps], the input channel of each within its group; never descending.
+        channels: int64 [taps], the input channel of each within its group, in ascending order.
         filter_offsets: int64 [filters], bytes to add for each filter, which depend on its group; None for one group.
     """
 

@@ -1,1 +1,1 @@
-"""Parts that several kernels share."""
+"""Code of several kernels: base classes, and loops that they have in common."""

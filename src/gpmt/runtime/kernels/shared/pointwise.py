@@ -1,4 +1,4 @@
-"""Operators on single pixels: what the kernels affine, add, multiply, gate and copy share.
+"""Operators on single pixels, for the kernels affine, add, multiply, gate and copy.
 
 Loops: channel → vectors of the plane, four at a time. Planes are contiguous to it, padding included; so inputs and
 output have the same pitch, and a mask sets the padding to zero again.
@@ -42,7 +42,7 @@ _ITEM_VECTORS = 2048  # some microseconds
 
 @dataclass(frozen=True)
 class PointwiseCode(ABC):
-    """What the machine code depends on; layers of all sizes share it."""
+    """The parameters of the machine code, which layers of all sizes share."""
 
     MASKED: ClassVar[bool] = True  # whether the result has to be activated, and its padding set to zero
 
@@ -136,7 +136,7 @@ class PointwiseKernel:
 
     @property
     def code(self) -> PointwiseCode:
-        """What the machine code depends on."""
+        """The parameters of the machine code."""
         return self.CODE(self.lanes, self.activation)
 
     @property

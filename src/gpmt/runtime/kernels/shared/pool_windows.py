@@ -1,4 +1,4 @@
-"""Pooling over windows, in two passes: what max pooling and mean pooling share.
+"""Pooling over windows in two passes, for max pooling and mean pooling.
 
 Loops: channel → blocks of rows of the output → {
     down:    row → vectors of a row of the input → rows of the window
@@ -24,13 +24,13 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from gpmt.arithmetic import round_up
-from gpmt.runtime.codegen.addresses import image_address, plane_address, row_address
+from gpmt.runtime.codegen.addresses import plane_address, row_address
 from gpmt.runtime.codegen.emitter import F32, I1, I64, Emitter, constant
 from gpmt.runtime.codegen.loops import RowVector, row_loop
 from gpmt.runtime.codegen.shuffles import every_second, gather, reorder
-from gpmt.runtime.codegen.work_split import RowSplitKernel, WorkSplit
+from gpmt.runtime.codegen.work_split import WorkSplit
 from gpmt.runtime.ir.values import Pair
-from gpmt.runtime.layout.planes import Planes
+from gpmt.runtime.kernels.shared.planes_kernel import PlanesKernel
 
 _BUFFER = 4096  # elements, which fit into the L1 cache
 _MAX_UNROLLED = 8  # rows of a window; higher windows are looped over
@@ -39,19 +39,15 @@ Padding = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class WindowPoolKernel(RowSplitKernel):
+class WindowPoolKernel(PlanesKernel):
     """Pooling over windows.
 
     Attributes:
-        lanes: elements of a vector register.
-        input, output: layouts.
+        lanes, input, output: as in `PlanesKernel`.
         kernel, stride: (rows, columns).
         padding: (top, left, bottom, right); the last two follow from the output's size, and are not used.
     """
 
-    lanes: int
-    input: Planes
-    output: Planes
     kernel: Pair
     stride: Pair
     padding: Padding
@@ -89,8 +85,7 @@ class WindowPoolKernel(RowSplitKernel):
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes, self.ARGS)
         item = self._split.item(e)
-        source = image_address(e, "input", self.input, item.image)
-        output = image_address(e, "output", self.output, item.image)
+        source, output = self.image_addresses(e, item.image)
         pitch_bytes = 4 * self._buffer_pitch
         rows = max(1, min(self.output.height, self._split.rows_per_item, _BUFFER // self._buffer_pitch))
         stack = e.builder.alloca(ir.ArrayType(F32, rows * self._buffer_pitch))

@@ -1,4 +1,4 @@
-"""Rows of images copied to rows with padding: what importing, exporting and extracting phases share.
+"""Rows of images copied to rows with padding, for importing, exporting and extracting phases.
 
 Loops: row of the output → vectors of the row → phases. Every `stride`-th element of a source row goes to a phase.
 """
@@ -50,6 +50,14 @@ class RowCopy:
     stride: Pair
     phases: tuple[Pair, ...]
     exact: bool
+
+    @staticmethod
+    def of_planes(
+        lanes: int, source: Planes, pitch: int, stride: Pair = (1, 1), phases: tuple[Pair, ...] = ONE_PHASE
+    ) -> RowCopy:
+        """Return a copy whose source is planes."""
+        shape = source.images, source.channels, source.height, source.width
+        return RowCopy(lanes, *shape, pitch, stride, phases, exact=False)
 
     @property
     def rows(self) -> int:
@@ -141,7 +149,7 @@ class RowCopy:
                 value = reorder(e, every_second(e, halves, rx))
             else:
                 value = gather(e, e.add(address, 4 * rx), 4 * sx, pixels)
-            RowVector(vector.x, pixels, vector.room).store(e, value, target)
+            RowVector(vector.x, pixels, vector.in_row).store(e, value, target)
 
 
 def phase_rows(e: Emitter, planes: Planes, image: ir.Value, channel: ir.Value, phases: int) -> TargetRow:

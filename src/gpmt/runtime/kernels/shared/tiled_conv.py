@@ -1,4 +1,4 @@
-"""Convolutions on tiles of planes: what the sparse and the dense kernel share.
+"""Convolutions on tiles of planes, for the sparse and the dense kernel.
 
 A plane of the output is split into *tiles* of a few vectors. A tap is one offset for all pixels, so a tile's
 accumulators of a filter, which are registers, take whole vectors of the input. The filters are split into *parts*, so
@@ -28,7 +28,7 @@ from gpmt.runtime.layout.planes import FLOAT_BYTES, Planes
 
 @dataclass(frozen=True, kw_only=True)
 class TiledConvCode:
-    """What the machine code depends on; layers of all sizes share it.
+    """The parameters of the machine code, which layers of all sizes share.
 
     Attributes:
         lanes: elements of a vector register.

@@ -1,4 +1,4 @@
-"""Blocks of samples and features that are transposed in registers: what kernels between tensors and vectors share.
+"""Blocks of samples and features transposed in registers, for kernels between tensors and vectors.
 
 Vectors have the layout Planes(images=1, channels=features, height=1, width=samples): one plane for each feature. An
 item has some features of some cache lines of samples.
