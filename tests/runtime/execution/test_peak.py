@@ -19,7 +19,7 @@ def _cache(tmp_path_factory, monkeypatch):
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("lanes", [4, 8, 16])
 def test_it_computes_all_rounds(lanes, fused):
-    spec = PeakKernel(lanes, chains=3, items=2, rounds=5, optimized=fused)
+    spec = PeakKernel(lanes, chains=3, items=2, rounds=5, fused=fused)
     output = np.zeros((4, lanes), np.float32)
     factors = np.array([0.5, 3.0], np.float32)
     args = np.array([output.ctypes.data, factors.ctypes.data], np.int64)
