@@ -35,8 +35,8 @@ class BatchExecutor:
             (engine.segment.table.address, len(engine.segment.table), int(updates.ctypes.data), len(updates))
             for engine, updates in zip(engines, self._updates, strict=True)
         ]
-        self._rows = np.array(rows, np.int64)
-        counter, replicas = int(self._counter.ctypes.data), int(self._rows.ctypes.data)
+        self._replicas = np.array(rows, np.int64)  # as in sample_loop.py
+        counter, replicas = int(self._counter.ctypes.data), int(self._replicas.ctypes.data)
         self._args = np.array([counter, 0, replicas, pool.run_alone_address], np.int64)
         kernel = SampleLoopKernel(len(engines))
         self._table = StepTable([(load(kernel), int(self._args.ctypes.data), kernel.items)])

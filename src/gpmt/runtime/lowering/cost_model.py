@@ -5,7 +5,17 @@ The model decides which candidates are measured and, without measuring, which on
 Loads and multiply-adds per cycle are those of current x86 and ARM cores; the other constants were fitted by hand on
 earlier machines. `benchmarks/cost_model.py` measures the candidates of pruned networks' layers, prints the constants
 that would fit them, and the *regret*: how much longer the model's first choice takes than the fastest measured
-candidate of a layer.
+candidate of a layer. It changed none of these constants:
+
+    python benchmarks/cost_model.py     # ResNet-50 at 80, 90 and 95 %: 84 layers, up to 24 candidates each
+    Intel(R) Xeon(R) Processor (Sapphire Rapids class, AVX-512), 2 cores, 1 thread, 2026-11-28
+
+    regret                      in use     fitted to these layers
+    median                       8.7 %                      8.8 %
+    worst                      100.3 %                    100.3 %
+    mean, weighted by time      23.8 %                     23.1 %
+
+The largest regrets are those of convolutions with a stride, whose footprint the model takes for too large.
 """
 
 from __future__ import annotations
