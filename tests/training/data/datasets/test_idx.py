@@ -44,7 +44,9 @@ def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes, sentence: str
         read_idx(path, dimensions=3)
 
 
-@pytest.mark.parametrize("content", [gzip.compress(GOLDEN)[:-3], b"not gzip", b""])
+@pytest.mark.parametrize(
+    "content", [gzip.compress(GOLDEN)[:-3], b"not gzip", b""], ids=["cut", "foreign", "empty"]
+)
 def test_a_damaged_gzip_file_is_refused(tmp_path: Path, content: bytes):
     path = tmp_path / "images.gz"
     path.write_bytes(content)
