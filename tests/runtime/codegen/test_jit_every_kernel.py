@@ -52,7 +52,7 @@ def kernels(lanes):
         ("plain", r"mulps.*xmm"),
     ],
 )
-def test_kernels_for_every_processor(kind, multiply_add):
+def test_every_kernel_for_every_processor(kind, multiply_add):
     host = processor.named(kind)
     for spec in kernels(host.lanes):
         text = jit.assembly(getattr(spec, "code", spec).emit(), host)
