@@ -1,6 +1,6 @@
 """Hugging Face Trainer: one callback prunes epoch by epoch to 80 %; --resume goes on from the last checkpoint.
 
-Each checkpoint of the Trainer holds one file more, pruner.pt.
+Each checkpoint of the Trainer has one more file, pruner.pt.
 """
 
 import sys

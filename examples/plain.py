@@ -1,7 +1,7 @@
 """A training loop in plain PyTorch that prunes gradually to 90 %; --resume goes on from the last checkpoint.
 
-All it needs is the Pruner, and its state in the checkpoint. With mixed precision, `scaler.step(optimizer)` is
-all there is to it too: a step that the scaler skips is none for the Pruner.
+The loop needs the Pruner alone, and its state in the checkpoint. With mixed precision, `scaler.step(optimizer)`
+is enough as well: the Pruner does not count a step that the scaler skips.
 """
 
 import os

@@ -1,6 +1,6 @@
 """timm: its network, optimiser and EMA; once tracked, the average is pruned along with the network.
 
-What a checkpoint needs are the states of all four, loaded in the order of `parts`, as in plain.py.
+A checkpoint needs the states of all four, loaded in the order of `parts`, as in plain.py.
 """
 
 import timm

@@ -7,6 +7,7 @@ from click.testing import Result
 from torch import Tensor
 from typer.testing import CliRunner
 
+import gpmt as package
 from gpmt.cli import app
 
 N, PRUNED = 296, 266
@@ -37,3 +38,17 @@ def weights() -> dict[str, Tensor]:
         "fc.weight": torch.randn(10, 8, generator=generator),
         "fc.bias": torch.zeros(10),
     }
+
+
+def sparse_weights() -> dict[str, Tensor]:
+    """`weights` and a larger tensor, nine tenths of them zero."""
+    state = weights() | {"big.weight": torch.randn(100, 100, generator=torch.Generator().manual_seed(1))}
+    package.plan(state, sparsity=0.9).masks().apply_(state)
+    return state
+
+
+def assert_same(path: str, expected: dict[str, Tensor]) -> None:
+    """Check that a file holds exactly these tensors."""
+    actual = package.load(path).state_dict
+    assert list(actual) == list(expected)
+    assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())

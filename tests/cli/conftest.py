@@ -1,10 +1,14 @@
-"""Every command runs in a folder of its own."""
+"""Every command runs in a folder of its own; the files that commands are tried on."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from tests.cli.commands import weights
+from tests.cli.commands import sparse_weights, weights
+
+import gpmt as package
+from gpmt.training.models import construct
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +21,29 @@ def dense(tmp_path: Path) -> str:
     prefixed = {f"module.{name}": tensor for name, tensor in weights().items()}
     torch.save({"epoch": 3, "state_dict": prefixed, "best_acc1": 91.5}, tmp_path / "dense.pth.tar")
     return "dense.pth.tar"
+
+
+@pytest.fixture
+def pruned(tmp_path: Path) -> str:
+    torch.save({"epoch": 3, "state_dict": sparse_weights()}, tmp_path / "pruned.pt")
+    return "pruned.pt"
+
+
+@pytest.fixture
+def lenet(tmp_path: Path) -> str:
+    """Weights of LeNet-5, pruned to 80 %; the file does not name its network."""
+    torch.manual_seed(0)
+    network = construct("lenet5-caffe", num_classes=10, input_shape=(1, 28, 28))
+    package.prune_(network, sparsity=0.8)
+    torch.save(network.state_dict(), tmp_path / "lenet.pt")
+    return "lenet.pt"
+
+
+@pytest.fixture(scope="module")
+def program_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of compiled programs of the module's own, and PyTorch's number of threads as it was."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPMT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+    torch.set_num_threads(threads)

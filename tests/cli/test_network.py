@@ -24,7 +24,7 @@ def test_a_network_for_series():
         find_network(checkpoint, model="fastgrnn", input_shape="5xa")
 
 
-def test_a_text_classifier_needs_no_shape():
+def test_a_text_classifier_is_built_without_a_shape():
     transformers = pytest.importorskip("transformers")
     config = transformers.BertConfig(
         hidden_size=8,

@@ -35,7 +35,7 @@ def test_prune_writes_the_masks_it_used(dense: str) -> None:
     gpmt("verify", dense, "--masks", "masks.safetensors", code=1)
 
 
-def test_pruning_less_than_is_zero_already_says_so(dense: str) -> None:
+def test_pruning_less_than_is_zero_already_is_noted(dense: str) -> None:
     gpmt("prune", dense, "-o", "sparse.pt", "--sparsity", "0.9")
     result = gpmt("prune", "sparse.pt", "-o", "again.pt", "--sparsity", "0.5")
     assert "note: 266 weights are zero, 118 more than asked for" in " ".join(result.stdout.split())

@@ -57,7 +57,7 @@ def test_an_error_is_one_sentence_and_nothing_is_written(tmp_path: Path, argumen
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_broken_promise_is_exit_code_1(monkeypatch: pytest.MonkeyPatch):
+def test_a_result_that_is_not_verified_is_exit_code_1(monkeypatch: pytest.MonkeyPatch):
     # Masks that are not enforced: the weights that are pruned grow back.
     monkeypatch.setattr("gpmt.pruner.pruner.Pruner._after_step", lambda *_: None)
     result = gpmt(*RECIPE, code=1)

@@ -198,5 +198,5 @@ def test_a_row_of_another_sparsity_is_noted(sparsity: float, published: float | 
 
 
 @pytest.mark.parametrize("loss", [math.inf, math.nan])
-def test_a_loss_that_is_no_number_is_none_in_json(loss: float):
+def test_a_loss_that_is_not_finite_is_none_in_json(loss: float):
     assert evaluated(sparsity=0.5, loss=loss).to_dict()["loss"] is None

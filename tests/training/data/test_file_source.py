@@ -110,7 +110,7 @@ def test_a_damaged_image_is_named(tmp_path: Path, workers: int):
         list(source.test_batches(1))
 
 
-def test_a_killed_worker_is_told_in_a_sentence():
+def test_a_killed_worker_is_reported_in_one_sentence():
     class Deadly:
         labels = torch.zeros(4, dtype=torch.int64)
 

@@ -116,7 +116,7 @@ def test_inputs_that_do_not_fit(vit, bert, name, input_shape, sentence):
         build(f"hf:{name}", num_classes=3, input_shape=input_shape)
 
 
-def test_folders_that_hold_no_classifier(tmp_path, vit):
+def test_folders_without_a_classifier_are_refused(tmp_path, vit):
     with pytest.raises(
         RecipeError, match=r"^model is hf:none, but there is no none/config.json; give a folder"
     ):

@@ -206,7 +206,7 @@ def test_no_published_row_is_missing():
 
 
 @pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("imagenet-")])
-def test_imagenet_is_in_float32_as_published_whatever_accelerate_is_told(name):
+def test_imagenet_is_in_float32_as_published_with_any_setting_of_accelerate(name):
     assert (recipe(name).compute.precision, recipe(name).compute.sharding) == ("float32", "ddp")
 
 

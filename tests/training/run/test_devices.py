@@ -8,7 +8,7 @@ from gpmt.errors import RecipeError
 from gpmt.training.run.run import run
 
 
-def test_a_gpu_recipe_says_so_and_offers_another(tmp_path: Path):
+def test_a_recipe_for_a_gpu_is_refused_without_one_and_names_another(tmp_path: Path):
     if torch.accelerator.is_available():
         pytest.skip("there is a GPU")
     recipe = short_recipe().model_copy(

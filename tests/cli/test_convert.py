@@ -1,38 +1,15 @@
-"""`gpmt convert` and `gpmt export` as a user meets them."""
-
 import json
 import resource
 import subprocess
 import sys
-import warnings
 
 import pytest
 import torch
-from safetensors import safe_open
-from tests.cli.commands import error, gpmt, weights
+from tests.cli.commands import assert_same, error, gpmt, sparse_weights
 from torch.nn.utils import prune
 
 import gpmt as package
 from gpmt.masks import Masks
-from gpmt.training.models import construct
-
-
-def sparse_weights():
-    state = weights() | {"big.weight": torch.randn(100, 100, generator=torch.Generator().manual_seed(1))}
-    package.plan(state, sparsity=0.9).masks().apply_(state)
-    return state
-
-
-@pytest.fixture
-def pruned(tmp_path):
-    torch.save({"epoch": 3, "state_dict": sparse_weights()}, tmp_path / "pruned.pt")
-    return "pruned.pt"
-
-
-def same(path, expected):
-    actual = package.load(path).state_dict
-    assert list(actual) == list(expected)
-    assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())
 
 
 def test_there_and_back(pruned):
@@ -41,7 +18,7 @@ def test_there_and_back(pruned):
     gpmt("convert", "a.sparse.safetensors", "b.safetensors", "--quiet")
     gpmt("convert", "b.safetensors", "c.pt")
     for path in ("a.sparse.safetensors", "b.safetensors", "c.pt"):
-        same(path, sparse_weights())
+        assert_same(path, sparse_weights())
         assert "equal" in gpmt("diff", pruned, path).stdout
 
 
@@ -128,36 +105,3 @@ def test_a_full_disk(pruned, tmp_path, out):
     assert f"{out} cannot be written: no space left in" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [pruned]
     assert (tmp_path / pruned).read_bytes() == before
-
-
-def test_export_of_weights_alone(pruned):
-    facts = json.loads(
-        gpmt("export", "sparse", pruned, "-o", "a.sparse.safetensors", "--card", "card.md", "--json").stdout
-    )
-    assert facts["bytes"] < 0.2 * facts["dense_bytes"]
-    with open("card.md") as file:
-        text = file.read()
-    assert "| `conv.weight` | 8×3×3×3 |" in text
-    assert 'gpmt.load("a.sparse.safetensors")' in text
-    gpmt("export", "dense", "a.sparse.safetensors", "-o", "b.safetensors")
-    same("b.safetensors", sparse_weights())
-    gpmt("export", "csr", pruned, "-o", "csr.pt")
-    same("csr.pt", sparse_weights())
-    with warnings.catch_warnings(action="ignore"):  # torch says that it checks sparse tensors
-        assert torch.load("csr.pt", weights_only=True)["big.weight"].layout == torch.sparse_csr
-    gpmt("export", "hub", pruned, "-o", "hub")
-    same("hub", {name: sparse_weights()[name] for name in package.load("hub").state_dict})
-    with safe_open("hub/model.safetensors", "pt") as file:
-        assert set(file.keys()) == set(sparse_weights())
-
-
-def test_export_of_the_network():
-    pytest.importorskip("onnxruntime", reason="exporting ONNX needs onnxruntime")
-    network = construct("resnet20", num_classes=10, input_shape=(3, 32, 32))
-    package.prune_(network, sparsity=0.9)
-    torch.save(network.state_dict(), "model.pt")
-    names = ("--model", "resnet20", "--input", "3x32x32")
-    facts = json.loads(gpmt("export", "onnx", "model.pt", "-o", "m.onnx", *names, "--json").stdout)
-    assert (facts["weights"], facts["zeros"]) == (268_336, 241_502)
-    assert facts["error"] < 1e-5
-    assert package.load("m.onnx").source == "ONNX"

@@ -1,0 +1,67 @@
+import json
+import warnings
+
+import pytest
+import torch
+from safetensors import safe_open
+from tests.cli.commands import assert_same, error, gpmt, sparse_weights
+
+import gpmt as package
+from gpmt.cli.engines import difference
+from gpmt.training.models import construct
+
+NAMED = ("--model", "lenet5-caffe", "--input", "1x28x28")
+
+
+def test_export_of_weights_alone(pruned):
+    facts = json.loads(
+        gpmt("export", "sparse", pruned, "-o", "a.sparse.safetensors", "--card", "card.md", "--json").stdout
+    )
+    assert facts["bytes"] < 0.2 * facts["dense_bytes"]
+    with open("card.md") as file:
+        text = file.read()
+    assert "| `conv.weight` | 8×3×3×3 |" in text
+    assert 'gpmt.load("a.sparse.safetensors")' in text
+    gpmt("export", "dense", "a.sparse.safetensors", "-o", "b.safetensors")
+    assert_same("b.safetensors", sparse_weights())
+    gpmt("export", "csr", pruned, "-o", "csr.pt")
+    assert_same("csr.pt", sparse_weights())
+    with warnings.catch_warnings(action="ignore"):  # torch says that it checks sparse tensors
+        assert torch.load("csr.pt", weights_only=True)["big.weight"].layout == torch.sparse_csr
+    gpmt("export", "hub", pruned, "-o", "hub")
+    assert_same("hub", {name: sparse_weights()[name] for name in package.load("hub").state_dict})
+    with safe_open("hub/model.safetensors", "pt") as file:
+        assert set(file.keys()) == set(sparse_weights())
+
+
+def test_export_of_the_network():
+    pytest.importorskip("onnxruntime", reason="exporting ONNX needs onnxruntime")
+    network = construct("resnet20", num_classes=10, input_shape=(3, 32, 32))
+    package.prune_(network, sparsity=0.9)
+    torch.save(network.state_dict(), "model.pt")
+    names = ("--model", "resnet20", "--input", "3x32x32")
+    facts = json.loads(gpmt("export", "onnx", "model.pt", "-o", "m.onnx", *names, "--json").stdout)
+    assert (facts["weights"], facts["zeros"]) == (268_336, 241_502)
+    assert facts["error"] < 1e-5
+    assert package.load("m.onnx").source == "ONNX"
+
+
+@pytest.mark.usefixtures("program_cache")
+def test_export_for_the_runtime(lenet):
+    facts = json.loads(
+        gpmt("export", "runtime", lenet, "-o", "a.program.safetensors", *NAMED, "--json").stdout
+    )
+    assert facts["bytes"] < 0.5 * facts["dense_bytes"]
+    assert facts["on_pytorch"] == 0
+    assert facts["error"] < 1e-5
+    network = construct("lenet5-caffe", num_classes=10, input_shape=(1, 28, 28))
+    network.load_state_dict(torch.load(lenet))
+    images = torch.rand(3, 1, 28, 28)
+    with torch.no_grad():
+        expected = network.eval()(images)
+    result = package.load_program("a.program.safetensors", threads=1, tune=False)(images)
+    assert difference(result, expected) < 1e-5
+    assert "would give other outputs than the network, by" in error(
+        "export", "runtime", lenet, "-o", "b", *NAMED, "--tolerance", "1e-30"
+    )
+    assert "does not say which network it belongs to" in error("export", "runtime", lenet, "-o", "b")
