@@ -77,7 +77,7 @@ WITH_PRIVATE_NAMES = {
     "runtime.codegen.llvmlite_private",
     "runtime.threads.locks",
 }
-"""Modules that use private names of other libraries; `test_private_names.py` looks each name up."""
+"""Modules that use private names of other libraries; the tests of each look its names up."""
 
 
 def part(module: str) -> str:

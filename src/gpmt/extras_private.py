@@ -1,6 +1,6 @@
 """Every private interface of accelerate, Lightning, timm and transformers that gpmt uses.
 
-`tests/test_private_names.py` fails for each one that is gone.
+`tests/test_extras_private.py` fails for each one that is gone.
 """
 
 from __future__ import annotations

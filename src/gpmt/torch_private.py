@@ -1,7 +1,7 @@
 """Every private interface of PyTorch that gpmt uses: names with an underscore, or from a private module.
 
 A new version of PyTorch may rename or drop them without notice, so no other module names them.
-`tests/test_private_names.py` fails for each one that is gone.
+`tests/test_torch_private.py` fails for each one that is gone.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
-from gpmt.core.scope import find_scope, unwrap
+from gpmt.core.scope import find_scope
 from gpmt.errors import ScopeError
 from tests.core.networks import DEFAULT, Net, names
 
@@ -240,11 +240,7 @@ def test_a_shared_tensor_is_refused_unless_asked_for():
         distributed.destroy_process_group()
 
 
-class TestUnwrap:
-    def test_plain_model_is_itself(self):
-        net = Net()
-        assert unwrap(net) is net
-
+class TestWrappers:
     def test_nested_wrappers(self):
         net = Net()
         for wrapped in (
@@ -253,7 +249,6 @@ class TestUnwrap:
             DataParallel(torch.compile(net)),
             torch.compile(DataParallel(net)),
         ):
-            assert unwrap(wrapped) is net
             assert names(wrapped) == DEFAULT
 
     def test_distributed(self, tmp_path):
@@ -261,9 +256,7 @@ class TestUnwrap:
             "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
         )
         try:
-            net = Net()
-            wrapped = torch.compile(nn.parallel.DistributedDataParallel(net))
-            assert unwrap(wrapped) is net
+            wrapped = torch.compile(nn.parallel.DistributedDataParallel(Net()))
             assert names(wrapped, scope="head") == ["head.weight"]
         finally:
             torch.distributed.destroy_process_group()

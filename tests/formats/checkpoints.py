@@ -1,7 +1,9 @@
-"""Weights of several types, the formats of torch.save, and what reading them back must give."""
+"""Weights of several types, the formats of torch.save, a hostile pickle, and what reading them back must give."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,16 @@ WRITERS = {
     "zip": lambda obj, path: torch.save(obj, path),
     "legacy": lambda obj, path: torch.save(obj, path, _use_new_zipfile_serialization=False),
 }
+
+
+class Attack:
+    """An object whose pickle makes a file when it is run."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.marker}",)
 
 
 def weights() -> dict[str, Tensor]:

@@ -1,11 +1,9 @@
 """Files of torch.save and safetensors, read."""
 
-import argparse
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -71,25 +69,6 @@ def test_prefix_must_be_on_all_names(tmp_path: Path) -> None:
     checkpoint = load_checkpoint(tmp_path / "a.pt")
     assert checkpoint.prefix == ""
     assert list(checkpoint.state_dict) == list(averaged)
-
-
-def test_the_users_safe_globals_stay(tmp_path: Path) -> None:
-    torch.save({"state_dict": weights(), "args": argparse.Namespace()}, tmp_path / "a.pt")
-    before = set(torch.serialization.get_safe_globals())
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        load_checkpoint(tmp_path / "a.pt")
-        assert argparse.Namespace in torch.serialization.get_safe_globals()
-    assert set(torch.serialization.get_safe_globals()) == before - {argparse.Namespace}
-
-
-def test_big_endian_numbers(tmp_path: Path) -> None:
-    number = np.frombuffer(np.array([1.5], dtype=">f4").tobytes(), dtype=">f4")[0]
-    array = np.arange(3, dtype=">i2")
-    torch.save({"state_dict": weights(), "x": number, "array": array}, tmp_path / "a.pt")
-    container = load_checkpoint(tmp_path / "a.pt").container
-    assert container is not None
-    assert container["x"] == 1.5
-    np.testing.assert_array_equal(container["array"].array, [0, 1, 2])
 
 
 def test_entries_that_are_not_tensors_stay(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Files that are damaged, foreign, or would run code: each is an error that says so, and nothing runs."""
 
-import os
 import pickle
 import random
 import tarfile
@@ -8,64 +7,22 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.formats.checkpoints import WRITERS, weights
-from torch import nn
+from tests.formats.checkpoints import WRITERS, Attack, weights
 
 from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import load_checkpoint
 
 
-class Attack:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.marker}",)
-
-
-@pytest.mark.parametrize("where", ["top", "beside", "value"])
-def test_code_in_a_pickle_is_refused_and_does_not_run(tmp_path: Path, write: Any, where: str) -> None:
-    marker, path = tmp_path / "marker", tmp_path / "a.pt"
-    attack = Attack(marker)
-    held = {
-        "top": attack,
-        "beside": {"x": attack, "state_dict": weights()},
-        "value": weights() | {"x": attack},
-    }
-    write(held[where], path)
-    message = (
-        r"a\.pt would run code from its pickle \(it needs (posix|nt)\.system\), which is refused; save its weights "
-        r"again where it was made, with torch\.save\(model\.state_dict\(\), path\) or as safetensors$"
-    )
-    with pytest.raises(CheckpointError, match=message):
-        load_checkpoint(path)
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize(
-    ("value", "needs"),
-    [
-        (nn.Linear(2, 2), r"torch\.nn\.modules\.linear\.Linear"),
-        (Path("x"), r"pathlib\.\S+Path"),
-        (np.array([print, None]), r"numpy\.dtype\('O8'\)"),
-        (np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f4")])[0], r"numpy\.dtype\('V8'\)"),
-        (np.str_("text"), r"numpy\.dtype\('U4'\)"),
-    ],
-)
-def test_other_objects_are_refused_by_name(tmp_path: Path, write: Any, value: Any, needs: str) -> None:
-    write({"state_dict": weights(), "x": value}, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match=rf"a\.pt would run code from its pickle \(it needs {needs}"):
+def test_code_beside_the_weights_is_refused_and_does_not_run(tmp_path: Path, write: Any) -> None:
+    write({"state_dict": weights(), "x": Attack(tmp_path / "marker")}, tmp_path / "a.pt")
+    with pytest.raises(
+        CheckpointError, match=r"a\.pt would run code from its pickle \(it needs (posix|nt)\.system"
+    ):
         load_checkpoint(tmp_path / "a.pt")
-
-
-def test_a_whole_model_says_what_to_do(tmp_path: Path) -> None:
-    torch.save(nn.Linear(2, 2), tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match=r"needs torch.*Linear.*save its weights again"):
-        load_checkpoint(tmp_path / "a.pt")
+    assert not (tmp_path / "marker").exists()
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
@@ -139,13 +96,6 @@ def test_foreign_files(tmp_path: Path) -> None:
     for name, message in make_foreign(tmp_path).items():
         with pytest.raises(CheckpointError, match=rf"{name} {message}"):
             load_checkpoint(tmp_path / name)
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
-def test_torchscript_is_refused(tmp_path: Path) -> None:
-    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "a.pt"))
-    with pytest.raises(CheckpointError, match=r"a\.pt is a TorchScript program; save its weights again"):
-        load_checkpoint(tmp_path / "a.pt")
 
 
 def test_a_container_that_holds_itself(tmp_path: Path) -> None:

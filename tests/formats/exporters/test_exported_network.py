@@ -1,4 +1,3 @@
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ from tests.formats.exporters.networks import small
 from torch import Tensor, nn
 
 from gpmt.errors import CheckpointError, GpmtError, ScopeError
-from gpmt.formats.exporters.exported_network import exported, quiet, reason
+from gpmt.formats.exporters.exported_network import exported
 
 NUMBERS = torch.arange(8.0).reshape(2, 4)
 
@@ -157,19 +156,3 @@ def test_an_example_that_does_not_fit(tmp_path: Path, name: str) -> None:
     with pytest.raises(GpmtError, match=message), exported(module, example):
         pass
     assert module.training
-
-
-def test_quiet_restores_levels() -> None:
-    logger = logging.getLogger("gpmt.tests.quiet")
-    logger.setLevel(logging.INFO)
-    with quiet("gpmt.tests.quiet"):
-        assert not logger.isEnabledFor(logging.CRITICAL)
-    assert logger.level == logging.INFO
-    with pytest.raises(ZeroDivisionError), quiet("gpmt.tests.quiet"):
-        raise ZeroDivisionError
-    assert logger.level == logging.INFO
-
-
-def test_the_reason_of_an_error() -> None:
-    assert reason(ValueError("\x1b[96mFirst\x1b[0m is 1.5. Second.\nThird")) == "First is 1.5"
-    assert reason(ValueError()) == "ValueError"

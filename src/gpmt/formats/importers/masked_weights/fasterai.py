@@ -22,6 +22,9 @@ from gpmt.formats.importers.stored_masks import check_plain, prune_stored, read_
 
 NAME = "fasterai"
 
+ASKED_LAST = True
+"""The buffers of its sparsifier can also be in a network whose masks NNCF or torch.nn.utils.prune stored."""
+
 _INITIAL, _MASK = "_init_weights", "_mask"
 _BUFFERS = {_INITIAL, "_init_biases", "_old_weights", _MASK}
 _PARAMETRIZED = "parametrizations.weight.original"
