@@ -72,9 +72,9 @@ def check(network, program, *inputs):
     [
         ("resnet20", (3, 31, 33), 0.9, 2),
         ("resnet20", (3, 17, 20), 0.0, 1),
-        ("torchvision:mobilenet_v2", (3, 33, 47), 0.8, 1),
+        pytest.param("torchvision:mobilenet_v2", (3, 33, 47), 0.8, 1, marks=pytest.mark.slow),
         ("torchvision:mobilenet_v3_small", (3, 40, 33), 0.8, 2),
-        ("torchvision:shufflenet_v2_x0_5", (3, 32, 50), 0.9, 2),
+        pytest.param("torchvision:shufflenet_v2_x0_5", (3, 32, 50), 0.9, 2, marks=pytest.mark.slow),
     ],
 )
 def test_small_ones(name, shape, sparsity, threads):
@@ -232,7 +232,7 @@ def compare(results, expected, right):
         assert (result - truth).abs().max() <= 1e-5 * max(1.0, truth.abs().max())
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(networks())
 def test_random_networks(case):
     compare_random(case)

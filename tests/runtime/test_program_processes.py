@@ -88,10 +88,8 @@ def test_several_callers(threads, lazy):
     assert failures == []
 
 
-@pytest.mark.parametrize(
-    ("threads", "called"),
-    [(2, False), *(pytest.param(threads, True, marks=pytest.mark.slow) for threads in (1, 2))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("threads", "called"), [(2, False), (1, True), (2, True)])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_fork(threads, called):
     """A child computes on its own, also while another thread of the parent was in the middle of a run (`called`)."""
@@ -137,6 +135,7 @@ assert not children, f"{{len(children)}} children hang"
 """)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers that signal")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_exceptions_of_signals_do_no_harm(threads):
@@ -176,7 +175,9 @@ assert results == [True]
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is read from /proc")
-@pytest.mark.parametrize(("make", "batch"), [(native, 1), (native, 2), (mixed, 2)])
+@pytest.mark.parametrize(
+    ("make", "batch"), [(native, 1), (native, 2), pytest.param(mixed, 2, marks=pytest.mark.slow)]
+)
 def test_memory_is_stable(make, batch):
     def resident():
         with open("/proc/self/statm") as file:
@@ -214,10 +215,9 @@ assert mapped() - before < 30 << 20, mapped() - before
 """)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
-@pytest.mark.parametrize(
-    "shape", ["(1, 3, 8_000, 8_000)", pytest.param("(4000, 3, 600, 600)", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("shape", ["(1, 3, 8_000, 8_000)", "(4000, 3, 600, 600)"])
 def test_no_memory(shape):
     script(f"""
 program = gpmt.compile(network, images, threads=2, tune=False)

@@ -61,7 +61,14 @@ NETWORKS = {
     "cifar-mobilenetv2": (gpmt_network, CIFAR, native(57)),
     "lenet5-caffe": (gpmt_network, (1, 28, 28), {"Conv": 2, "Pool": 2, "Reshape": 1, "Linear": 2}),
 }
-SLOW = {"resnet18", "mobilenet_v3_small", "tf_efficientnet_lite0", "cifar-mobilenetv2"}
+SLOW = {
+    "resnet18",
+    "mobilenet_v3_small",
+    "vgg11_bn",
+    "efficientnet_lite0",
+    "tf_efficientnet_lite0",
+    "cifar-mobilenetv2",
+}
 
 
 @pytest.mark.parametrize(
