@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from gpmt.core.schedule import ACDC, Gradual, OneShot
 from gpmt.errors import MaskError
@@ -197,7 +198,7 @@ def test_tied_weights_are_pruned_once(toy: Any) -> None:
 )
 def test_compiled_model(toy: Any, schedule: Any) -> None:
     """A compiled model is pruned like the plain one, and no change of the masks compiles it again."""
-    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    counter = CompileCounterWithBackend("aot_eager")
     torch._dynamo.reset()
     compiled = torch.compile(toy.model(), backend=counter)
     run = toy.start(schedule, model=compiled)
