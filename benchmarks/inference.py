@@ -197,7 +197,7 @@ def machine(threads: int) -> dict[str, Any]:
 def share(text: str) -> float:
     value = float(text)
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no sparsity; give numbers such as 0.9")
+        raise argparse.ArgumentTypeError(f"{text} is not a sparsity; give numbers such as 0.9")
     return value
 
 

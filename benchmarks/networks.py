@@ -130,7 +130,7 @@ def settle(model: nn.Module, images: Tensor) -> None:
 
 
 def responds(model: nn.Module, images: Tensor) -> bool:
-    """Tell whether outputs for two images differ: else a layer is dead, and the network is no measure of anything."""
+    """Tell whether outputs for two images differ: else a layer is dead, and the network measures nothing."""
     with torch.inference_mode():
         one, other = model(images[:2])
     return bool((one - other).abs().max() > 1e-3 * one.abs().max())

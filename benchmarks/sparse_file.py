@@ -279,7 +279,7 @@ def measure_file(path: Path, folder: Path, *, quick: bool) -> dict[str, Any]:
 def share(text: str) -> float:
     value = float(text)
     if not (0 <= value < 1 and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(f"{text} is no sparsity; give numbers such as 0.9")
+        raise argparse.ArgumentTypeError(f"{text} is not a sparsity; give numbers such as 0.9")
     return value
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gpmt.runtime.codegen.kernel import load
 from gpmt.runtime.execution.engine import Engine
-from gpmt.runtime.execution.sample_loop import PATCH, SampleLoopKernel
+from gpmt.runtime.execution.sample_loop import UPDATE_FIELDS, SampleLoopKernel
 from gpmt.runtime.threads.locks import new_lock, refuse_reentry
 from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
@@ -30,14 +30,16 @@ class BatchExecutor:
         self._engines = engines
         self._pool = pool
         self._counter = np.zeros(1, np.int64)
-        self._updates = [np.zeros((engine.segment.address_count, PATCH), np.int64) for engine in engines]
+        self._updates = [
+            np.zeros((engine.segment.address_count, UPDATE_FIELDS), np.int64) for engine in engines
+        ]
         rows = [
             (engine.segment.table.address, len(engine.segment.table), int(updates.ctypes.data), len(updates))
             for engine, updates in zip(engines, self._updates, strict=True)
         ]
-        self._replicas = np.array(rows, np.int64)  # as in sample_loop.py
-        counter, replicas = int(self._counter.ctypes.data), int(self._replicas.ctypes.data)
-        self._args = np.array([counter, 0, replicas, pool.run_alone_address], np.int64)
+        self._rows = np.array(rows, np.int64)  # as in sample_loop.py
+        counter, engines = int(self._counter.ctypes.data), int(self._rows.ctypes.data)
+        self._args = np.array([counter, 0, engines, pool.run_alone_address], np.int64)
         kernel = SampleLoopKernel(len(engines))
         self._table = StepTable([(load(kernel), int(self._args.ctypes.data), kernel.items)])
         self._lock = new_lock()
