@@ -38,8 +38,8 @@ class BatchExecutor:
             for engine, updates in zip(engines, self._updates, strict=True)
         ]
         self._rows = np.array(rows, np.int64)  # as in sample_loop.py
-        counter, engines = int(self._counter.ctypes.data), int(self._rows.ctypes.data)
-        self._args = np.array([counter, 0, engines, pool.run_alone_address], np.int64)
+        counter, table = int(self._counter.ctypes.data), int(self._rows.ctypes.data)
+        self._args = np.array([counter, 0, table, pool.run_alone_address], np.int64)
         kernel = SampleLoopKernel(len(engines))
         self._table = StepTable([(load(kernel), int(self._args.ctypes.data), kernel.items)])
         self._lock = new_lock()
