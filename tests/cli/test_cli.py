@@ -71,6 +71,7 @@ main()
     assert sorted(os.listdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_while_writing_leaves_nothing(dense: str, sent: signal.Signals, code: int) -> None:
     script_text = f"""

@@ -140,6 +140,7 @@ def test_unknown_output_suffix(tmp_path: Path, name: str) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_no_space_left(tmp_path: Path, suffix: str) -> None:
     """A limit on the size of files stands in for a full disk: both fail in the same system call."""

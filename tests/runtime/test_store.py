@@ -144,6 +144,7 @@ def test_other_files_are_refused(tmp_path, saved_program):
     assert holds_program(saved_program[1])
 
 
+@pytest.mark.slow
 def test_opens_on_a_lesser_processor(saved_program):
     code = (
         "import sys, warnings, torch; from gpmt import load_program; warnings.simplefilter('ignore');"

@@ -27,6 +27,7 @@ from gpmt.training.run import phase
 from gpmt.training.run.run import Stopped, run
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_state_whole_and_resuming_goes_on(tmp_path: Path):
     out, recipe = tmp_path / "run", short_recipe("dense.epochs=1")
     run(recipe, tmp_path / "whole")

@@ -57,6 +57,7 @@ def test_runs_beside_each_other_give_the_same_results(swept, tmp_path: Path):
     assert read_metrics(tmp_path / "sweep", SECOND)["dense_from"] is not None
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_interrupted_goes_on_where_it_stopped(
     swept, copied: Path, monkeypatch: pytest.MonkeyPatch
 ):
