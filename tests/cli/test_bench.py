@@ -1,13 +1,10 @@
 import json
-import math
-import time
 
 import pytest
 import torch
 from tests.cli.commands import error, gpmt
 
 import gpmt as package
-from gpmt.cli.engines import difference, measure, random_inputs
 
 pytestmark = pytest.mark.usefixtures("program_cache")
 
@@ -82,39 +79,3 @@ def test_wrong_requests(lenet, program):
     assert "no other engine runs; leave out --engines" in error("bench", program, *QUICK, "--engines", "onnx")
     assert "leave out --model and --input" in error("bench", program, *NAMED)
     assert "does not exist" in error("bench", "none.pt", *NAMED)
-
-
-def test_engines_take_turns():
-    calls = []
-
-    def engine(name, seconds):
-        def call():
-            calls.append(name)
-            time.sleep(seconds)
-
-        return call
-
-    timings, rounds = measure({"a": engine("a", 0.002), "b": engine("b", 0.02)}, 0.2)
-    assert rounds >= 3
-    assert timings["a"].ratio == 1
-    assert timings["b"].seconds >= 0.02
-    assert timings["b"].ratio > 2
-    order = [name for i, name in enumerate(calls) if i == 0 or calls[i - 1] != name]
-    assert {"a", "b"} == {*order}
-    assert len(order) >= rounds
-
-
-def test_differences_are_relative():
-    one = {"a": torch.tensor([1.0, -4.0]), "b": [torch.zeros(3), "text"]}
-    other = {"a": torch.tensor([1.0, -3.0]), "b": [torch.full((3,), 0.1), "text"]}
-    assert difference(one, one) == 0
-    assert math.isclose(difference(one, other), 1.0)  # 0.1 of 0.1
-    assert math.isclose(difference(one["a"], other["a"]), 1 / 3)
-
-
-def test_inputs_are_random_where_they_may_be():
-    (images,) = random_inputs(torch.zeros(1, 3, 4, 4), 5)
-    assert images.shape == (5, 3, 4, 4)
-    assert images.std() > 0.5
-    ids = random_inputs({"ids": torch.ones(1, 7, dtype=torch.int64)})["ids"]
-    assert (ids.shape, ids.dtype, int(ids.max())) == ((1, 7), torch.int64, 0)

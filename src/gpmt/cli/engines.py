@@ -106,7 +106,7 @@ def onnx_call(module: nn.Module, inputs: Inputs, threads: int) -> Call:
 
 
 def random_inputs(example: Tensor | Mapping[str, Tensor], rows: int | None = None) -> Inputs:
-    """Return inputs of an example's shapes, with with `rows` as the batch size where given; integers are zeros."""
+    """Return inputs of an example's shapes, with `rows` as the batch size where given; integers are zeros."""
     import torch
 
     generator = torch.Generator().manual_seed(0)

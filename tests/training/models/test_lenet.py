@@ -1,7 +1,12 @@
 import torch
 import torch.nn.functional as F
 
-from gpmt.training.models import build
+from gpmt.training.models import build, construct
+
+
+def test_the_parameter_count_is_the_published_one():
+    network = construct("lenet5-caffe", num_classes=10, input_shape=(1, 28, 28))
+    assert sum(parameter.numel() for parameter in network.parameters()) == 431_080
 
 
 def test_lenet_is_two_convolutions_then_two_linear_layers():

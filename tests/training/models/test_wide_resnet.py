@@ -2,7 +2,30 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gpmt.training.models import construct
 from gpmt.training.models.wide_resnet import WideBlock
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("wrn-28-10", 36_479_194),  # Zagoruyko & Komodakis 2016, table 5: 36.5 M
+        ("wrn-16-8", 10_961_370),  # 11.0 M
+        ("wrn-22-8", 17_158_106),  # table 4: 17.2 M
+        ("wrn-40-4", 8_949_210),  # 8.9 M
+        ("wrn-16-10", 17_116_634),  # table 4: 17.1 M
+    ],
+)
+def test_parameter_counts_are_the_published_ones(name, parameters):
+    network = construct(name, num_classes=10, input_shape=(3, 32, 32))
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
+def test_names_are_those_of_the_checkpoints_in_circulation():
+    names = list(construct("wrn-16-2", num_classes=10, input_shape=(3, 32, 32)).state_dict())
+    shortcuts = [f"layer{stage}.0.shortcut.0.weight" for stage in (1, 2, 3)]
+    assert [name for name in names if "shortcut" in name] == shortcuts
+    assert {"conv1.weight", "bn1.weight", "layer3.1.conv2.weight", "linear.bias"} <= set(names)
 
 
 @pytest.mark.parametrize(("in_channels", "stride"), [(4, 1), (3, 1), (4, 2)])

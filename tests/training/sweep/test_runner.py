@@ -40,23 +40,6 @@ def test_every_run_is_a_run_folder_and_the_results_are_theirs(swept):
     assert about["versions"]["gpmt"]
 
 
-def test_the_dense_network_is_trained_once(swept):
-    out, _ = swept
-    trained, taken = read_metrics(out, FIRST), read_metrics(out, SECOND)
-    assert trained["dense_from"] is None
-    assert Path(taken["dense_from"]) == out / FIRST
-    assert taken["history"]["dense"] == trained["history"]["dense"]
-    assert "dense epoch 1/1" in (out / FIRST / "log.txt").read_text()
-    assert "dense epoch" not in (out / SECOND / "log.txt").read_text()
-
-
-@pytest.mark.slow
-def test_runs_beside_each_other_give_the_same_results(swept, tmp_path: Path):
-    results = sweep(small_grid(), tmp_path / "sweep", jobs=2)
-    assert without_times(results["runs"]) == without_times(swept[1]["runs"])
-    assert read_metrics(tmp_path / "sweep", SECOND)["dense_from"] is not None
-
-
 @pytest.mark.slow
 def test_a_sweep_that_is_interrupted_goes_on_where_it_stopped(
     swept, copied: Path, monkeypatch: pytest.MonkeyPatch
@@ -92,22 +75,6 @@ def test_a_sweep_that_is_interrupted_goes_on_where_it_stopped(
     assert Path(read_metrics(copied, FIRST)["dense_from"]) == copied / SECOND
     assert len(read_metrics(copied, FIRST)["commands"]) == 2
     assert (copied / SECOND / "metrics.json").stat().st_mtime_ns == untouched
-
-
-def test_runs_without_their_dense_network_are_not_started(tmp_path: Path):
-    results = sweep(small_grid("dense.lr=1e30"), tmp_path / "sweep")
-    assert results["runs"] == results["summary"] == []
-    first, second = results["failed"]
-    assert first["error"].startswith(
-        "the loss became nan in epoch 1 of dense; lower dense.lr, which is 1e+30"
-    )
-    assert second == {
-        "run": SECOND,
-        "folder": SECOND,
-        "error": f"its dense network was to come from {FIRST}, which failed",
-    }
-    assert not (tmp_path / "sweep" / SECOND).exists()
-    assert (tmp_path / "sweep" / "results.csv").read_text() == ""
 
 
 def test_resuming_a_finished_sweep_starts_nothing(swept, copied: Path, monkeypatch: pytest.MonkeyPatch):

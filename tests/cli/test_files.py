@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+import gpmt
+from gpmt.cli.files import disk_size, read, refuse_existing
+from gpmt.errors import CheckpointError
+
+
+def test_the_size_of_a_folder_is_that_of_all_its_files(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"12345")
+    assert disk_size(tmp_path / "a") == 5
+    (tmp_path / "inner" / "empty").mkdir(parents=True)
+    (tmp_path / "inner" / "b").write_bytes(b"123")
+    assert disk_size(tmp_path) == 8
+
+
+def test_outputs_that_are_new_or_left_out_are_accepted(tmp_path: Path):
+    refuse_existing(tmp_path / "in", tmp_path / "out", None, tmp_path / "masks", force=False)
+
+
+def test_an_output_that_exists_needs_force(tmp_path: Path):
+    (tmp_path / "out").touch()
+    with pytest.raises(CheckpointError, match=r"out exists; give another name, or --force to replace it$"):
+        refuse_existing(tmp_path / "in", tmp_path / "new", tmp_path / "out", force=False)
+    refuse_existing(tmp_path / "in", tmp_path / "new", tmp_path / "out", force=True)
+
+
+@pytest.mark.parametrize("outputs", [("in",), ("a", "a"), ("a", "b/../a"), ("link",)])
+def test_force_does_not_replace_the_input_or_another_output(tmp_path: Path, outputs: tuple[str, ...]):
+    (tmp_path / "in").touch()
+    (tmp_path / "link").symlink_to("in")
+    with pytest.raises(
+        CheckpointError, match=rf"{outputs[-1]} is named twice, or is the input; give each output a"
+    ):
+        refuse_existing(tmp_path / "in", *(tmp_path / name for name in outputs), force=True)
+
+
+def test_what_was_left_out_is_printed_on_stderr_even_when_quiet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = tmp_path / "a.sparse.safetensors"
+    gpmt.save_sparse({"a": torch.ones(3)}, path)
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    assert list(read(path, weights=None, skip_bad=True, quiet=True).damaged) == ["a"]
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"left out: {path}: a does not match its checksum")
