@@ -9,12 +9,13 @@ import gpmt
 SOURCE = Path(gpmt.__file__).parent
 TESTS = Path(__file__).parent
 
-# Modules without a test file of their own, and why.
+# Modules without a test file of their own, and why; a key that ends in "/" is a folder.
 EXCEPTIONS = {
+    "runtime/ir/values": "a dataclass and names of types",
+    "runtime/kernels/shared/": "code that several kernels share; each kernel's own tests compare it with an oracle",
+    "runtime/threads/claims": "LLVM IR of the driver, which test_driver.py and test_thread_pool.py run",
     "training/data/source": "a protocol; test_in_memory_source.py and test_file_source.py test what fulfils it",
 }
-# Parts of gpmt whose tests are still to be put at their own places.
-NOT_YET_MIRRORED = ("runtime/",)
 
 
 def has_tests(name: str) -> bool:
@@ -28,14 +29,21 @@ MODULES = sorted(
     str(path.relative_to(SOURCE).with_suffix(""))
     for path in SOURCE.rglob("*.py")
     if path.name not in ("__init__.py", "__main__.py")
-    and not str(path.relative_to(SOURCE)).startswith(NOT_YET_MIRRORED)
 )
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name not in EXCEPTIONS])
+def is_excepted(name: str, key: str) -> bool:
+    """Whether an exception is this module, or a folder that it is in."""
+    return name.startswith(key) if key.endswith("/") else name == key
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if not any(is_excepted(name, key) for key in EXCEPTIONS)]
+)
 def test_a_module_has_tests_at_its_own_place(name: str):
     assert has_tests(name), f"src/gpmt/{name}.py has no tests/{Path(name).parent}/test_{Path(name).name}.py"
 
 
-def test_exceptions_are_needed():
-    assert EXCEPTIONS.keys() <= {name for name in MODULES if not has_tests(name)}
+@pytest.mark.parametrize("key", EXCEPTIONS)
+def test_an_exception_is_needed(key: str):
+    assert any(is_excepted(name, key) and not has_tests(name) for name in MODULES)

@@ -7,6 +7,10 @@ from torch import nn
 import gpmt
 from gpmt.runtime.codegen import processor
 from gpmt.runtime.frontend.capture import capture
+from gpmt.runtime.ir.graph import Graph
+from gpmt.runtime.ir.operator import reads, writes
+from gpmt.runtime.ir.validation import check_graph
+from gpmt.runtime.ir.values import Value
 from gpmt.runtime.lowering.lower import lower
 from gpmt.runtime.passes.pipeline import optimize
 
@@ -28,3 +32,19 @@ def labels(network, *inputs):
 def pixel(*parts):
     """Return a network that begins with the mean of every channel."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), *parts)
+
+
+def lowered(operators, shapes):
+    """Return the steps of a graph of these operators, whose values have these shapes by name."""
+    read, written = ({name for op in operators for name in names(op)} for names in (reads, writes))
+    values = {name: Value(name, shape) for name, shape in shapes.items()}
+    inputs, outputs = ([name for name in shapes if name not in others] for others in (written, read))
+    graph = Graph(values, list(operators), inputs, outputs)
+    check_graph(graph)
+    return lower(graph, processor.host(), 1)
+
+
+def one_step(graph, label):
+    """Return the only step of a lowered graph with a label, and its first candidate."""
+    (step,) = (step for step in graph.steps if step.label == label)
+    return step, step.candidates(graph.planes)[0]
