@@ -1,11 +1,13 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else: they create .venv and fill it first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
+CONSTRAINTS ?= constraints.txt
+OLDEST ?= .venv-oldest
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo test test-all check format bench clean
+.PHONY: demo test test-all test-oldest check format bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gpmt demo
@@ -15,6 +17,10 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(PYTEST) --slow
+
+# The fast tests with the oldest versions that pyproject.toml allows, in an environment of their own.
+test-oldest:
+	$(MAKE) test VENV=$(OLDEST) CONSTRAINTS=constraints-oldest.txt
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -34,7 +40,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # PyTorch first, on its own: its download is most of the installation, and says so while it lasts.
-$(VENV)/.torch: constraints.txt | $(VENV)/bin/python
+$(VENV)/.torch: $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "Installing PyTorch and gpmt's other needs into $(VENV); this takes a few minutes the first time."
 	$(PIP) torch torchvision
 	@touch $@
@@ -48,4 +54,4 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.torch
 	@touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -143,7 +143,7 @@ class Attack:
 def mask_file(path: Path, attack: Attack) -> Path:
     """The scripts' masks: an object array of tensors, one a layer, in the order of the layers."""
     masks = np.empty(3, dtype=object)
-    masks[:] = [torch.ones(8, 3, 3, 3), torch.ones(10, 8), attack]
+    masks[0], masks[1], masks[2] = torch.ones(8, 3, 3, 3), torch.ones(10, 8), attack
     if path.suffix == ".npy":
         np.save(path, masks, allow_pickle=True)
     else:

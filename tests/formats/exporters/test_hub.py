@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from packaging.version import Version
 from safetensors.torch import load_file
 from tests.formats.exporters.networks import pruned, small
 from torch import Tensor, nn
@@ -102,9 +103,12 @@ def test_transformers(tmp_path: Path) -> None:
         )
 
 
-def test_timm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, {"in_chans": 1}], ids=["colour", "grey"])
+def test_timm(tmp_path: Path, options: dict[str, int]) -> None:
     timm = pytest.importorskip("timm", reason="gpmt[train] is not installed")
-    module = timm.create_model("resnet10t", num_classes=7, in_chans=1)
+    if options and Version(timm.__version__) < Version("1.0.31"):
+        pytest.skip("timm before 1.0.31 does not read the number of channels from a folder")
+    module = timm.create_model("resnet10t", num_classes=7, **options)
     module = pruned(module.to(memory_format=torch.channels_last))
     folder = export_hub(module, tmp_path / "net", shard_size="1MB")
     assert names(folder) == ["README.md", "config.json", "model.safetensors"]

@@ -45,9 +45,10 @@ def test_texts_are_shuffled_as_images_are(tmp_path: Path, tokenizer: Path):
 
 
 def test_token_types_are_passed_on(tmp_path: Path):
-    vocabulary = tmp_path / "vocab.txt"
-    vocabulary.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n")
-    BertTokenizerFast(vocab=str(vocabulary)).save_pretrained(tmp_path / "bert")
+    words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good")
+    BertTokenizerFast(vocab={word: index for index, word in enumerate(words)}).save_pretrained(
+        tmp_path / "bert"
+    )
     root = hub(tmp_path / "hub", test=texts())
     source = datasets.load("hf", root=root, tokenizer=tmp_path / "bert", workers=0)
     assert source.input_shape == (128,)

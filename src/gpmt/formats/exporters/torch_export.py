@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,11 @@ def export_program(
         with temporary.open("w+b") as file:  # given a path, torch wants a certain suffix
             torch.export.save(network.program, file)
             file.seek(0)
-            program = torch.export.load(file)
+            with warnings.catch_warnings():
+                warnings.filterwarnings(
+                    "ignore", "The given buffer is not writable"
+                )  # PyTorch 2.10, of its own
+                program = torch.export.load(file)
         counts = check_weights(network, program.state_dict, path)
         call = program.module()
 

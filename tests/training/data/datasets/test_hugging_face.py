@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from packaging.version import Version
 from tests.training.data.hugging_face_folders import LABELS, TEXTS, hub, images, jpeg, texts
 
 from gpmt.errors import DataError
@@ -121,10 +122,19 @@ def test_columns_that_are_not_clear_are_listed(tmp_path: Path, tokenizer: Path, 
 def test_splits_that_cannot_be_used_are_named(tmp_path: Path):
     with pytest.raises(DataError, match=r"has splits train, but needs one of val, validation, test"):
         datasets.load("hf", root=hub(tmp_path / "train", train=images(2)))
-    hf.DatasetDict(test=images(0)).save_to_disk(tmp_path / "saved")
-    for root in (tmp_path / "saved", hub(tmp_path / "empty", test=images(0))):
-        with pytest.raises(DataError, match=rf"{root} holds a dataset that cannot be read"):
-            datasets.load("hf", root=root)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_empty_split_is_named(tmp_path: Path, saved: bool):
+    root = tmp_path / "empty"
+    if not saved:
+        hub(root, test=images(0))
+    elif Version(hf.__version__) < Version("4.6"):
+        pytest.skip("datasets before 4.6 cannot save a split without images")
+    else:
+        hf.DatasetDict(test=images(0)).save_to_disk(root)
+    with pytest.raises(DataError, match=rf"{root} holds a dataset that cannot be read"):
+        datasets.load("hf", root=root)
 
 
 @pytest.mark.parametrize("saved", [False, True])
