@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -132,7 +133,9 @@ def _convert(network: ExportedNetwork, opset: int | None) -> Any:
         """Return False for what is computed from parameters, None (the optimiser decides) for the rest."""
         return False if any(value is not None and value.name in parameters for value in node.inputs) else None
 
-    with quiet("torch.onnx", "onnxscript", "onnx_ir"):
+    with quiet("torch.onnx", "onnxscript", "onnx_ir"), warnings.catch_warnings():
+        # PyTorch 2.10 warns of its own copies of graphs.
+        warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
         try:
             program = torch.onnx.export(
                 network.program, dynamo=True, optimize=False, verbose=False, opset_version=opset

@@ -39,9 +39,8 @@ def export_program(
             torch.export.save(network.program, file)
             file.seek(0)
             with warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "ignore", "The given buffer is not writable"
-                )  # PyTorch 2.10, of its own
+                # PyTorch 2.10 warns of its own way to read the file.
+                warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
                 program = torch.export.load(file)
         counts = check_weights(network, program.state_dict, path)
         call = program.module()
