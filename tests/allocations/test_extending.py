@@ -87,8 +87,8 @@ def test_the_file_alone_makes_the_allocation_known(equal, network):
 
 
 def test_what_the_file_declares_decides(equal, network):
-    declaration = "(Allocation):\n    columns, exact_total, global_threshold = False, False, True\n"
-    equal.write_text(equal.read_text().replace("(Allocation):\n", declaration))
+    declaration = "(CountAllocation):\n    columns, exact_total, global_threshold = False, False, True\n"
+    equal.write_text(equal.read_text().replace("(CountAllocation):\n", declaration))
     matrices = {name: tensor for name, tensor in network.items() if tensor.ndim == 2}
     with pytest.raises(
         BudgetError, match=r'allocation "equal" shares single weights only, so it has no mean'

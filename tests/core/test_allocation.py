@@ -5,13 +5,13 @@ from fractions import Fraction
 import pytest
 import torch
 
-from gpmt.core.allocation import Allocation, Problem
+from gpmt.core.allocation import CountAllocation, Problem
 from gpmt.errors import BudgetError, ScopeError, WeightsError
 
 TENSORS = {"a": torch.tensor([[3.0, -1.0, 2.0], [0.0, 5.0, 4.0]]), "b": torch.tensor([[1.0, -6.0]])}
 
 
-class Fixed(Allocation):
+class Fixed(CountAllocation):
     """The same counts whatever the total."""
 
     def counts(self, problem):

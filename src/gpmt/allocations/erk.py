@@ -1,10 +1,10 @@
 """Erdős–Rényi-Kernel (Evci et al. 2020, "Rigging the Lottery", section 3)."""
 
-from gpmt.core.allocation import Allocation, Problem
+from gpmt.core.allocation import CountAllocation, Problem
 from gpmt.core.share import share
 
 
-class ERK(Allocation):
+class ERK(CountAllocation):
     """Keep weights in proportion to the sum of a tensor's dimensions.
 
     A tensor that would get more than it has is kept whole, and the others share the rest.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpmt.core import key_loops
-from gpmt.core.allocation import Allocation, Problem
+from gpmt.core.allocation import CountAllocation, Problem
 from gpmt.core.key_loops import BINS, TOP_BINS
 from gpmt.core.keys import KEY32, MagnitudeKeys
 from gpmt.core.select import map_groups, thread_count
@@ -27,7 +27,7 @@ from gpmt.core.select import map_groups, thread_count
 Floats = NDArray[np.float64]
 
 
-class LAMP(Allocation):
+class LAMP(CountAllocation):
     """Keep the weights with the largest LAMP scores of the network."""
 
     def counts(self, problem: Problem) -> list[list[int]]:

@@ -1,10 +1,10 @@
 """Uniform pruning: the same density in every tensor."""
 
-from gpmt.core.allocation import Allocation, Problem
+from gpmt.core.allocation import CountAllocation, Problem
 from gpmt.core.share import share
 
 
-class Uniform(Allocation):
+class Uniform(CountAllocation):
     """Give every tensor the same density, as far as the floors allow."""
 
     def counts(self, problem: Problem) -> list[list[int]]:

@@ -1,7 +1,8 @@
-"""The base class of allocations, which decide how many weights each tensor keeps, and which."""
+"""The base classes of allocations, which decide how many weights each tensor keeps, and which."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -59,8 +60,8 @@ class Problem:
         return [numel - pruned_count(sparsity, numel) for sparsity in self.sparsities]
 
 
-class Allocation:
-    """How the kept weights are shared among the tensors: override `counts`, or else `select` or `keys`.
+class Allocation(ABC):
+    """How the kept weights are shared among the tensors, and which weights of each they are.
 
     Each file of `gpmt.allocations` has one subclass; docs/extending.md lists the steps to add one.
     """
@@ -81,17 +82,27 @@ class Allocation:
         sources = [MagnitudeKeys(name, tensor, key_format) for name, tensor in problem.tensors.items()]
         return list(sources), key_format
 
+    @abstractmethod
+    def select(
+        self, problem: Problem, sources: Sequence[KeySource], key_format: KeyFormat
+    ) -> list[Selection]:
+        """Decide where every tensor is cut, for each sparsity.
+
+        `sources` and `key_format` are those of `keys`. Raises `WeightsError` for weights that are not finite.
+        """
+
+
+class CountAllocation(Allocation):
+    """An allocation that decides only how many weights each tensor keeps: the largest ones."""
+
+    @abstractmethod
     def counts(self, problem: Problem) -> Sequence[Sequence[int]]:
         """Return how many weights each tensor keeps, at least its floor; one list for each total."""
-        raise NotImplementedError
 
     def select(
         self, problem: Problem, sources: Sequence[KeySource], key_format: KeyFormat
     ) -> list[Selection]:
-        """Decide where every tensor is cut, for each sparsity; by default at the `counts`.
-
-        `sources` and `key_format` are those of `keys`. Raises `WeightsError` for weights that are not finite.
-        """
+        """Cut every tensor at its count."""
         selections = []
         for counts in self.counts(problem):
             [found] = select(sources, key_format, totals=[sum(counts)], floors=counts)

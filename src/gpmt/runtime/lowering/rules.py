@@ -82,10 +82,10 @@ def rule_of(operator: type[Operator]) -> LoweringRule:
     """Return the lowering rule of a type of operators.
 
     Raises:
-        NotImplementedError: it has none.
+        TypeError: it has none.
     """
     if operator not in LOWERINGS:
-        raise NotImplementedError(
+        raise TypeError(
             f"{operator.__name__} has no lowering rule; register one with gpmt.runtime.lowering.rules.lowers"
         )
     return LOWERINGS[operator]
