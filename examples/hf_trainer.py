@@ -33,3 +33,4 @@ trainer.train(resume_from_checkpoint="--resume" in sys.argv)
 report = gpmt.verify(model, sparsity=0.8, min_kept="0.5%")
 accuracy = trainer.evaluate()["eval_accuracy"]
 print(f"{report}\nsparsity {report.pruned / report.numel:.2%}, accuracy {accuracy:.1%}")
+trainer.accelerator.end_training()  # of several processes: their group ends before they do

@@ -39,3 +39,4 @@ network = accelerator.unwrap_model(model).cpu()
 report = gpmt.verify(network, sparsity=0.9, min_kept="1%")
 accuracy = (network(images[1500:]).argmax(1) == labels[1500:]).float().mean()
 accelerator.print(f"{report}\nsparsity {report.pruned / report.numel:.2%}, accuracy {accuracy:.1%}")
+accelerator.end_training()  # of several processes: their group ends before they do
