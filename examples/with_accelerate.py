@@ -22,8 +22,8 @@ model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 loader = DataLoader(TensorDataset(images[:1500], labels[:1500]), batch_size=100, shuffle=True)
 model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-schedule = gpmt.Gradual(0.9, end=15, unit="epoch")
-pruner = gpmt.Pruner(model, optimizer, schedule=schedule, min_kept="1%", steps_per_epoch=len(loader))
+pruned = {"schedule": gpmt.Gradual(0.9, end=15, unit="epoch"), "min_kept": "1%"}
+pruner = gpmt.Pruner(model, optimizer, steps_per_epoch=len(loader), **pruned)
 accelerator.register_for_checkpointing(pruner)
 if "--resume" in sys.argv:
     accelerator.load_state("runs/accelerate")
