@@ -13,8 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import gpmt
 
-images, labels = map(torch.tensor, load_digits(return_X_y=True))
-images = images.float() / 16
+images, labels = torch.tensor(load_digits().data / 16).float(), torch.tensor(load_digits().target)
 
 torch.manual_seed(0)
 accelerator = Accelerator()
@@ -22,8 +21,8 @@ model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 loader = DataLoader(TensorDataset(images[:1500], labels[:1500]), batch_size=100, shuffle=True)
 model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-pruned = {"schedule": gpmt.Gradual(0.9, end=15, unit="epoch"), "min_kept": "1%"}
-pruner = gpmt.Pruner(model, optimizer, steps_per_epoch=len(loader), **pruned)
+schedule = gpmt.Gradual(0.9, end=15, unit="epoch")
+pruner = gpmt.Pruner(model, optimizer, schedule=schedule, min_kept="1%", steps_per_epoch=len(loader))
 accelerator.register_for_checkpointing(pruner)
 if "--resume" in sys.argv:
     accelerator.load_state("runs/accelerate")
