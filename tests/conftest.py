@@ -1,9 +1,15 @@
-"""Options, markers and threads of the test suite."""
+"""Options, markers, threads and the hypothesis profile of the test suite."""
 
 import os
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile(
+    "gpmt", deadline=None
+)  # the first example compiles code, and tests share the processor
+settings.load_profile("gpmt")
 
 
 def pytest_addoption(parser):

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -46,7 +46,6 @@ def test_packing_and_counting_lose_nothing(dense):
     )
 
 
-@settings(deadline=None)  # the first example compiles the code of masks
 @given(dense_masks())
 def test_saving_pickling_and_state_dicts_lose_nothing(tmp_path_factory, dense):
     masks = Masks.from_dense(dense)

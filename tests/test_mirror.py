@@ -18,18 +18,24 @@ EXCEPTIONS = {
 }
 
 
-def has_tests(name: str) -> bool:
-    """Whether a module a/b has tests: a/test_b.py, several files a/test_b_*.py, or a folder a/b."""
-    place = TESTS / name
-    files = [*place.parent.glob(f"test_{place.name}.py"), *place.parent.glob(f"test_{place.name}_*.py")]
-    return bool(files) or any(place.glob("test_*.py"))
-
-
 MODULES = sorted(
     str(path.relative_to(SOURCE).with_suffix(""))
     for path in SOURCE.rglob("*.py")
     if path.name not in ("__init__.py", "__main__.py")
 )
+
+
+def has_tests(name: str) -> bool:
+    """Whether a module a/b has tests: a/test_b.py, several files a/test_b_*.py, or a folder a/b.
+
+    A file a/test_b_c.py is one of a/b_c where there is such a module.
+    """
+    place = TESTS / name
+    several = place.parent.glob(f"test_{place.name}_*.py")
+    own = [
+        file for file in several if f"{Path(name).parent / file.stem.removeprefix('test_')}" not in MODULES
+    ]
+    return place.with_name(f"test_{place.name}.py").exists() or bool(own) or any(place.glob("test_*.py"))
 
 
 def is_excepted(name: str, key: str) -> bool:

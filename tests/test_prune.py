@@ -62,7 +62,7 @@ def test_a_second_run_over_the_first_changes_nothing():
     assert all(torch.equal(tensor, pruned[name]) for name, tensor in model.state_dict().items())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 60), st.integers(60, 99))
 def test_zeros_count_as_pruned_when_going_on(first, second):
     model = small_network()

@@ -46,7 +46,7 @@ def draw_matrices(shapes, seed):
     return {f"t{i}.weight": torch.from_numpy(matrix).float() for i, matrix in enumerate(values)}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(matrices, st.integers(0, 10_000), st.integers(0, 99), st.integers(0, 5))
 def test_masks_are_those_of_a_full_sort_of_the_columns(shapes, seed, percent, min_kept):
     state = draw_matrices(shapes, seed)
@@ -69,7 +69,7 @@ def test_masks_are_those_of_a_full_sort_of_the_columns(shapes, seed, percent, mi
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(matrices, st.integers(0, 10_000), st.integers(0, 99))
 def test_every_allocation_is_exact_in_columns_and_keeps_whole_ones(allocation, shapes, seed, percent):
     state = draw_matrices(shapes, seed)

@@ -24,7 +24,7 @@ def test_the_names_are_those_of_the_files():
 
 
 @pytest.mark.parametrize("allocation", EXACT_TOTALS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(parts=st.integers(0, 999), min_kept=st.integers(0, 60))
 def test_totals_are_exact_and_floors_are_kept(network, allocation, parts, min_kept):
     sparsity = Fraction(parts, 1000)

@@ -6,7 +6,7 @@ from tests.core.oracle import keep
 import gpmt
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=4),
     parts=st.integers(0, 99),

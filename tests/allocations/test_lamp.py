@@ -16,7 +16,7 @@ def lamp_oracle(weights, total):
     return [sum(tensor == index for _, tensor in chosen) for index in range(len(weights))]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 400), min_size=1, max_size=5), st.floats(0.01, 1))
 def test_lamp_counts_are_those_of_its_definition(seed, sizes, density):
     random = np.random.default_rng(seed)

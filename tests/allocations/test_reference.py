@@ -45,7 +45,7 @@ def scripts_masks(weights, target, min_kept):
     return masks
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(0, 10_000),
     st.lists(st.integers(2, 300), min_size=2, max_size=5),

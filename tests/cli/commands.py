@@ -3,9 +3,8 @@
 from typing import Any
 
 import torch
-from click.testing import Result
 from torch import Tensor
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import gpmt as package
 from gpmt.cli import app

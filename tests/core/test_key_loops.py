@@ -32,7 +32,7 @@ class OffCpu:
         return len(self.tensor)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from([KEY32, KEY64]), st.data())
 def test_the_kernels_for_the_cpu_and_for_other_devices_agree(key_format, data):
     limits = torch.iinfo(key_format.integer)
@@ -74,7 +74,6 @@ def _pack(keys, key_format, threshold, ties, start):
     return counts, packed.tolist()
 
 
-@settings(deadline=None)
 @given(st.sampled_from(DTYPES), st.integers(0, 50), st.randoms())
 def test_zeroing_by_packed_bits_gives_positive_zeros_and_keeps_the_rest(dtype, size, random):
     mask = np.array([random.random() < 0.5 for _ in range(size)], bool)

@@ -48,7 +48,7 @@ def masks_of(sources, key_format, selection):
     return masks
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(networks(), st.data())
 def test_the_masks_are_those_of_a_full_sort(tensors, data):
     sizes = [len(tensor) for tensor in tensors]
@@ -64,7 +64,7 @@ def test_the_masks_are_those_of_a_full_sort(tensors, data):
         assert [cut.kept for cut in selection.cuts] == [int(mask.sum()) for mask in expected]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(networks(values=FEW), st.data())
 def test_a_floor_binds_where_the_global_threshold_alone_would_keep_less(tensors, data):
     sizes = [len(tensor) for tensor in tensors]
@@ -78,7 +78,7 @@ def test_a_floor_binds_where_the_global_threshold_alone_would_keep_less(tensors,
         assert not cut.binds or (cut.kept == floor and strictly_above < floor)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(networks(), st.data())
 def test_the_order_of_tensors_does_not_change_the_counts_without_ties(tensors, data):
     distinct = torch.cat([tensor.double().abs() for tensor in tensors])

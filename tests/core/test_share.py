@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from gpmt.core.share import share
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.integers(0, 50), st.integers(1, 60), st.integers(0, 60)), min_size=1, max_size=6),
     st.data(),

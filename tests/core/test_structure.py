@@ -10,7 +10,7 @@ from gpmt.core.structure import column_scores, live_columns, spread
 from gpmt.errors import WeightsError
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.integers(1, 40),
     st.integers(1, 20),

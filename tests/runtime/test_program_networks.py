@@ -232,14 +232,14 @@ def compare(results, expected, right):
         assert (result - truth).abs().max() <= 1e-5 * max(1.0, truth.abs().max())
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(networks())
 def test_random_networks(case):
     compare_random(case)
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1000, suppress_health_check=list(HealthCheck))
 @given(networks(most=16))
 def test_many_random_networks(case):
     compare_random(case)

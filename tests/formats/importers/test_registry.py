@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 import gpmt
+from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import Checkpoint, save_checkpoint
 from gpmt.formats.exporters.csr import export_csr
 from gpmt.formats.importers.registry import MASK_FILES, MASKED_WEIGHTS, WEIGHT_FILES, Kind, pickle_globals
@@ -92,6 +93,15 @@ def test_the_files_of_gpmt(tmp_path: Path, name: str, expected: Any) -> None:
     else:
         save_checkpoint(path, pruned_weights())
     assert_recognised(path, expected)
+
+
+def test_an_empty_file_is_recognised_by_no_importer(tmp_path: Path) -> None:
+    path = tmp_path / "empty.pt"
+    path.touch()
+    assert names(MASK_FILES, path) == []
+    assert names(WEIGHT_FILES, path) == []
+    with pytest.raises(CheckpointError, match=r"empty\.pt is empty; the program that wrote it"):
+        names(MASKED_WEIGHTS, path)  # they ask for the weights, which no importer reads
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.package)

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -55,7 +55,6 @@ def scatter_all(code, values, dtype=np.uint32):
     return out
 
 
-@settings(deadline=None)
 @given(masks_of_any_density())
 def test_decoding_returns_what_was_encoded(mask):
     code = rice.encode(pack(mask), mask.size)
@@ -63,7 +62,6 @@ def test_decoding_returns_what_was_encoded(mask):
     np.testing.assert_array_equal(rice.decode(code), pack(mask))
 
 
-@settings(deadline=None)
 @given(masks_of_any_density(), st.sampled_from([np.uint8, np.uint16, np.uint32, np.uint64]))
 def test_values_land_where_the_mask_keeps(mask, dtype):
     code = rice.encode(pack(mask), mask.size)
@@ -74,7 +72,6 @@ def test_values_land_where_the_mask_keeps(mask, dtype):
     np.testing.assert_array_equal(rice.gather(pack(mask), expected), values)
 
 
-@settings(deadline=None)
 @given(npst.arrays(bool, st.integers(1, 200)))
 def test_the_code_is_the_described_one(mask):
     code = rice.encode(pack(mask), mask.size)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gpmt.errors import MaskError
@@ -21,7 +21,6 @@ def random_mask(numel, density, seed=0):
     return np.random.default_rng(seed).random(numel) < density
 
 
-@settings(deadline=None)
 @given(SIZES, st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.booleans(), st.integers(0, 99))
 def test_measure_counts_the_bits_of_every_parameter(numel, density, complement, seed):
     mask = random_mask(numel, density, seed)
@@ -34,7 +33,6 @@ def test_measure_counts_the_bits_of_every_parameter(numel, density, complement, 
     assert costs[0].tolist() == [int(((gaps >> k) + 1 + k).sum()) for k in range(17)]
 
 
-@settings(deadline=None)
 @given(SIZES, st.sampled_from([np.uint8, np.uint16, np.uint32, np.uint64]), st.integers(0, 99))
 def test_gather_copies_the_kept_and_nothing_behind_them(numel, dtype, seed):
     mask = random_mask(numel, 0.4, seed)
@@ -79,7 +77,6 @@ def test_a_hole_far_longer_than_the_typical_gap():
     np.testing.assert_array_equal(rice.decode(code), pack(mask))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 99), st.sampled_from([0.02, 0.3, 0.8]), st.data())
 def test_no_damage_reads_or_writes_out_of_bounds(seed, density, data):
     """Whatever the bytes, the result is an error or another valid code; guards around the output stay intact."""
@@ -100,7 +97,6 @@ def test_no_damage_reads_or_writes_out_of_bounds(seed, density, data):
     assert (guarded[4000:] == 9).all()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 99), st.data())
 def test_another_byte_of_code_is_another_mask_or_an_error(seed, data):
     mask = random_mask(500, 0.2, seed)

@@ -9,7 +9,8 @@ import torch
 from tests.formats.sparse.networks import sparse
 
 import gpmt
-from gpmt.formats.masks import rice
+from gpmt.formats.masks import mask_file, rice
+from gpmt.formats.sparse import header
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
 
@@ -45,6 +46,9 @@ def test_the_printed_example():
     assert code.parameter == 1
 
 
-@pytest.mark.parametrize("value", [f"`version` | `{1}`", "65,536", "`gpmt-masks`, `version` 2"])
+@pytest.mark.parametrize(
+    "value",
+    [f"`version` | `{header.VERSION}`", f"{rice.BLOCK:,}", f"`gpmt-masks`, `version` {mask_file.VERSION}"],
+)
 def test_the_numbers_in_it(value):
     assert value in DOCUMENT

@@ -60,7 +60,7 @@ def apply(raw, other, change):
             return raw[:start] + bytes([number]) * (stop - start) + raw[stop:]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_change_to_a_sparse_file(originals, tmp_path_factory, data):
     raw, other = (data.draw(st.sampled_from(originals)) for _ in range(2))
@@ -83,7 +83,7 @@ def change_pickle(raw, apply_all):
     return changed.getvalue()
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     st.sampled_from(
         sorted(p for p in FIXTURES.rglob("*") if p.suffix in (".pt", ".pth", ".npy", ".safetensors"))

@@ -41,7 +41,7 @@ def test_every_type(out, dtype, density):
     assert_same(gpmt.load_sparse(out), {"w": weights, "v": weights[:3]})
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

@@ -27,7 +27,7 @@ def test_fallbacks(make, shape, reason):
     check_fallback(make, shape, reason)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["max", "mean"]),
     st.tuples(st.integers(1, 9), st.integers(1, 9)),

@@ -188,7 +188,6 @@ JUNK = st.one_of(
 # The same changes every time: a change of an operator's arguments can crash PyTorch itself, and with it all tests.
 @settings(
     max_examples=150,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -11,7 +11,7 @@ from gpmt.runtime.layout.planes import Planes
 
 LANES = st.sampled_from([4, 8, 16])
 SIDES = st.sampled_from(["start", "end"])
-few_examples = settings(max_examples=12, deadline=None)
+few_examples = settings(max_examples=12)
 ACTIVATIONS = {
     IDENTITY: lambda x: x,
     RELU: F.relu,

@@ -13,7 +13,7 @@ from gpmt.runtime.kernels.dense_conv import DenseConvKernel
 SHAPES = st.sampled_from([(3, 4), (2, 6), (1, 8), (4, 3)])  # vectors of a tile, filters of a block
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases(grouped=False), LANES, SHAPES, st.integers(1, 3), SIDES)
 def test_equals_pytorch(case, lanes, shape, parts, side):
     (tile, block), offsets = shape, case.taps.offsets

@@ -10,7 +10,7 @@ from gpmt.runtime.ir.activation import IDENTITY, RELU
 from gpmt.runtime.kernels.gemv import GemvKernel
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     LANES, SIDES, st.integers(1, 4), st.integers(1, 70), st.integers(1, 70), st.integers(1, 4),
     st.sampled_from([IDENTITY, RELU]), st.integers(0, 99),

@@ -28,7 +28,7 @@ def convolve(case, lanes, tile, blocks, parts, at="end", order=None):
     return args["output"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     cases(),
     st.sampled_from([4, 8, 16]),
@@ -42,7 +42,7 @@ def test_equals_pytorch(case, lanes, tile, blocks, parts, start):
     result.check(case.expected(), tolerance=2e-6)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(cases(), st.integers(1, 4))
 def test_the_order_of_the_items_changes_no_bit(case, parts):
     one = convolve(case, 8, 3, 2, parts)

@@ -12,7 +12,7 @@ from gpmt.runtime.layout.planes import Planes
 
 
 @pytest.mark.parametrize("across", FACTORS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     LANES, SIDES, st.sampled_from(FACTORS), st.integers(1, 3), st.integers(1, 5),
     st.integers(1, 20), st.integers(1, 40), st.integers(0, 9), st.integers(0, 9),

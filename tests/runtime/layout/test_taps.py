@@ -61,7 +61,7 @@ def laid_out(images, windows, output):
     return layouts, buffer
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(convolutions())
 def test_taps_read_what_a_convolution_reads(drawn):
     op, images = drawn
@@ -91,7 +91,7 @@ def test_taps_read_what_a_convolution_reads(drawn):
             np.testing.assert_allclose(found, right[n, f], atol=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(convolutions())
 def test_no_more_zeros_are_read_than_the_padding_has(drawn):
     op, images = drawn

@@ -40,7 +40,7 @@ def compute(candidate, layer, images, added=None):
     return result
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(cases(), st.integers(1, 4), st.sampled_from(["avx512", "avx2", "neon"]))
 def test_all_convolutions_agree(case, threads, kind):
     layer, expected = layer_of(case), case.expected()

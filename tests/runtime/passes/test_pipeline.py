@@ -122,7 +122,7 @@ def test_graphs_are_not_changed():
     assert kinds(optimize(optimize(whole.graph))) == {"Conv": 1}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(networks(most=12))
 def test_graphs_of_random_networks_are_legal_after_each_pass(case):
     network, inputs = case

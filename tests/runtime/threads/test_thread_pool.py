@@ -26,7 +26,7 @@ def kernels():
     threads=st.sampled_from(THREADS),
     repeat=st.integers(0, 4),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_item_is_done_exactly_once(kernels, items, threads, repeat):
     counts = [np.zeros(number + 1, np.int64) for number in items]  # one more: an item too many shows
     table = StepTable((kernels["count"], of.ctypes.data, n) for of, n in zip(counts, items, strict=True))
@@ -41,7 +41,7 @@ def test_every_item_is_done_exactly_once(kernels, items, threads, repeat):
     threads=st.sampled_from(THREADS),
     repeat=st.integers(1, 3),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_step_sees_all_that_the_step_before_wrote(kernels, items, threads, repeat):
     # In a ring, as in a run that repeats: the first step reads what the last one of the round before wrote.
     made = [np.zeros(number, np.int64) for number in items]

@@ -57,7 +57,7 @@ def test_batches_are_channels_last_and_normalised_per_channel():
     torch.testing.assert_close(batch, expected)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(padding=st.integers(0, 4), flip=st.booleans(), seed=st.integers(0, 1000))
 def test_each_training_image_is_a_crop_of_the_reflected_image(padding, flip, seed):
     source = make(5, crop_padding=padding, flip=flip)

@@ -1,5 +1,5 @@
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpmt.training.data.sampling import balanced_subset, shares
@@ -9,7 +9,6 @@ def test_a_batch_that_gives_each_process_one_sample_is_left_out():
     assert shares(12, 2, rank=0, processes=2) == []
 
 
-@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6), data=st.data())
 def test_a_balanced_subset_is_as_even_as_the_classes_allow(sizes, data):
     labels = torch.tensor([label for label, size in enumerate(sizes) for _ in range(size)], dtype=torch.int64)

@@ -110,7 +110,7 @@ def test_masks_before_originals() -> None:
     assert plain.state_dict["weight"].tolist() == [1, 0]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.data())
 def test_any_masks_on_any_parameters(data: st.DataObject) -> None:
     network = trained()
