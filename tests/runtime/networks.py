@@ -103,12 +103,12 @@ def check(network, *inputs, optimized=None, captured=None, tolerance=1e-5):
     with torch.no_grad():
         expected = tree_leaves(network(*[tensor.clone() for tensor in inputs]))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    whole = capture(network, inputs)
+    source, signature = capture(network, inputs)
     if captured is not None:
-        assert kinds(whole.graph) == captured
-    small = optimize_checked(whole.graph)
-    for graph in (whole.graph, small):
-        results = tree_leaves(whole.rebuild(run(graph, list(inputs))))
+        assert kinds(source) == captured
+    small = optimize_checked(source)
+    for graph in (source, small):
+        results = tree_leaves(signature.rebuild(run(graph, list(inputs))))
         assert len(results) == len(expected)
         for result, right in zip(results, expected, strict=True):
             if isinstance(right, torch.Tensor):

@@ -1,7 +1,9 @@
 """Calling a program: what goes in, what comes out, what is refused, and what stays as it was."""
 
 import copy
+import gc
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -244,6 +246,22 @@ def test_later_changes_of_the_network_do_not_reach_the_program(make):
     network.train()
     assert torch.equal(program(images), before)
     assert torch.equal(program(noise(5, *SHAPE[1:]))[:0], before[:0]) if not program.fallbacks else True
+
+
+@pytest.mark.parametrize("make", [small, mixed])
+def test_the_memory_of_the_network_is_freed_with_it(make):
+    network, arrays = make(), []
+    for tensor in [*network.parameters(), *network.buffers()]:
+        array = tensor.detach().numpy().copy()
+        tensor.data = torch.from_numpy(array)
+        arrays.append(weakref.ref(array))
+    del array, tensor
+    assert all(array() is not None for array in arrays)
+    program = compiled(network)
+    del network
+    gc.collect()
+    assert [array() for array in arrays if array() is not None] == []
+    program(noise(*SHAPE))
 
 
 def test_the_network_stays_as_it_was():

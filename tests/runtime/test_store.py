@@ -1,5 +1,6 @@
 """Saved programs: the same bits again, in plain files that other processors open."""
 
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import gpmt
 from gpmt.errors import CheckpointError, RuntimeProgramError
 from gpmt.formats.sparse.reader import SparseFile
 from gpmt.formats.sparse.writer import save_sparse
-from gpmt.runtime.store import holds_program
+from gpmt.runtime.store import KEY, holds_program
 
 relu = torch.nn.functional.relu
 
@@ -129,6 +130,19 @@ def test_odd_networks_are_opened_again(tmp_path, forward):
     with torch.no_grad():
         torch.testing.assert_close(program(x), network(x))
     same(opened(tmp_path / "x")(x), program(x))
+
+
+@pytest.mark.parametrize("levels", [2_000, 100_000])
+def test_a_document_that_is_nested_too_deeply_is_refused(tmp_path, saved_program, levels):
+    """The first is too deep for the reader of results where the parser of JSON still opens it."""
+    with SparseFile(saved_program[1]) as file:
+        document, tensors = json.loads(file.metadata[KEY]), file.load()
+    document["result"] = "deep"
+    text = json.dumps(document).replace('"deep"', '{"tuple":[' * levels + "]}" * levels)
+    save_sparse(tensors, tmp_path / "deep", metadata={KEY: text})
+    with pytest.raises(CheckpointError) as caught:
+        opened(tmp_path / "deep")
+    assert str(caught.value) == f"{tmp_path / 'deep'} has a program that is nested too deeply; write it again"
 
 
 def test_other_files_are_refused(tmp_path, saved_program):

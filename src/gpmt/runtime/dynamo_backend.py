@@ -128,11 +128,11 @@ class _CapturedPart:
         closed = _BoundPart(self._module, bound, len(args))
         try:
             _check_effects(closed, inputs)
-            captured = capture(closed, inputs)
-            graph = optimize(captured.graph)
+            graph, signature = capture(closed, inputs)
+            graph = optimize(graph)
             if all(isinstance(operator, Fallback | Reshape | Slice) for operator in graph.operators):
                 return self._module.forward  # there is nothing to gain
-            program = build(captured, graph, **self._options)
+            program = build(signature, graph, **self._options)
         except Aliased:
             return self._stay_on_pytorch("it changes the shape of a tensor in place")
         except RuntimeProgramError as error:

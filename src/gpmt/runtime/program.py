@@ -20,7 +20,8 @@ from gpmt.runtime.codegen import processor
 from gpmt.runtime.dynamic_batch import with_dynamic_batch
 from gpmt.runtime.execution.executors import Executors
 from gpmt.runtime.execution.input_checking import check_inputs
-from gpmt.runtime.frontend.capture import Captured, capture
+from gpmt.runtime.frontend.call_signature import CallSignature
+from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.graph import Graph, copy_arrays
 from gpmt.runtime.lowering.candidates import describe
 from gpmt.runtime.lowering.steps import NativeStep, Step, TorchStep
@@ -59,9 +60,9 @@ def compile(model: nn.Module, example: Example, *, threads: int | None = None, t
     True
     """
     with _without_garbage_collection():
-        captured = capture(model, example)
-        graph = with_dynamic_batch(optimize(captured.graph), model, example)
-    return build(captured, graph, threads=threads, tune=tune)
+        graph, signature = capture(model, example)
+        graph = with_dynamic_batch(optimize(graph), model, example)
+    return build(signature, graph, threads=threads, tune=tune)
 
 
 def load_program(path: str | os.PathLike[str], *, threads: int | None = None, tune: bool = True) -> Program:
@@ -89,9 +90,9 @@ def load_program(path: str | os.PathLike[str], *, threads: int | None = None, tu
     >>> torch.equal(again(images), fast(images))
     True
     """
-    captured, graph = read_program(path)
+    signature, graph = read_program(path)
     try:
-        return build(captured, graph, threads=threads, tune=tune)
+        return build(signature, graph, threads=threads, tune=tune)
     except (MemoryError, OverflowError) as error:
         raise RuntimeProgramError(f"{path} needs more memory than there is ({error})") from None
 
@@ -108,11 +109,13 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def build(captured: Captured, graph: Graph, *, threads: int | None = None, tune: bool = True) -> Program:
-    """Compile a fused graph.
+def build(
+    signature: CallSignature, graph: Graph, *, threads: int | None = None, tune: bool = True
+) -> Program:
+    """Compile an optimized graph.
 
     Args:
-        captured: how calls and results map to the graph's values.
+        signature: how calls and results map to the graph's values.
         graph: for the example's batch.
         threads: as for `compile`.
         tune: as for `compile`.
@@ -133,7 +136,7 @@ def build(captured: Captured, graph: Graph, *, threads: int | None = None, tune:
     graph = copy_arrays(graph)
     executors = Executors(graph, ThreadPool.shared(threads or default_threads()), tune=tune)
     executors.prepare(executors.batch)
-    return Program(captured, graph, executors)
+    return Program(signature, graph, executors)
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,8 @@ class Program:
     all other dimensions, and the dtypes, are those of the example. Calls from several threads take turns.
     """
 
-    def __init__(self, captured: Captured, graph: Graph, executors: Executors) -> None:
-        self._captured = captured
+    def __init__(self, signature: CallSignature, graph: Graph, executors: Executors) -> None:
+        self._signature = signature
         self._graph = graph
         self._executors = executors
 
@@ -181,7 +184,7 @@ class Program:
         """
         inputs, samples = self._checked(args, kwargs)
         inputs = {name: tensor.resolve_neg() for name, tensor in inputs.items()}
-        return self._captured.rebuild(self._executors.run(inputs, self._graph.outputs, samples))
+        return self._signature.rebuild(self._executors.run(inputs, self._graph.outputs, samples))
 
     @property
     def threads(self) -> int:
@@ -192,7 +195,7 @@ class Program:
     def inputs(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         """Shapes and dtypes of the example's inputs, by the names of the network's arguments."""
         values = [self._graph.values[name] for name in self._graph.inputs]
-        return {name: (v.shape, v.dtype) for name, v in zip(self._captured.arguments, values, strict=True)}
+        return {name: (v.shape, v.dtype) for name, v in zip(self._signature.arguments, values, strict=True)}
 
     @property
     def fallbacks(self) -> list[tuple[str, str]]:
@@ -232,7 +235,7 @@ class Program:
             CheckpointError: the network returns, or calls on PyTorch, something that a file cannot hold, or the file
                 cannot be written.
         """
-        return save(self._captured, self._graph, path)
+        return save(self._signature, self._graph, path)
 
     def __repr__(self) -> str:
         natives = sum(isinstance(step, NativeStep) for step in self._steps)
@@ -246,7 +249,7 @@ class Program:
 
     def _checked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:
         """Return the inputs of a call by name, and how many samples they have."""
-        inputs = dict(zip(self._graph.inputs, self._captured.flatten(args, kwargs), strict=True))
+        inputs = dict(zip(self._graph.inputs, self._signature.flatten(args, kwargs), strict=True))
         dynamic = self._executors.batch is not None
         return inputs, check_inputs(inputs, self._graph.values, dynamic_batch=dynamic)
 

@@ -14,7 +14,7 @@ from typing import Any
 from gpmt.errors import CheckpointError
 from gpmt.formats.sparse.reader import SparseFile
 from gpmt.formats.sparse.writer import SparseSize, save_sparse
-from gpmt.runtime.frontend.capture import Captured
+from gpmt.runtime.frontend.call_signature import CallSignature
 from gpmt.runtime.ir.document import DocumentError
 from gpmt.runtime.ir.graph import Graph
 from gpmt.runtime.ir.serialization import read, write
@@ -24,24 +24,23 @@ KEY = "gpmt-program"
 """The key of the JSON document in a file's metadata."""
 
 VERSION = 1
-SUFFIX = ".program.safetensors"
 
 
-def save(captured: Captured, graph: Graph, path: str | os.PathLike[str]) -> SparseSize:
+def save(signature: CallSignature, graph: Graph, path: str | os.PathLike[str]) -> SparseSize:
     """Write an optimized graph, and how calls and results map to it, atomically.
 
     Raises:
         CheckpointError: the network returns, or calls, something that a file cannot hold; nothing is written then.
     """
     try:
-        result = _encode_result(captured)
+        result = _encode_result(signature)
         described, tensors = write(graph)
     except DocumentError as error:
         raise CheckpointError(f"{path} {error}; compile the network again where it is used") from None
     document = {
         "version": VERSION,
-        "arguments": list(captured.arguments),
-        "positional": list(captured.positional),
+        "arguments": list(signature.arguments),
+        "positional": list(signature.positional),
         "result": result,
         "graph": described,
     }
@@ -49,7 +48,7 @@ def save(captured: Captured, graph: Graph, path: str | os.PathLike[str]) -> Spar
     return save_sparse(tensors, path, metadata={KEY: text})
 
 
-def read_program(path: str | os.PathLike[str]) -> tuple[Captured, Graph]:
+def read_program(path: str | os.PathLike[str]) -> tuple[CallSignature, Graph]:
     """Return what `save` wrote; all of it is checked, since anyone may have written the file.
 
     Raises:
@@ -63,9 +62,11 @@ def read_program(path: str | os.PathLike[str]) -> tuple[Captured, Graph]:
         try:
             document = _parse(file.metadata[KEY])
             graph = read(document["graph"], file.load())
-            return _captured(document, graph), graph
-        except (DocumentError, RecursionError) as error:
-            raise CheckpointError(f"{path} {error or 'is nested too deep'}; write it again") from None
+            return _read_signature(document, graph), graph
+        except DocumentError as error:
+            raise CheckpointError(f"{path} {error}; write it again") from None
+        except RecursionError:
+            raise CheckpointError(f"{path} has a program that is nested too deeply; write it again") from None
 
 
 def holds_program(path: str | os.PathLike[str]) -> bool:
@@ -94,7 +95,7 @@ def _parse(text: str) -> dict[str, Any]:
     return document
 
 
-def _captured(document: dict[str, Any], graph: Graph) -> Captured:
+def _read_signature(document: dict[str, Any], graph: Graph) -> CallSignature:
     arguments, positional = document["arguments"], document["positional"]
     for what in (arguments, positional):
         names = what if isinstance(what, list) else [None]
@@ -106,7 +107,7 @@ def _captured(document: dict[str, Any], graph: Graph) -> Captured:
     leaves = {i: part.value for i, part in enumerate(parts) if isinstance(part, _PlainLeaf)}
     if len(parts) - len(leaves) != len(graph.outputs):
         raise DocumentError(f"has {len(parts) - len(leaves)} results, but {len(graph.outputs)} outputs")
-    return Captured(graph, tuple(arguments), tuple(positional), structure, leaves)
+    return CallSignature(tuple(arguments), tuple(positional), structure, leaves)
 
 
 class _PlainLeaf:
@@ -119,13 +120,13 @@ class _PlainLeaf:
 _KINDS: dict[type, str] = {tuple: "tuple", list: "list", dict: "dict", OrderedDict: "ordered"}
 
 
-def _encode_result(captured: Captured) -> Any:
+def _encode_result(signature: CallSignature) -> Any:
     """Return the structure of a result as plain data, with "tensor" for each tensor."""
-    parts: list[Any] = ["tensor"] * captured.result.num_leaves
-    for place, value in captured.leaves.items():
+    parts: list[Any] = ["tensor"] * signature.result.num_leaves
+    for place, value in signature.leaves.items():
         infinite = isinstance(value, float) and not math.isfinite(value)
         parts[place] = {"float": repr(value)} if infinite else {"value": value}
-    return _encode_tree(tree_unflatten([_PlainLeaf(part) for part in parts], captured.result))
+    return _encode_tree(tree_unflatten([_PlainLeaf(part) for part in parts], signature.result))
 
 
 def _encode_tree(tree: Any) -> Any:

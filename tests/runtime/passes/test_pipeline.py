@@ -100,11 +100,11 @@ def test_bert():
     network = transformers.BertForSequenceClassification(config).eval()
     inputs = {"input_ids": torch.arange(16).view(2, 8), "attention_mask": torch.ones(2, 8, dtype=torch.long)}
     inputs["attention_mask"][1, 5:] = 0
-    whole = capture(network, inputs)
-    graph = optimize(whole.graph)
+    graph, signature = capture(network, inputs)
+    graph = optimize(graph)
     with torch.no_grad():
         expected = network(**inputs)
-    result = whole.rebuild(run(graph, whole.flatten((), inputs)))
+    result = signature.rebuild(run(graph, signature.flatten((), inputs)))
     assert type(result) is type(expected)
     assert torch.allclose(result.logits, expected.logits, atol=1e-6)
     assert sum(isinstance(operator, Linear) for operator in graph.operators) == 2 * 6 + 2
@@ -114,12 +114,12 @@ def test_bert():
 
 def test_graphs_are_not_changed():
     network = scramble(nn.Sequential(nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.ReLU()))
-    whole = capture(network, IMAGE)
-    before = kinds(whole.graph), run(whole.graph, [IMAGE])[0]
-    assert kinds(optimize(whole.graph)) == {"Conv": 1}
-    assert kinds(whole.graph) == before[0]
-    assert torch.equal(run(whole.graph, [IMAGE])[0], before[1])
-    assert kinds(optimize(optimize(whole.graph))) == {"Conv": 1}
+    graph, _ = capture(network, IMAGE)
+    before = kinds(graph), run(graph, [IMAGE])[0]
+    assert kinds(optimize(graph)) == {"Conv": 1}
+    assert kinds(graph) == before[0]
+    assert torch.equal(run(graph, [IMAGE])[0], before[1])
+    assert kinds(optimize(optimize(graph))) == {"Conv": 1}
 
 
 @settings(max_examples=30)

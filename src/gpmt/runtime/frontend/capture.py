@@ -6,8 +6,7 @@ import inspect
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,61 +14,24 @@ from torch import Tensor, nn
 from gpmt.errors import RuntimeProgramError, reason
 from gpmt.model_tools import Example, evaluating, quiet, split_example, unwrap
 from gpmt.runtime.frontend.aten import translate
+from gpmt.runtime.frontend.call_signature import CallSignature
 from gpmt.runtime.frontend.record import Aliased, record
 from gpmt.runtime.ir.graph import Graph
 from gpmt.torch_private import (
     DataDependentOutputException,
     DynamicOutputShapeException,
-    TreeSpec,
     tree_flatten,
-    tree_unflatten,
 )
 
 
-@dataclass(frozen=True)
-class Captured:
-    """A network as a graph, and how its calls and results map to the graph's values.
-
-    Attributes:
-        graph: its inputs are in the order of `arguments`.
-        arguments: the names of the network's arguments that the example gave.
-        positional: the names that arguments without a name have, in order.
-        result: the structure of what the network returns.
-        leaves: its parts that are not tensors, by their place among all parts.
-    """
+class CaptureResult(NamedTuple):
+    """A network as a graph, which refers to the network's weights, and the signature of its calls."""
 
     graph: Graph
-    arguments: tuple[str, ...]
-    positional: tuple[str, ...]
-    result: TreeSpec
-    leaves: dict[int, Any]
-
-    def flatten(self, args: Sequence[Tensor], kwargs: Mapping[str, Tensor]) -> list[Tensor]:
-        """Return the arguments of a call in the order of the graph's inputs; shapes and types are not checked.
-
-        Raises:
-            RuntimeProgramError: an argument is missing, repeated or unknown.
-        """
-        if len(args) == len(self.arguments) and not kwargs and self.positional[: len(args)] == self.arguments:
-            return list(args)
-        names = self.positional[: len(args)]
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        if len(given) != len(args) + len(kwargs) or given.keys() != set(self.arguments):
-            described = ", ".join([*(f"argument {i}" for i in range(len(args))), *kwargs]) or "nothing"
-            raise RuntimeProgramError(
-                f"the program was compiled for the arguments {', '.join(self.arguments)}, but was called with "
-                f"{described}; give the same ones as in the example"
-            )
-        return [given[name] for name in self.arguments]
-
-    def rebuild(self, outputs: Sequence[Tensor]) -> Any:
-        """Return the network's result from the graph's outputs."""
-        tensors = iter(outputs)
-        parts = [self.leaves[i] if i in self.leaves else next(tensors) for i in range(self.result.num_leaves)]
-        return tree_unflatten(parts, self.result)
+    signature: CallSignature
 
 
-def capture(model: nn.Module, example: Example, *, thorough: bool = True) -> Captured:
+def capture(model: nn.Module, example: Example, *, thorough: bool = True) -> CaptureResult:
     """Capture a network in evaluation mode for inputs of the example's shapes; nothing is optimized.
 
     Args:
@@ -100,7 +62,7 @@ def capture(model: nn.Module, example: Example, *, thorough: bool = True) -> Cap
                 f"{type(model).__name__} returns a {type(part).__name__}, but a program returns tensors and tuples, "
                 "lists, dicts or registered dataclasses of them; wrap the network in one that returns those"
             )
-    return Captured(graph, arguments, parameters, structure, leaves)
+    return CaptureResult(graph, CallSignature(arguments, parameters, structure, leaves))
 
 
 def _graph(
