@@ -1,7 +1,9 @@
+from collections.abc import Callable
+
 import pytest
 
 from gpmt import errors
-from gpmt.errors import GpmtError, reason
+from gpmt.errors import GpmtError, first_line, first_sentence
 
 
 @pytest.mark.parametrize(
@@ -16,12 +18,26 @@ from gpmt.errors import GpmtError, reason
         ("...", "ValueError"),
     ],
 )
-def test_the_reason_is_the_first_sentence_or_the_type(text: str, expected: str) -> None:
-    assert reason(ValueError(text)) == expected
+def test_the_first_sentence_or_the_type(text: str, expected: str) -> None:
+    assert first_sentence(ValueError(text)) == expected
 
 
-def test_the_reason_of_an_error_without_arguments_is_its_type() -> None:
-    assert reason(KeyboardInterrupt()) == "KeyboardInterrupt"
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("First is 1.5. Second.\nThird", "First is 1.5. Second."),
+        (" \n  the cause:\ndetails", "the cause:"),
+        ("", "ValueError"),
+        (" \n", "ValueError"),
+    ],
+)
+def test_the_first_line_or_the_type(text: str, expected: str) -> None:
+    assert first_line(ValueError(text)) == expected
+
+
+@pytest.mark.parametrize("part", [first_line, first_sentence])
+def test_an_error_without_arguments_is_named_by_its_type(part: Callable[[BaseException], str]) -> None:
+    assert part(KeyboardInterrupt()) == "KeyboardInterrupt"
 
 
 def test_every_error_can_be_caught_as_one() -> None:

@@ -17,6 +17,14 @@ def test_a_missing_package_is_named_with_the_extra_that_installs_it(monkeypatch,
         import_extra(package, error)
 
 
+def test_a_broken_package_is_to_be_installed_again(monkeypatch, tmp_path):
+    (tmp_path / "broken_package.py").write_text("raise ImportError('needs numpy<2. Found 2.4\\nmore')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    sentence = r"^broken_package cannot be imported \(needs numpy<2\. Found 2\.4\); reinstall it$"
+    with pytest.raises(DataError, match=sentence):
+        import_extra("broken_package", DataError)
+
+
 def test_a_package_that_misses_another_one_is_not_called_missing(monkeypatch, tmp_path):
     (tmp_path / "incomplete_package.py").write_text("import a_module_that_does_not_exist\n")
     monkeypatch.syspath_prepend(tmp_path)

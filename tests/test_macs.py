@@ -97,6 +97,15 @@ def test_shared_layers_add_up_and_unused_ones_are_unknown() -> None:
     assert count_macs(Net(), (4,)) == {"a.weight": 48, "unused.weight": None}
 
 
+def test_the_reason_is_all_of_the_line_that_pytorch_says() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.MaxPool2d(5))
+    sentence = (
+        r"\(Given input size: \(3x4x4\)\. .* Output size is too small\); give the shape it was made for$"
+    )
+    with pytest.raises(GpmtError, match=sentence):
+        count_macs(model, (3, 4, 4))
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
     model[1].eval()

@@ -39,13 +39,22 @@ class RuntimeProgramError(GpmtError):
     """A network, an input or a machine that the CPU runtime cannot work with."""
 
 
-def reason(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error of another library says, or its type where it says nothing.
+
+    >>> first_line(ValueError("the shapes differ. Try another.\\nDetails follow")), first_line(KeyError())
+    ('the shapes differ. Try another.', 'KeyError')
+    """
+    return (str(error).strip() or type(error).__name__).split("\n")[0]
+
+
+def first_sentence(error: BaseException) -> str:
     """Return the first sentence of what an error of another library says, or its type where it says nothing.
 
     Terminal colours are left out.
 
-    >>> reason(ValueError("the shapes differ. Try another.\\nDetails follow")), reason(KeyError())
-    ('the shapes differ', 'KeyError')
+    >>> first_sentence(ValueError("the shapes differ. Try another.\\nDetails follow"))
+    'the shapes differ'
     """
     text = re.sub(r"\x1b\[\d*m", "", str(error)).strip()
     return re.split(r"\n|\. ", text)[0].rstrip(".:") or type(error).__name__

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import find_scope
-from gpmt.errors import GpmtError, reason
+from gpmt.errors import GpmtError, first_line
 from gpmt.model_tools import keeping_modes, unwrap
 from gpmt.torch_private import ConvNd, ConvTransposeNd, has_one_projection
 
@@ -60,7 +60,8 @@ def count_macs(
     except Exception as error:  # the network is anyone's code
         shape = ", ".join("x".join(map(str, tensor.shape[1:])) for tensor in (*args, *kwargs.values()))
         raise GpmtError(
-            f"the network does not run on an input of shape {shape} ({reason(error)}); give the shape it was made for"
+            f"the network does not run on an input of shape {shape} ({first_line(error)}); "
+            "give the shape it was made for"
         ) from error
     finally:
         for handle in handles:

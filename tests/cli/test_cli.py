@@ -12,7 +12,10 @@ from tests.cli.commands import gpmt
 from tests.waiting import DEADLINE_SECONDS
 from typer.testing import CliRunner
 
+import gpmt as package
 from gpmt.cli import app
+
+SOURCE = Path(package.__file__).parents[1]
 
 
 def test_usage_errors(dense: str) -> None:
@@ -46,6 +49,27 @@ def test_the_script_reports_on_stderr_and_by_exit_code(dense: str) -> None:
         == 'error: sparsity is 1.5, but must be at least 0 and below 1; for 1.5 % give 0.015 or "1.5%"\n'
     )
     assert not Path("out.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            "from json import missing_name",
+            "json cannot be imported (cannot import name 'missing_name' from 'json' ",
+        ),
+        ("raise ImportError('it needs\\nmore')", "a package cannot be imported (it needs); reinstall it\n"),
+        (
+            "import a_missing_package.part",
+            "a_missing_package is not installed; pip install 'gpmt[train]' brings it\n",
+        ),
+    ],
+)
+def test_a_package_that_cannot_be_imported(tmp_path: Path, content: str, sentence: str) -> None:
+    (tmp_path / "yaml.py").write_text(f"{content}\n")
+    done = script("recipes", env=os.environ | {"PYTHONPATH": f"{tmp_path}:{SOURCE}"})
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {sentence}")
 
 
 def test_a_closed_pipe_is_quiet(dense: str) -> None:

@@ -67,6 +67,31 @@ def test_a_name_in_a_file_that_stands_for_nothing_here_is_passed_over(name):
     assert find_network(checkpoint, model=None, input_shape=None) is None
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [
+        5,
+        "8x8",
+        [],
+        [3, 2**40, 2**40],
+        [3, 2**16, 2**16],
+        [3, -1, 2],
+        [3, 0, 8],
+        [1] * 5,
+        [3.0, 8, 8],
+        [True, 8, 8],
+    ],
+)
+def test_a_shape_in_a_file_that_no_input_has_is_passed_over(shape):
+    model = construct("wrn-10-1", num_classes=7, input_shape=(3, 8, 8))
+    checkpoint = saved(model, model={"name": "wrn-10-1"}, input_shape=shape)
+    with pytest.raises(
+        GpmtError, match=r"^--model is wrn-10-1, but the shape of its input is not known; add"
+    ):
+        find_network(checkpoint, model=None, input_shape=None)
+    assert find_network(checkpoint, model=None, input_shape="3x8x8").macs["linear.weight"] == 7 * 64
+
+
 def test_weights_of_another_network():
     checkpoint = saved(torch.nn.Linear(4, 3))
     with pytest.raises(CheckpointError, match=r"model.pt does not fit wrn-10-1: tensors \d+ missing"):

@@ -97,11 +97,36 @@ def test_tied_names_that_another_program_changed_come_apart(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "note", ["", "7", "[]", "{}", '{"names": 3, "tied": 4}', '{"names": ["x"], "tied": {"a": "x"}}']
+    "note",
+    [
+        "",
+        "7",
+        "[]",
+        "{}",
+        '{"names": 3, "tied": 4}',
+        '{"names": ["x"], "tied": {"a": "x"}}',
+        '{"names": ["a"], "tied": {"a": ["x"]}}',
+        '{"names": ["a"], "tied": [[["a"], "a"]]}',
+        "[" * 200_000,
+    ],
+    ids=lambda note: note[:40],
 )
 def test_a_foreign_note_in_the_header_is_ignored(tmp_path: Path, note: str) -> None:
     save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors", metadata={"gpmt": note})
     assert_same(load_checkpoint(tmp_path / "a.safetensors").state_dict, {"a": torch.ones(2)})
+
+
+@pytest.mark.parametrize("other", [torch.float8_e4m3fn, torch.int32])
+def test_tied_names_of_any_type(tmp_path: Path, other: torch.dtype) -> None:
+    shared = torch.ones(5, 3).to(other)
+    save_checkpoint(tmp_path / "a.safetensors", {"a": shared, "b": shared})
+    state_dict = load_checkpoint(tmp_path / "a.safetensors").state_dict
+    assert state_dict["a"].data_ptr() == state_dict["b"].data_ptr()
+    with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    save_file({"a": shared, "b": torch.ones(5, 3)}, tmp_path / "a.safetensors", metadata=metadata)
+    state_dict = load_checkpoint(tmp_path / "a.safetensors").state_dict
+    assert [state_dict["a"].dtype, state_dict["b"].dtype] == [other, torch.float32]
 
 
 def test_reading_does_not_change_the_file(tmp_path: Path) -> None:

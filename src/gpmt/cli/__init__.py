@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from gpmt.errors import GpmtError
-from gpmt.extras import missing
+from gpmt.extras import broken, missing
 
 
 class Commands(TyperGroup):
@@ -26,11 +26,13 @@ class Commands(TyperGroup):
         except GpmtError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             package = (error.name or "").split(".")[0]
-            if package in ("", "gpmt"):
+            is_missing = isinstance(error, ModuleNotFoundError)
+            if package == "gpmt" or (is_missing and not package):
                 raise
-            print(f"error: {missing(package)}", file=sys.stderr)
+            sentence = missing(package) if is_missing else broken(package or "a package", error)
+            print(f"error: {sentence}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             print("interrupted; no file is half-written", file=sys.stderr)

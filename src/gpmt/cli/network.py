@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from gpmt.formats.checkpoint import Checkpoint
+
+# What is believed of a file: an input of a size beyond these would be allocated.
+_MAX_DIMENSIONS, _MAX_SIZE, _MAX_VALUES = 4, 2**16, 2**26
 
 
 @dataclass
@@ -46,7 +50,7 @@ def find_network(checkpoint: Checkpoint, *, model: str | None, input_shape: str 
     from gpmt.training.models import example, usual_shape
     from gpmt.training.weights import load_weights
 
-    shape = _parse_shape(input_shape) if input_shape else tuple(_record(checkpoint).get("input_shape") or ())
+    shape = _parse_shape(input_shape) if input_shape else _recorded_shape(checkpoint)
     shape = shape or usual_shape(model) or ()
     if not shape:
         raise GpmtError(
@@ -87,6 +91,15 @@ def _record(checkpoint: Checkpoint) -> Mapping[str, Any]:
     """Return what a run wrote into its file beside the weights."""
     recorded = (checkpoint.container or {}).get("gpmt")
     return recorded if isinstance(recorded, Mapping) else {}
+
+
+def _recorded_shape(checkpoint: Checkpoint) -> tuple[int, ...]:
+    """Return the input shape that a file names, () where it names none of a size that a network takes."""
+    sizes = _record(checkpoint).get("input_shape")
+    if not isinstance(sizes, list | tuple) or len(sizes) > _MAX_DIMENSIONS:
+        return ()
+    valid = all(type(size) is int and 0 < size <= _MAX_SIZE for size in sizes)
+    return tuple(sizes) if valid and math.prod(sizes) <= _MAX_VALUES else ()
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:

@@ -175,7 +175,7 @@ def _load_safetensors(path: Path, skip_bad: bool) -> Checkpoint:
     order = [name for name in noted.get("names", []) if name in state_dict]
     state_dict = {name: state_dict[name] for name in dict.fromkeys([*order, *state_dict])}
     for name, first in noted.get("tied", {}).items():
-        if name in state_dict and first in state_dict and torch.equal(state_dict[name], state_dict[first]):
+        if {name, first} <= state_dict.keys() and _same_bytes(state_dict[name], state_dict[first]):
             state_dict[name] = state_dict[first]
     prefix = _common_prefix(state_dict)
     plain = {name.removeprefix(prefix): value for name, value in state_dict.items()}
@@ -207,9 +207,17 @@ def _read_names(text: str) -> dict[str, Any]:
     """Read the order and ties that `_write_safetensors` notes; nothing where another program used the key."""
     try:
         noted = json.loads(text)
-        return {"names": list(map(str, noted["names"])), "tied": dict(noted["tied"])}
-    except (ValueError, TypeError, KeyError):
+        names, tied = list(map(str, noted["names"])), dict(noted["tied"])
+    except (ValueError, TypeError, KeyError, RecursionError):
         return {}
+    return {"names": names, "tied": tied} if all(isinstance(first, str) for first in tied.values()) else {}
+
+
+def _same_bytes(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are of one type and shape and hold the same bytes; `torch.equal` lacks some types."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
 
 
 def _write_safetensors(path: Path, checkpoint: Checkpoint) -> None:

@@ -10,7 +10,7 @@ from tests.formats.importers.masked_weights.checks import checkpoint
 from torch import Tensor
 
 from gpmt.errors import CheckpointError
-from gpmt.formats.importers.stored_masks import check_plain, prune_stored, read_mask, without
+from gpmt.formats.importers.stored_masks import check_plain, is_plain, prune_stored, read_mask, without
 
 A = Path("a.pt")
 STORED = [torch.bool, torch.uint8, torch.int64, torch.float32, torch.float16, torch.bfloat16, torch.float64]
@@ -57,6 +57,12 @@ def test_tensors_that_are_not_plain(tensor: Tensor, kind: str) -> None:
         CheckpointError, match=rf"^a\.pt: x is not a plain tensor \(.*{kind}.*\); save it as one"
     ):
         check_plain(A, "x", tensor)
+    assert not is_plain(tensor)
+
+
+def test_a_plain_tensor() -> None:
+    check_plain(A, "x", torch.ones(2, 2))
+    assert is_plain(torch.ones(2, 2).T)
 
 
 def test_a_huge_shape_over_a_small_storage() -> None:

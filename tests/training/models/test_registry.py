@@ -47,6 +47,17 @@ def test_a_network_that_cannot_take_the_inputs(name, input_shape, sentence):
         build(name, num_classes=10, input_shape=input_shape)
 
 
+def test_the_reason_is_all_of_the_line_that_pytorch_says(tmp_path, monkeypatch):
+    code = "from torch import nn\n\ndef make():\n    return nn.Sequential(nn.MaxPool2d(5), nn.Linear(1, 2))\n"
+    (tmp_path / "net_with_a_wide_pool.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    sentence = (
+        r"it does not run on an input of shape 3x4x4 \(Given input size: .* Output size is too small\)$"
+    )
+    with pytest.raises(RecipeError, match=sentence):
+        build("net_with_a_wide_pool:make", num_classes=2, input_shape=(3, 4, 4))
+
+
 def test_trying_a_network_changes_nothing():
     torch.manual_seed(0)
     tried = build("wrn-10-1", num_classes=3, input_shape=(3, 8, 8))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from gpmt.core.scope import Scope, find_scope
-from gpmt.errors import CheckpointError, reason
+from gpmt.errors import CheckpointError, first_sentence
 from gpmt.model_tools import Example, evaluating, quiet, split_example, unwrap
 
 _SEED = 0
@@ -120,8 +120,8 @@ def _check_example(module: nn.Module, positional: Sequence[Tensor], named: Mappi
         given = [*positional, *named.values()]
         shapes = ", ".join("×".join(map(str, tensor.shape[1:])) or "one number" for tensor in given)
         raise CheckpointError(
-            f"{type(module).__name__} does not run on the example, a batch of {shapes} ({reason(error)}); give "
-            "inputs of the shape and type that it was trained with"
+            f"{type(module).__name__} does not run on the example, a batch of {shapes} ({first_sentence(error)}); "
+            "give inputs of the shape and type that it was trained with"
         ) from error
 
 
@@ -156,4 +156,4 @@ def _obstacle(error: Exception) -> str:
     where = f" ({places[-1][0]}, line {places[-1][1]})" if places else ""
     if "data-dependent" in text:
         return f"its forward branches on the values of a tensor{where}"
-    return reason(error) + where
+    return first_sentence(error) + where

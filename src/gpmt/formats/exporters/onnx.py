@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.atomic import atomic_path, check_output
-from gpmt.errors import CheckpointError, reason
+from gpmt.errors import CheckpointError, first_sentence
 from gpmt.formats.exporters.exported_network import ExportedNetwork, exported
 from gpmt.formats.exporters.roundtrip import TOLERANCE, Report, check_outputs, check_weights, tensors
 from gpmt.model_tools import Example, quiet
@@ -193,7 +193,7 @@ def _obstacle(error: BaseException) -> str:
             f"uses the operator {name}, for which torch.onnx has no translation; replace it in the network, or "
             "export a torch.export program instead"
         )
-    return f"cannot be translated to ONNX: {reason(error)}; export a torch.export program instead"
+    return f"cannot be translated to ONNX: {first_sentence(error)}; export a torch.export program instead"
 
 
 def _valid(proto: Any, path: str | os.PathLike[str]) -> None:
@@ -203,8 +203,8 @@ def _valid(proto: Any, path: str | os.PathLike[str]) -> None:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise CheckpointError(
-            f"{path} would not be valid ONNX ({reason(error)}); nothing was written, export a torch.export program "
-            "instead"
+            f"{path} would not be valid ONNX ({first_sentence(error)}); nothing was written, "
+            "export a torch.export program instead"
         ) from error
 
 
@@ -230,8 +230,8 @@ def _check_runtime(
         raise
     except Exception as error:  # onnxruntime has a class for each of its codes
         raise CheckpointError(
-            f"{path} does not run with onnxruntime ({reason(error)}); nothing was written; leave the check out "
-            "where another runtime is meant"
+            f"{path} does not run with onnxruntime ({first_sentence(error)}); nothing was written; leave the check "
+            "out where another runtime is meant"
         ) from error
 
 

@@ -44,14 +44,20 @@ def read_mask(path: Path, name: str, mask: Tensor, weight: Tensor) -> Tensor:
 
 def check_plain(path: Path, name: str, tensor: Tensor) -> None:
     """Raise `CheckpointError` unless a tensor is dense, on the CPU, and has memory for each of its elements."""
-    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.dtype not in _DTYPES:
+    if is_plain(tensor):
+        return
+    if not _is_dense(tensor):
         kind = f"{tensor.dtype}, {tensor.layout} on {tensor.device}"
         raise CheckpointError(f"{path}: {name} is not a plain tensor ({kind}); save it as one")
+    raise CheckpointError(
+        f"{path}: {name} claims {tensor.numel():,} elements, but holds fewer; save it as a plain tensor"
+    )
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is dense, on the CPU, and has memory for each of its elements."""
     # Strides of 0 let a file of a few bytes claim any shape; what is computed from it would be that large.
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise CheckpointError(
-            f"{path}: {name} claims {tensor.numel():,} elements, but holds fewer; save it as a plain tensor"
-        )
+    return _is_dense(tensor) and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def prune_stored(
@@ -109,6 +115,10 @@ def prune_stored(
 def without(container: Mapping[str, Any] | None, *names: str) -> dict[str, Any] | None:
     """Return a container without some of its entries, in a new mapping; None stays None."""
     return None if container is None else {key: value for key, value in container.items() if key not in names}
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.dtype in _DTYPES
 
 
 def _check_equal(path: Path, names: list[str], masks: Mapping[str, Tensor]) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor
 
-from gpmt.errors import RuntimeProgramError, reason
+from gpmt.errors import RuntimeProgramError, first_line
 from gpmt.runtime.lowering.steps import TorchStep
 
 
@@ -30,7 +30,7 @@ def run_torch_step(step: TorchStep, values: dict[str, Tensor]) -> None:
         results = step.run(*(values[name] for name in step.inputs))
     except Exception as error:  # PyTorch raises errors of any type
         raise RuntimeProgramError(
-            f"the program's step {step.label} on PyTorch {torch.__version__} fails: {reason(error)}; check the "
+            f"the program's step {step.label} on PyTorch {torch.__version__} fails: {first_line(error)}; check the "
             "inputs, or compile the network again"
         ) from error
     for value, tensor in zip(step.outputs, results, strict=True):

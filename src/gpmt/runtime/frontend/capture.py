@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gpmt.errors import RuntimeProgramError, reason
+from gpmt.errors import RuntimeProgramError, first_sentence
 from gpmt.model_tools import Example, evaluating, quiet, split_example, unwrap
 from gpmt.runtime.frontend.aten import translate
 from gpmt.runtime.frontend.call_signature import CallSignature
@@ -150,8 +150,8 @@ def _check_that_it_runs(module: nn.Module, positional: Sequence[Tensor], named: 
             "×".join(map(str, t.shape)) or "one number" for t in [*positional, *named.values()]
         )
         raise RuntimeProgramError(
-            f"{type(module).__name__} does not run on the example of shape {shapes or 'nothing'} ({reason(error)}); "
-            "give inputs of the shape and type that it was trained with"
+            f"{type(module).__name__} does not run on the example of shape {shapes or 'nothing'} "
+            f"({first_sentence(error)}); give inputs of the shape and type that it was trained with"
         ) from error
 
 
@@ -168,4 +168,4 @@ def _obstacle(error: Exception) -> str:
         return "it writes into tensors that share memory with others, in a way that cannot be followed"
     if isinstance(error, DataDependentOutputException | DynamicOutputShapeException):
         return f"its path or shapes depend on the values of a tensor{where}"
-    return reason(error) + where
+    return first_sentence(error) + where

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gpmt.errors import DataError, reason
+from gpmt.errors import DataError, first_line
 from gpmt.extras import import_extra
 from gpmt.training.data.transforms import TextTransform
 
@@ -25,7 +25,7 @@ def load_text_transform(folder: Path, max_length: int | None) -> TextTransform:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"data.tokenizer is {folder}, which does not hold a readable tokenizer ({reason(error)}); "
+            f"data.tokenizer is {folder}, which does not hold a readable tokenizer ({first_line(error)}); "
             "give a folder that save_pretrained wrote"
         ) from error
     if tokenizer.pad_token is None:

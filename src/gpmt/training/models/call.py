@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpmt.errors import RecipeError, reason
+from gpmt.errors import RecipeError, first_line
 from gpmt.model_tools import keeping_modes
 
 
@@ -51,7 +51,7 @@ def check_fit(model: nn.Module, one: Tensor | Mapping[str, Tensor], num_classes:
             outputs = logits(model.eval(), both)
     except Exception as error:  # the network is anyone's code
         shape = ", ".join(shown(t.shape[1:]) for t in (both.values() if isinstance(both, dict) else [both]))
-        raise ValueError(f"it does not run on an input of shape {shape} ({reason(error)})") from error
+        raise ValueError(f"it does not run on an input of shape {shape} ({first_line(error)})") from error
     if not isinstance(outputs, Tensor):
         raise ValueError(f"it returns a {type(outputs).__name__}, but must return a tensor of logits")
     if outputs.shape != (2, num_classes):

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from gpmt.errors import RecipeError, reason
+from gpmt.errors import RecipeError, first_line
 from gpmt.suggestions import did_you_mean
 from gpmt.training.models import libraries, transformers_folder, user_factory
 from gpmt.training.models.call import check_fit, example, shown
@@ -151,4 +151,4 @@ def _wide_resnet_size(name: str) -> tuple[int, int] | None:
 
 
 def _does_not_fit(name: str, error: Exception) -> RecipeError:
-    return RecipeError(f"model is {name}, which does not fit the data: {reason(error)}")
+    return RecipeError(f"model is {name}, which does not fit the data: {first_line(error)}")

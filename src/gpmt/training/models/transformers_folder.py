@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from gpmt.errors import RecipeError, reason
+from gpmt.errors import RecipeError, first_line
 from gpmt.extras import import_extra
 from gpmt.extras_private import makes
 
@@ -91,7 +91,7 @@ def _config(name: str) -> Any:
         if isinstance(error, RecipeError):
             raise
         raise RecipeError(
-            f"model is hf:{name}, whose config.json cannot be used ({reason(error)}); "
+            f"model is hf:{name}, whose config.json cannot be used ({first_line(error)}); "
             "give the folder of a network that transformers itself has"
         ) from error
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from gpmt.errors import RecipeError, reason
+from gpmt.errors import RecipeError, first_line
 from gpmt.suggestions import did_you_mean
 
 
@@ -78,4 +78,4 @@ def _made_in(value: object, package: str) -> bool:
 
 def _shown(error: Exception) -> str:
     name = type(error).__name__
-    return f"{name}: {reason(error)}" if str(error).strip() else name
+    return f"{name}: {first_line(error)}" if str(error).strip() else name

@@ -101,11 +101,22 @@ def test_masks_of_nni_1_and_2(tmp_path: Path, prefix: str, dtype: torch.dtype) -
         {"a": {"weight": torch.ones(2)}, "b": 3},
         {3: {"weight": torch.ones(2)}},
         {"a": {3: torch.ones(2)}},
+        {"a": {"weight": torch.ones(2, device="meta")}},
+        {"a": {"weight": torch.ones(2).to_sparse()}},
     ],
     ids=repr,
 )
 def test_what_is_not_recognised(content: object) -> None:
     assert not holds_masks(content)
+
+
+def test_a_huge_shape_over_a_small_storage() -> None:
+    huge = torch.ones(1).expand(2**25, 2**25)
+    assert not holds_masks({"a": {"weight": huge}})
+    with pytest.raises(
+        MaskError, match=r"^masks\.pth holds other values than 0 and 1 in the mask for a\.weight"
+    ):
+        read_masks({"a": {"weight": huge}}, PATH, {"a.weight": huge})
 
 
 def test_vectors_that_keep_everything_are_left_out() -> None:

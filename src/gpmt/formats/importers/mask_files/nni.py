@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gpmt.errors import MaskError
 from gpmt.formats.importers.source import Source
+from gpmt.formats.importers.stored_masks import is_plain
 from gpmt.formats.short_repr import short_repr
 from gpmt.masks import Masks
 
@@ -120,4 +120,4 @@ def _flatten(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def _is_mask(mask: Tensor) -> bool:
-    return mask.layout == torch.strided and bool(((mask == 0) | (mask == 1)).all())
+    return is_plain(mask) and bool(((mask == 0) | (mask == 1)).all())

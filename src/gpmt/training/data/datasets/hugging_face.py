@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gpmt.errors import DataError, reason
+from gpmt.errors import DataError, first_line
 from gpmt.extras import import_extra
 from gpmt.training.data.datasets.image_tree import EVALUATION
 from gpmt.training.data.transforms import decode_image
@@ -92,7 +92,7 @@ def _open_splits(root: Path, expected: str) -> Any:
         return datasets.load_dataset("parquet", data_files=files)
     except (OSError, ValueError, IndexError, datasets.exceptions.DatasetGenerationError) as error:
         raise DataError(
-            f"{root} holds a dataset that cannot be read ({reason(error.__cause__ or error)}); fetch it anew"
+            f"{root} holds a dataset that cannot be read ({first_line(error.__cause__ or error)}); fetch it anew"
         ) from error
 
 
