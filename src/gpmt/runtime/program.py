@@ -23,7 +23,6 @@ from gpmt.runtime.execution.input_checking import check_inputs
 from gpmt.runtime.frontend.call_signature import CallSignature
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.graph import Graph, copy_arrays
-from gpmt.runtime.lowering.candidates import describe
 from gpmt.runtime.lowering.steps import NativeStep, Step, TorchStep
 from gpmt.runtime.passes.pipeline import optimize
 from gpmt.runtime.store import read_program, save
@@ -218,7 +217,7 @@ class Program:
         times = engine.profile(inputs)
         steps = [step for step in engine.steps if isinstance(step, NativeStep)]
         return [
-            LayerTime(s.label, s.macs.name, describe(c.spec), t, s.macs.dense, s.macs.kept)
+            LayerTime(s.label, s.macs.name, c.spec.description, t, s.macs.dense, s.macs.kept)
             for s, c, t in zip(steps, engine.choices, times, strict=True)
         ]
 

@@ -11,11 +11,12 @@ from tests.runtime.kernels.guarded import copied, run
 
 from gpmt.runtime.codegen.addresses import image_address, plane_address, row_address
 from gpmt.runtime.codegen.emitter import Emitter, constant
+from gpmt.runtime.codegen.kernel import FixedSizeKernel
 from gpmt.runtime.layout.planes import FLOAT_BYTES, Planes
 
 
 @dataclass(frozen=True)
-class AddressKernel:
+class AddressKernel(FixedSizeKernel):
     """Writes the addresses of an image, of a channel in it and of a row in that."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("base", "found")

@@ -8,10 +8,11 @@ import pytest
 from tests.runtime.kernels.guarded import copied, guarded, run
 
 from gpmt.runtime.codegen.emitter import F32, Emitter
+from gpmt.runtime.codegen.kernel import FixedSizeKernel
 
 
 @dataclass(frozen=True)
-class IntegersKernel:
+class IntegersKernel(FixedSizeKernel):
     """Writes results of integer instructions on the two elements of "input", and those of a loop."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("input", "output", "factor")
@@ -35,7 +36,7 @@ class IntegersKernel:
 
 
 @dataclass(frozen=True)
-class VectorsKernel:
+class VectorsKernel(FixedSizeKernel):
     """Writes results of vector instructions on "input" [2, lanes], under a mask int32 [lanes]."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("input", "mask", "output")

@@ -8,7 +8,7 @@ import pytest
 
 from gpmt.runtime.codegen import jit
 from gpmt.runtime.codegen import kernel as kernel_module
-from gpmt.runtime.codegen.kernel import load, sources
+from gpmt.runtime.codegen.kernel import KernelSpec, load, sources
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Spec:
+class Spec(KernelSpec):
     """A kernel whose code does not depend on the number of items."""
 
     ARGS: ClassVar[tuple[str, ...]] = ()
 
     number: int
-    items: int
+    items: int = 1
 
     @property
     def code(self):
@@ -78,3 +78,29 @@ def test_the_key_depends_on_all_files_that_generate_kernels(keys, monkeypatch):
         )
         load(Spec(5, 1))
     assert len(set(keys)) == 1 + len(files)
+
+
+@dataclass(frozen=True)
+class Pair(Spec):
+    ARGS: ClassVar[tuple[str, ...]] = ("left", "right", "mask")
+    OPTIONAL_ARGS: ClassVar[tuple[str, ...]] = ("mask",)
+
+
+def test_arguments_in_the_kernels_order():
+    assert Pair(1, 1).in_order({"right": 2, "left": 1}) == [1, 2, None]
+    assert Pair(1, 1).in_order({"mask": 3, "right": 2, "left": 1}) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"left": 1}, r"^Pair lacks the arguments \['right'\] and does not take \[\]$"),
+        (
+            {"left": 1, "right": 2, "scale": 3},
+            r"^Pair lacks the arguments \[\] and does not take \['scale'\]$",
+        ),
+    ],
+)
+def test_arguments_that_are_missing_or_unknown_are_refused(given, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        Pair(1, 1).in_order(given)

@@ -11,11 +11,12 @@ from tests.runtime.kernels.drawing import LANES, SIDES, few_examples
 from tests.runtime.kernels.guarded import copied, guarded, run
 
 from gpmt.runtime.codegen.emitter import Emitter, constant
+from gpmt.runtime.codegen.kernel import FixedSizeKernel
 from gpmt.runtime.codegen.loops import block_loop, row_loop
 
 
 @dataclass(frozen=True)
-class RowKernel:
+class RowKernel(FixedSizeKernel):
     """Writes 1 to the pixels of a row and 0 to its padding."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("row",)
@@ -32,7 +33,7 @@ class RowKernel:
 
 
 @dataclass(frozen=True)
-class CountKernel:
+class CountKernel(FixedSizeKernel):
     """Adds one to every count, in blocks; an item has `item_blocks` of them."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("counts",)

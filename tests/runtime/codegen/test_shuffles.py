@@ -8,13 +8,14 @@ import pytest
 from tests.runtime.kernels.guarded import copied, guarded, run
 
 from gpmt.runtime.codegen.emitter import Emitter
+from gpmt.runtime.codegen.kernel import FixedSizeKernel
 from gpmt.runtime.codegen.shuffles import every_second, gather, load_first, reorder, store_first, transpose
 
 LANES = [4, 8, 16]
 
 
 @dataclass(frozen=True)
-class ShuffleKernel:
+class ShuffleKernel(FixedSizeKernel):
     """Writes the result of one function on the elements at "input"."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("input", "output")

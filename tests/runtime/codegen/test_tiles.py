@@ -11,11 +11,12 @@ from tests.runtime.kernels.drawing import few_examples
 from tests.runtime.kernels.guarded import copied, run
 
 from gpmt.runtime.codegen.emitter import Emitter, constant
+from gpmt.runtime.codegen.kernel import FixedSizeKernel
 from gpmt.runtime.codegen.tiles import Tiles, emit_tile
 
 
 @dataclass(frozen=True)
-class CountKernel:
+class CountKernel(FixedSizeKernel):
     """Adds one to the count of every vector of a tile."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("counts",)

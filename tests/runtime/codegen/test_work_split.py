@@ -11,13 +11,14 @@ from tests.runtime.kernels.drawing import few_examples
 from tests.runtime.kernels.guarded import copied, run
 
 from gpmt.runtime.codegen.emitter import Emitter
+from gpmt.runtime.codegen.kernel import FixedSizeKernel
 from gpmt.runtime.codegen.work_split import MAX_ITEM_WORK, MIN_ITEM_WORK, WorkSplit
 
 SIZES = st.integers(1, 5) | st.integers(1, 3000)
 
 
 @dataclass(frozen=True)
-class CountKernel:
+class CountKernel(FixedSizeKernel):
     """Adds one to a count for each row of each channel of each image."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("counts",)

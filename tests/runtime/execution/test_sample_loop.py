@@ -8,13 +8,13 @@ import pytest
 from tests.runtime.codegen.counting import count_up
 
 from gpmt.runtime.codegen.emitter import Emitter
-from gpmt.runtime.codegen.kernel import load
+from gpmt.runtime.codegen.kernel import FixedSizeKernel, load
 from gpmt.runtime.execution.sample_loop import ENGINE_FIELDS, UPDATE_FIELDS, SampleLoopKernel
 from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
 
 @dataclass(frozen=True)
-class CountKernel:
+class CountKernel(FixedSizeKernel):
     """Adds one to the count at an index."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("counts", "index")

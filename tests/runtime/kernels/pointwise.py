@@ -23,7 +23,8 @@ def three_layouts(images, channels, height, width, padding):
 def arguments(spec, left, right, output, side="end", **more):
     """Return the arguments of a kernel; those that it does not read are 0."""
     arrays = {"mask": copied(spec.output.mask(), side), "sizes": copied(spec.sizes(), side)}
-    return {"left": left, "right": right, "output": output, "scale": 0, "shift": 0, **arrays, **more}
+    given = {"left": left, "right": right, "output": output, **arrays, **more}
+    return {name: given[name] for name in spec.ARGS}
 
 
 def check_two_images(kernel, function, lanes, side, activation, sizes):

@@ -19,7 +19,7 @@ def test_equals_pytorch(case, lanes, shape, parts, side):
     (tile, block), offsets = shape, case.taps.offsets
     spec = DenseConvKernel(
         lanes=lanes, tiles=Tiles.of(-(-case.output.extent // lanes), tile), input=case.source, output=case.output,
-        residual=case.residual, activation=case.op.activation, parts=parts, block=block, taps=len(offsets),
+        residual=case.residual, activation=case.op.activation, parts=parts, filter_group=block, taps=len(offsets),
     )  # fmt: skip
     weights, bias = spec.pack_weights(case.weight, case.op.bias)
     arrays = {"weights": weights, "bias": bias, "offsets": offsets.astype(np.int32)}

@@ -21,7 +21,7 @@ from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.kernels.sparse_conv import SparseConvKernel
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.layout.taps import Taps
-from gpmt.runtime.lowering.candidates import Layer, candidates, describe
+from gpmt.runtime.lowering.candidates import Layer, candidates
 
 
 def layer_of(case):
@@ -116,12 +116,12 @@ def test_descriptions_name_the_kernel_and_its_parameters():
         for kind in (SparseConvKernel, DenseConvKernel)
     )
     split = replace(sparse, tiles=Tiles(3, 3, 9), blocks=2, parts=4)
-    assert describe(split) == "SparseConv 3 tiles of 9 blocks 2 groups 4"
-    assert describe(replace(split, blocks=1, parts=1)) == "SparseConv 3 tiles of 9"
+    assert split.description == "SparseConv 3 tiles of 9 blocks 2 groups 4"
+    assert replace(split, blocks=1, parts=1).description == "SparseConv 3 tiles of 9"
     assert (
-        describe(replace(dense, tiles=Tiles(2, 1, 4), block=6, parts=2))
+        replace(dense, tiles=Tiles(2, 1, 4), filter_group=6, parts=2).description
         == "DenseConv 2 tiles of 4 bunch 6 parts 2"
     )
     planes = Planes(1, 2, 3, 4, 5, 0)
-    assert describe(AddKernel(8, planes, planes, planes)) == "Add"
-    assert describe(DepthwiseConvKernel(8, planes, planes, (1, 1))) == "Depthwise"
+    assert AddKernel(8, planes, planes, planes).description == "Add"
+    assert DepthwiseConvKernel(8, planes, planes, (1, 1)).description == "Depthwise"

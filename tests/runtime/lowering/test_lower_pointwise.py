@@ -51,7 +51,7 @@ def test_an_affine_map_reads_one_image_and_its_scales():
     affine = Affine("x", "y", array(4), array(4) + 1)
     step, candidate = one_step(lowered([affine], {"x": IMAGE, "y": IMAGE}), "scale")
     assert type(candidate.spec) is AffineKernel
-    assert step.buffers == {"left": "x:images", "right": "x:images", "output": "y:images"}
+    assert step.buffers == {"left": "x:images", "output": "y:images"}
     arrays = candidate.arrays()
     assert np.array_equal(arrays["scale"], affine.scale)
     assert np.array_equal(arrays["shift"], affine.shift)

@@ -5,6 +5,8 @@ All take and return a float32 or a vector of them.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from llvmlite import ir
 
 from gpmt.runtime.codegen.emitter import I32, Emitter, float_constant
@@ -14,16 +16,20 @@ from gpmt.runtime.ir.activation import Activation
 def activate(e: Emitter, value: ir.Value, activation: Activation) -> ir.Value:
     """Return the activation of a value."""
     builder, kind = e.builder, value.type
-    if activation.kind == "clamp":
-        return clamp(e, value, activation.low, activation.high)
-    if activation.kind in ("silu", "sigmoid"):
-        one = float_constant(kind, 1.0)
-        numerator = value if activation.kind == "silu" else one
-        return builder.fdiv(numerator, builder.fadd(one, exp_negated(e, value)))
-    if activation.kind == "hardswish":
-        gate = clamp(e, builder.fadd(value, float_constant(kind, 3.0)), 0.0, 6.0)
-        return builder.fmul(builder.fmul(value, gate), float_constant(kind, 1 / 6))
-    return value
+    match activation.kind:
+        case "none":
+            return value
+        case "clamp":
+            return clamp(e, value, activation.low, activation.high)
+        case "silu" | "sigmoid":
+            one = float_constant(kind, 1.0)
+            numerator = value if activation.kind == "silu" else one
+            return builder.fdiv(numerator, builder.fadd(one, exp_negated(e, value)))
+        case "hardswish":
+            gate = clamp(e, builder.fadd(value, float_constant(kind, 3.0)), 0.0, 6.0)
+            return builder.fmul(builder.fmul(value, gate), float_constant(kind, 1 / 6))
+        case _:
+            assert_never(activation.kind)
 
 
 def clamp(e: Emitter, value: ir.Value, low: float, high: float) -> ir.Value:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from llvmlite import ir
 
 from gpmt.arithmetic import ceil_div
 from gpmt.runtime.codegen.emitter import Emitter, constant
+from gpmt.runtime.codegen.kernel import FixedSizeKernel
 
 # The work of an item in elements that are read or written; 65536 take some microseconds.
 MAX_ITEM_WORK = 65536
@@ -94,10 +94,8 @@ class WorkSplit:
         return Item(image, channels, rows)
 
 
-class RowSplitKernel(ABC):
+class RowSplitKernel(FixedSizeKernel):
     """A kernel whose work is split by rows of channels."""
-
-    ARGS: ClassVar[tuple[str, ...]]
 
     @property
     @abstractmethod

@@ -107,7 +107,7 @@ class _Trial:
             name: self._arena.allocate(size) + planes[name].origin_bytes for name, size in sizes.items()
         }
         addresses |= {name: self._arena.store(array) for name, array in arrays.items()}
-        self._args = np.array([addresses.get(name, 0) for name in candidate.spec.ARGS], np.int64)
+        self._args = np.array([address or 0 for address in candidate.spec.in_order(addresses)], np.int64)
         self.table = StepTable([(load(candidate.spec), int(self._args.ctypes.data), candidate.spec.items)])
         self.seconds = float("inf")
 

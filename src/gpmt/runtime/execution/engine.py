@@ -155,21 +155,23 @@ class Engine:
             assert isinstance(segment, Segment)
             choice, constants = next(kernels)
             segment.rows.append((load(choice.spec), int(arguments[index:].ctypes.data), choice.spec.items))
-            for name in choice.spec.ARGS:
-                match step.arguments.get(name):
+            for argument in choice.spec.in_order({**constants, **step.arguments}):
+                match argument:
                     case BufferAddress(buffer, channel):
                         planes = lowered.planes[buffer]
                         arguments[index] = (
                             addresses[buffer] + planes.origin_bytes + channel * planes.plane_bytes
                         )
-                    case Number(number):
-                        arguments[index] = number
                     case OutputTensor() as output:
                         segment.outputs.append((index, output))
                     case (InputTensor() | InputStride()) as entry:
                         segment.inputs.append((index, entry))
+                    case Number(number):
+                        arguments[index] = number
+                    case int(address):
+                        arguments[index] = address
                     case None:
-                        arguments[index] = constants.get(name, 0)
+                        arguments[index] = 0
                 index += 1
         for part in parts:
             if isinstance(part, Segment):

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpmt.runtime.codegen import processor
 from gpmt.runtime.codegen.emitter import F32, Emitter
-from gpmt.runtime.codegen.kernel import load
+from gpmt.runtime.codegen.kernel import FixedSizeKernel, load
 from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
 _ROUNDS = 4096  # of the loop in an item: some 10 µs
@@ -18,7 +18,7 @@ _ITEMS = 32  # for each thread in a run
 
 
 @dataclass(frozen=True)
-class PeakKernel:
+class PeakKernel(FixedSizeKernel):
     """output[item] = the sum over `chains` vectors x of f(f(... f(0))), where f(x) = x + left · right.
 
     Without fused multiply-adds f(x) = x · left + right, as the other product would be computed once for all rounds.

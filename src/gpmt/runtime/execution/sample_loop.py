@@ -18,13 +18,14 @@ from typing import ClassVar
 from llvmlite import ir
 
 from gpmt.runtime.codegen.emitter import I64, Emitter, constant
+from gpmt.runtime.codegen.kernel import KernelSpec
 
 ENGINE_FIELDS = 4
 UPDATE_FIELDS = 3
 
 
 @dataclass(frozen=True)
-class SampleLoopKernel:
+class SampleLoopKernel(KernelSpec):
     """The kernel: item i takes samples with engine i as long as there are any."""
 
     ARGS: ClassVar[tuple[str, ...]] = ("counter", "samples", "engines", "run_alone")

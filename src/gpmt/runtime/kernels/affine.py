@@ -1,23 +1,33 @@
-"""A scale and a shift for each channel; the loops and arguments are those of `shared/pointwise.py`."""
+"""A scale and a shift for each channel; the loops are those of `shared/pointwise.py`.
+
+Arguments beside those in `shared/pointwise.py`:
+
+    scale, shift  [channels]
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llvmlite import ir
 
 from gpmt.runtime.codegen.emitter import F32, Emitter
 from gpmt.runtime.kernels.shared.pointwise import LoadVector, PointwiseCode, PointwiseKernel
+from gpmt.runtime.layout.planes import FLOAT_BYTES
 
 
 @dataclass(frozen=True)
 class AffineCode(PointwiseCode):
     """The code of `AffineKernel`."""
 
-    def constants(self, e: Emitter, channel: ir.Value, right: ir.Value) -> tuple[ir.Value, ...]:
+    ARGS: ClassVar[tuple[str, ...]] = ("left", "output", "scale", "shift", "mask", "sizes")
+
+    def constants(self, e: Emitter, channel: ir.Value, right: ir.Value | None) -> tuple[ir.Value, ...]:
         """Return vectors of the channel's scale and shift."""
         return tuple(
-            e.splat(e.load(e.add(e.arg(name), e.mul(channel, 4)), F32)) for name in ("scale", "shift")
+            e.splat(e.load(e.add(e.arg(name), e.mul(channel, FLOAT_BYTES)), F32))
+            for name in ("scale", "shift")
         )
 
     def compute(
@@ -32,4 +42,5 @@ class AffineCode(PointwiseCode):
 class AffineKernel(PointwiseKernel):
     """output = activation(left · scale + shift)."""
 
+    ARGS = AffineCode.ARGS
     CODE = AffineCode

@@ -18,7 +18,11 @@ from gpmt.runtime.kernels.shared.pointwise import LoadVector, PointwiseCode, Poi
 class CopyCode(PointwiseCode):
     """The code of `CopyKernel`."""
 
-    MASKED: ClassVar[bool] = False  # the input's padding is zero already
+    ARGS: ClassVar[tuple[str, ...]] = (
+        "left",
+        "output",
+        "sizes",
+    )  # no mask: the input's padding is zero already
 
     def compute(
         self, e: Emitter, left: ir.Value, load_right: LoadVector, constants: tuple[ir.Value, ...]
@@ -31,6 +35,7 @@ class CopyCode(PointwiseCode):
 class CopyKernel(PointwiseKernel):
     """output = all channels of left, or as many as the output has."""
 
+    ARGS = CopyCode.ARGS
     CODE = CopyCode
 
     @property

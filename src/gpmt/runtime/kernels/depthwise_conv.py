@@ -9,7 +9,7 @@ Loops: channel → one of
 
     input     planes [images, channels, height, width]
     output    planes [images, channels, output height, output width]
-    residual  planes like the output's, or 0
+    residual  planes like the output's, or not given
     weights   [channels, taps + 1]: the taps of a channel, then its bias
     mask      int32 [extent, rounded up to whole cache lines]: -1 for pixels of the output, 0 for padding
 
@@ -53,6 +53,7 @@ class DepthwiseConvKernel(PlanesKernel):
     """
 
     ARGS: ClassVar[tuple[str, ...]] = ("input", "output", "residual", "weights", "mask")
+    OPTIONAL_ARGS: ClassVar[tuple[str, ...]] = ("residual",)
 
     kernel: Pair
     stride: Pair = (1, 1)
@@ -71,6 +72,11 @@ class DepthwiseConvKernel(PlanesKernel):
         """
         taps = weight.reshape(len(weight), -1)
         return np.concatenate([taps, bias[:, None]], 1).astype(np.float32)
+
+    @property
+    def description(self) -> str:
+        """The kernel's name."""
+        return "Depthwise"
 
     @property
     def as_line(self) -> bool:

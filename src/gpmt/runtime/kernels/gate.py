@@ -18,7 +18,7 @@ from gpmt.runtime.layout.planes import FLOAT_BYTES, Planes
 class GateCode(PointwiseCode):
     """The code of `GateKernel`."""
 
-    def constants(self, e: Emitter, channel: ir.Value, right: ir.Value) -> tuple[ir.Value, ...]:
+    def constants(self, e: Emitter, channel: ir.Value, right: ir.Value | None) -> tuple[ir.Value, ...]:
         """Return a vector of the channel's factor."""
         return (e.splat(e.load(right, F32)),)
 

@@ -1,13 +1,13 @@
 """Dense linear layers of few samples, as a product of a matrix and a vector: weights are read once, in their order.
 
-The filters are in the lanes of vectors. A *block* of filters is a work item. Its accumulators are in registers:
+The filters are in the lanes of vectors. A *group* of filters is a work item. Its accumulators are in registers:
 
-Loops: feature → samples → vectors of the block.
+Loops: feature → samples → vectors of the group.
 
     input    vectors, Planes(1, features, 1, samples)
     output   vectors, Planes(1, filters, 1, samples)
-    weights  [blocks, features, filters of a block]
-    bias     [blocks, filters of a block]
+    weights  [filter groups, features, filters of a group]
+    bias     [filter groups, filters of a group]
 
 Reads nothing but the elements of these.
 """
@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from gpmt.arithmetic import ceil_div
 from gpmt.runtime.codegen.activations import activate
 from gpmt.runtime.codegen.emitter import F32, I32, Emitter
+from gpmt.runtime.codegen.kernel import FixedSizeKernel
 from gpmt.runtime.codegen.loops import block_loop
 from gpmt.runtime.ir.activation import IDENTITY, Activation
-from gpmt.runtime.kernels.shared.filter_blocks import pack_filter_blocks
+from gpmt.runtime.kernels.shared.filter_groups import pack_filter_groups
 from gpmt.runtime.layout.planes import Planes
 
 _UNROLL = 4  # features
@@ -34,13 +35,13 @@ _MIN_ACCUMULATORS = 8  # which hide the latency of a multiply-add
 
 
 @dataclass(frozen=True)
-class GemvKernel:
+class GemvKernel(FixedSizeKernel):
     """output [samples, filters] = activation(input [samples, features] · weightᵀ + bias).
 
     Attributes:
         lanes: elements of a vector register.
         input, output: layouts.
-        vectors: vectors of a block of filters.
+        vectors: vectors of a group of filters.
         activation: is applied to the result.
     """
 
@@ -53,14 +54,14 @@ class GemvKernel:
     activation: Activation = IDENTITY
 
     @property
-    def block(self) -> int:
-        """Filters of a block."""
+    def filter_group(self) -> int:
+        """Filters of a group."""
         return self.lanes * self.vectors
 
     @property
     def items(self) -> int:
         """Number of work items."""
-        return ceil_div(self.output.channels, self.block)
+        return ceil_div(self.output.channels, self.filter_group)
 
     def pack_weights(
         self, weight: NDArray[np.float32], bias: NDArray[np.float32]
@@ -71,14 +72,14 @@ class GemvKernel:
             weight: [filters, features].
             bias: [filters].
         """
-        return pack_filter_blocks(weight, bias, self.block)
+        return pack_filter_groups(weight, bias, self.filter_group)
 
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes, self.ARGS)
         features, samples, step = self.input.channels, self.output.width, 4 * self.lanes
-        weights = e.add(e.arg("weights"), e.mul(e.item, 4 * features * self.block))
-        bias = e.add(e.arg("bias"), e.mul(e.item, 4 * self.block))
+        weights = e.add(e.arg("weights"), e.mul(e.item, 4 * features * self.filter_group))
+        bias = e.add(e.arg("bias"), e.mul(e.item, 4 * self.filter_group))
         source = e.arg("input")
         # Several sets of accumulators, for features in turn: else each multiply-add would depend on the one before.
         sets = max(1, min(_UNROLL, _MIN_ACCUMULATORS // (samples * self.vectors)))
@@ -89,10 +90,12 @@ class GemvKernel:
         ]
 
         def products(feature: ir.Value, count: int) -> None:
-            row = e.add(weights, e.mul(feature, 4 * self.block))
+            row = e.add(weights, e.mul(feature, 4 * self.filter_group))
             values = e.add(source, e.mul(feature, self.input.plane_bytes))
             for i in range(count):
-                loaded = [e.load(row, e.vector, 4 * i * self.block + v * step) for v in range(self.vectors)]
+                loaded = [
+                    e.load(row, e.vector, 4 * i * self.filter_group + v * step) for v in range(self.vectors)
+                ]
                 for sample in range(samples):
                     value = e.splat(e.load(values, F32, i * self.input.plane_bytes + 4 * sample))
                     for total, weight in zip(accumulators[i % sets][sample], loaded, strict=True):
@@ -111,9 +114,9 @@ class GemvKernel:
         return e.text()
 
     def _store(self, e: Emitter, results: list[ir.Value], samples: int) -> None:
-        """Write the elements of the vectors [samples, vectors] of a block, each to the plane of its filter."""
+        """Write the elements of the vectors [samples, vectors] of a group, each to the plane of its filter."""
 
-        def block(first: ir.Value, filters: int) -> None:
+        def store(first: ir.Value, filters: int) -> None:
             target = e.add(e.arg("output"), e.mul(first, self.output.plane_bytes))
             for sample in range(samples):
                 for i in range(filters):
@@ -121,5 +124,5 @@ class GemvKernel:
                     value = e.builder.extract_element(vector, ir.Constant(I32, i % self.lanes))
                     e.store(value, target, i * self.output.plane_bytes + 4 * sample)
 
-        first = e.mul(e.item, self.block)
-        block_loop(e, first, e.add(first, self.block), self.output.channels, self.block, block)
+        first = e.mul(e.item, self.filter_group)
+        block_loop(e, first, e.add(first, self.filter_group), self.output.channels, self.filter_group, store)

@@ -19,6 +19,7 @@ Arguments beside those in `shared/tiled_conv.py`:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -54,12 +55,12 @@ class SparseCode(TiledConvCode):
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
         e = Emitter(self.lanes, _ARGS)
-        tiles, large, parts, blocks = e.int64s("sizes", 4)
+        tiles, large, parts, blocks, *image_bytes = e.int64s("sizes", 7)
         image, tile, part = split_item(e, tiles, parts)
         entry = e.add(e.arg("table"), e.mul(e.builder.mul(part, blocks), _ENTRY_BYTES))
 
         def body(start: ir.Value, vectors: int) -> None:
-            _TileEmitter(e, self, image, start, vectors).emit(entry, blocks)
+            _TileEmitter(e, self, image, image_bytes, start, vectors).emit(entry, blocks)
 
         emit_tile(e, tile, large, self.tile_size, self.uneven, body)
         return e.text()
@@ -76,6 +77,11 @@ class SparseConvKernel(TiledConvKernel):
     ARGS: ClassVar[tuple[str, ...]] = _ARGS
 
     blocks: int = 1
+
+    @property
+    def description(self) -> str:
+        """The kernel's name and parameters, for tables."""
+        return self.described(blocks=self.blocks, groups=self.parts)
 
     @property
     def code(self) -> SparseCode:
@@ -175,21 +181,26 @@ class _TileEmitter:
     Args:
         code: its parameters.
         image: index of the image.
+        image_bytes: from an image to the next of input, output and residual.
         start: the vector of the plane at which the tile begins.
         vectors: of the tile.
     """
 
-    def __init__(self, e: Emitter, code: SparseCode, image: ir.Value, start: ir.Value, vectors: int) -> None:
+    def __init__(
+        self,
+        e: Emitter,
+        code: SparseCode,
+        image: ir.Value,
+        image_bytes: Sequence[ir.Value],
+        start: ir.Value,
+        vectors: int,
+    ) -> None:
         self.e, self.code, self.vectors = e, code, vectors
         tile_bytes = e.mul(start, code.offset(1))
-
-        def address(arg: str, index: int) -> ir.Value:
-            image_bytes = e.load(e.arg("sizes"), I64, 8 * index, align=8)
-            return tile_address(e, arg, image, image_bytes, tile_bytes)
-
         self.source, self.target, self.residual = (
-            address("input", 4), address("output", 5), address("residual", 6),
-        )  # fmt: skip
+            tile_address(e, arg, image, per_image, tile_bytes)
+            for arg, per_image in zip(("input", "output", "residual"), image_bytes, strict=True)
+        )
         self.mask = e.add(e.arg("mask"), tile_bytes)
         # Several sets of accumulators for small tiles: else each multiply-add would depend on the one before.
         self.sets = max(1, min(_MAX_SETS, _MIN_ACCUMULATORS // vectors)) if vectors < 5 else 1

@@ -17,10 +17,9 @@ from gpmt.runtime.codegen.tiles import Tiles
 from gpmt.runtime.ir.activation import Activation
 from gpmt.runtime.ir.values import Floats
 from gpmt.runtime.kernels.dense_conv import DenseConvKernel
-from gpmt.runtime.kernels.depthwise_conv import DepthwiseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.kernels.sparse_conv import SparseConvKernel
-from gpmt.runtime.layout.planes import Planes
+from gpmt.runtime.layout.planes import FLOAT_BYTES, Planes
 from gpmt.runtime.layout.taps import Taps
 from gpmt.runtime.lowering.cost_model import (
     COST_MODEL,
@@ -103,23 +102,6 @@ def candidates(
     return sorted(found, key=lambda candidate: candidate.cycles)
 
 
-def describe(spec: KernelSpec) -> str:
-    """Return the name of a kernel and its parameters, for tables."""
-    match spec:
-        case SparseConvKernel(tiles=tiles, blocks=blocks, parts=parts):
-            words = [f"{tiles.count} tiles of {tiles.size}"]
-            words += [f"{name} {n}" for name, n in (("blocks", blocks), ("groups", parts)) if n != 1]
-            return " ".join(["SparseConv", *words])
-        case DenseConvKernel(tiles=tiles, block=block, parts=parts):
-            words = [f"{tiles.count} tiles of {tiles.size}"]
-            words += [f"{name} {n}" for name, n in (("bunch", block), ("parts", parts)) if n != 1]
-            return " ".join(["DenseConv", *words])
-        case DepthwiseConvKernel():
-            return "Depthwise"
-        case _:
-            return type(spec).__name__.removesuffix("Kernel")
-
-
 def _check_reach(layer: Layer) -> None:
     for planes in (layer.input, layer.output, layer.residual):
         size = planes.image_bytes if planes else 0
@@ -143,7 +125,7 @@ def _sparse(layer: Layer, processor: Processor, threads: int, model: CostModel) 
     # All registers but those for the offset, the broadcast and the mask; with 32, larger tiles gain nothing.
     max_size = processor.registers - 3 if processor.registers == 16 else 14
     for tiling in _tilings(ceil_div(layer.output.extent, processor.lanes), max_size):
-        channel_bytes = 4 * processor.lanes * tiling.size + max(0, halo)
+        channel_bytes = FLOAT_BYTES * processor.lanes * tiling.size + max(0, halo)
         for blocks in (1, 2, 3, 4, 6, 8, 12, 16):
             if blocks > max(1, channels // 8) or (blocks > 1 and layer.taps.filter_offsets is not None):
                 break
@@ -174,16 +156,16 @@ def _dense(layer: Layer, processor: Processor, threads: int, model: CostModel) -
         return
     vectors = ceil_div(layer.output.extent, processor.lanes)
     shapes = ((3, 4), (2, 6), (1, 8)) if processor.registers == 16 else ((4, 6), (3, 8), (2, 8), (1, 8))
-    for tile, block in shapes:
+    for tile, group in shapes:
         if tile > vectors:
             continue
         tiling = Tiles.of(vectors, tile)
-        blocks = ceil_div(filters, block)
-        work = DenseWork(tiling.count * layer.output.images, tile, blocks, block, taps)
-        parts = model.filter_parts(work, threads, blocks)
+        groups = ceil_div(filters, group)
+        work = DenseWork(tiling.count * layer.output.images, tile, groups, group, taps)
+        parts = model.filter_parts(work, threads, groups)
         spec = DenseConvKernel(
             lanes=processor.lanes, tiles=tiling, input=layer.input, output=layer.output,
-            residual=layer.residual, activation=layer.activation, parts=parts, block=block, taps=taps,
+            residual=layer.residual, activation=layer.activation, parts=parts, filter_group=group, taps=taps,
         )  # fmt: skip
         cycles = model.cycles(work) * imbalance(work.tiles * parts, threads)
         yield Candidate(spec, cycles, partial(_dense_arrays, layer, spec), work)

@@ -7,11 +7,10 @@ from gpmt.runtime.kernels.add import AddKernel
 from gpmt.runtime.kernels.affine import AffineKernel
 from gpmt.runtime.kernels.gate import GateKernel
 from gpmt.runtime.kernels.multiply import MultiplyKernel
+from gpmt.runtime.kernels.shared.pointwise import PointwiseKernel
 from gpmt.runtime.lowering.candidates import Array
 from gpmt.runtime.lowering.rules import LoweringContext, lowers
 from gpmt.runtime.lowering.steps import BufferAddress, PlanesByName
-
-Kernel = AffineKernel | AddKernel | MultiplyKernel | GateKernel
 
 
 @lowers(Affine)
@@ -42,7 +41,7 @@ def lower_multiply(op: Multiply, context: LoweringContext) -> None:
 
 
 def _add_elementwise(
-    context: LoweringContext, label: str, kernel: type[Kernel], op: Affine | Add | Multiply,
+    context: LoweringContext, label: str, kernel: type[PointwiseKernel], op: Affine | Add | Multiply,
     inputs: tuple[str, str], arrays: dict[str, Array] | None = None,
 ) -> None:  # fmt: skip
     layouts = context.layouts
@@ -55,17 +54,18 @@ def _add_elementwise(
 
 
 def _add_step(
-    context: LoweringContext, label: str, kernel: type[Kernel], op: Affine | Add | Multiply,
+    context: LoweringContext, label: str, kernel: type[PointwiseKernel], op: Affine | Add | Multiply,
     buffers: tuple[str, str, str], arrays: dict[str, Array] | None = None,
 ) -> None:  # fmt: skip
     names = "left", "right", "output"
 
-    def make_spec(planes: PlanesByName) -> Kernel:
-        left, right, output = (planes[name] for name in names)
-        return kernel(context.lanes, left, right, output, op.activation)
+    def make_spec(planes: PlanesByName) -> PointwiseKernel:
+        left = planes["left"]
+        return kernel(context.lanes, left, planes.get("right", left), planes["output"], op.activation)
 
-    def make_arrays(spec: Kernel, planes: PlanesByName) -> dict[str, Array]:
+    def make_arrays(spec: PointwiseKernel, planes: PlanesByName) -> dict[str, Array]:
         return {**(arrays or {}), "mask": planes["output"].mask(), "sizes": spec.sizes()}
 
-    arguments = {name: BufferAddress(buffer) for name, buffer in zip(names, buffers, strict=True)}
+    given = zip(names, buffers, strict=True)
+    arguments = {name: BufferAddress(buffer) for name, buffer in given if name in kernel.ARGS}
     context.steps.add_kernel(label, arguments, make_spec, make_arrays)

@@ -3,10 +3,10 @@
 Loops: channel → vectors of the plane, four at a time. Planes are contiguous to it, padding included; so inputs and
 output have the same pitch, and a mask sets the padding to zero again.
 
-    left, right   planes [images, channels, height, width]; kernels with one input have it on the left only
+    left, right   planes [images, channels, height, width]; kernels with one input have no right
     output        planes [images, channels, height, width]
-    scale, shift  [channels]: of the affine kernel
-    mask          int32 [extent, rounded up to whole cache lines]: -1 for pixels, 0 for padding
+    mask          int32 [extent, rounded up to whole cache lines]: -1 for pixels, 0 for padding; not where the padding
+                  stays zero without it
     sizes         int64 [12]: channels, channels of an item, channel parts; vectors of a plane, vectors of an item,
                   vector parts; bytes from an image to the next of left, right and output; bytes from a channel to the
                   next of these
@@ -19,7 +19,7 @@ Reads the padding, and whole vectors behind the last row of a plane.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,12 +30,13 @@ from numpy.typing import NDArray
 from gpmt.arithmetic import ceil_div
 from gpmt.runtime.codegen.activations import activate
 from gpmt.runtime.codegen.emitter import Emitter
+from gpmt.runtime.codegen.kernel import KernelSpec
 from gpmt.runtime.ir.activation import IDENTITY, Activation
 from gpmt.runtime.layout.planes import FLOAT_BYTES, Planes
 
-ARGS = ("left", "right", "output", "scale", "shift", "mask", "sizes")
 LoadVector = Callable[[], ir.Value]
 
+_PLANES = ("left", "right", "output")
 _UNROLL = 4
 _ITEM_VECTORS = 2048  # some microseconds
 
@@ -44,13 +45,13 @@ _ITEM_VECTORS = 2048  # some microseconds
 class PointwiseCode(ABC):
     """The parameters of the machine code, which layers of all sizes share."""
 
-    MASKED: ClassVar[bool] = True  # whether the result has to be activated, and its padding set to zero
+    ARGS: ClassVar[tuple[str, ...]] = ("left", "right", "output", "mask", "sizes")
 
     lanes: int
     activation: Activation = IDENTITY
 
-    def constants(self, e: Emitter, channel: ir.Value, right: ir.Value) -> tuple[ir.Value, ...]:
-        """Return vectors that `compute` takes for all pixels of a channel; `right` is its address."""
+    def constants(self, e: Emitter, channel: ir.Value, right: ir.Value | None) -> tuple[ir.Value, ...]:
+        """Return vectors that `compute` takes for all pixels of a channel; `right` is its address, if any."""
         return ()
 
     @abstractmethod
@@ -67,7 +68,7 @@ class PointwiseCode(ABC):
 
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
-        e = Emitter(self.lanes, ARGS)
+        e = Emitter(self.lanes, self.ARGS)
         builder = e.builder
         sizes = e.int64s("sizes", 12)
         channels, item_channels, channel_parts, vectors, item_vectors, vector_parts = sizes[:6]
@@ -79,11 +80,14 @@ class PointwiseCode(ABC):
         end_vector = e.minimum(e.add(first_vector, item_vectors), vectors)
         step = FLOAT_BYTES * self.lanes
         with e.loop(first_channel, e.minimum(e.add(first_channel, item_channels), channels)) as channel:
-            planes = [
-                e.add(e.arg(name), e.add(builder.mul(image, per_image), builder.mul(channel, per_plane)))
-                for name, per_image, per_plane in zip(ARGS[:3], image_bytes, plane_bytes, strict=True)
-            ]
-            constants = self.constants(e, channel, planes[1])
+            planes = {
+                name: e.add(
+                    e.arg(name), e.add(builder.mul(image, per_image), builder.mul(channel, per_plane))
+                )
+                for name, per_image, per_plane in zip(_PLANES, image_bytes, plane_bytes, strict=True)
+                if name in self.ARGS
+            }
+            constants = self.constants(e, channel, planes.get("right"))
             start, stop = e.mul(first_vector, step), e.mul(end_vector, step)
             block = step * _UNROLL
             whole = e.add(start, e.mul(e.divmod(builder.sub(stop, start), block)[0], block))
@@ -95,19 +99,18 @@ class PointwiseCode(ABC):
         return e.text()
 
     def _vector(
-        self, e: Emitter, planes: list[ir.Value], constants: tuple[ir.Value, ...], offset: ir.Value
+        self, e: Emitter, planes: Mapping[str, ir.Value], constants: tuple[ir.Value, ...], offset: ir.Value
     ) -> None:
-        left, right, output = planes
-        value = e.load(e.add(left, offset), e.vector)
-        value = self.compute(e, value, lambda: e.load(e.add(right, offset), e.vector), constants)
-        if self.MASKED:
+        value = e.load(e.add(planes["left"], offset), e.vector)
+        value = self.compute(e, value, lambda: e.load(e.add(planes["right"], offset), e.vector), constants)
+        if "mask" in self.ARGS:
             value = activate(e, value, self.activation)
             value = e.apply_mask(value, e.load(e.add(e.arg("mask"), offset), e.mask))
-        e.store(value, e.add(output, offset))
+        e.store(value, e.add(planes["output"], offset))
 
 
 @dataclass(frozen=True)
-class PointwiseKernel:
+class PointwiseKernel(KernelSpec):
     """A pointwise operator on planes.
 
     Attributes:
@@ -116,7 +119,7 @@ class PointwiseKernel:
         activation: is applied to the result.
     """
 
-    ARGS: ClassVar[tuple[str, ...]] = ARGS
+    ARGS: ClassVar[tuple[str, ...]] = PointwiseCode.ARGS
     CODE: ClassVar[type[PointwiseCode]]
 
     lanes: int

@@ -6,7 +6,7 @@ that several threads can work on one tile.
 
     input     planes; strided convolutions read the phases of their stride
     output    planes [images, filters, height, width]
-    residual  planes like the output's, or 0
+    residual  planes like the output's, or not given
     mask      int32 [extent, rounded up to whole cache lines]: -1 for pixels of the output, 0 for padding
 
     item = (image · tiles + tile) · parts + part
@@ -17,10 +17,12 @@ Reads the zeros around the images that the windows reach, and whole vectors behi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llvmlite import ir
 
 from gpmt.runtime.codegen.emitter import Emitter
+from gpmt.runtime.codegen.kernel import KernelSpec
 from gpmt.runtime.codegen.tiles import Tiles
 from gpmt.runtime.ir.activation import IDENTITY, Activation
 from gpmt.runtime.layout.planes import FLOAT_BYTES, Planes
@@ -50,7 +52,7 @@ class TiledConvCode:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TiledConvKernel:
+class TiledConvKernel(KernelSpec):
     """A convolution on tiles.
 
     Attributes:
@@ -61,6 +63,8 @@ class TiledConvKernel:
         activation: is applied to the result.
         parts: into how many parts the filters are split.
     """
+
+    OPTIONAL_ARGS: ClassVar[tuple[str, ...]] = ("residual",)
 
     lanes: int
     tiles: Tiles
@@ -74,6 +78,11 @@ class TiledConvKernel:
     def items(self) -> int:
         """Number of work items."""
         return self.output.images * self.tiles.count * self.parts
+
+    def described(self, **counts: int) -> str:
+        """Return the kernel's name, its tiles, and the counts that are not 1."""
+        words = [f"{name} {count}" for name, count in counts.items() if count != 1]
+        return " ".join([super().description, f"{self.tiles.count} tiles of {self.tiles.size}", *words])
 
     @property
     def image_strides(self) -> tuple[int, int, int]:
