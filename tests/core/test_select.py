@@ -1,5 +1,7 @@
 """Selection against a full sort, over dtypes, ties, floors, chunk sizes and threads."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -151,3 +153,67 @@ def test_a_float64_tensor_is_ranked_with_float32_ones_exactly():
     close = torch.tensor([1.0, 1.0 + 2**-40], dtype=torch.float64)
     sources, key_format, [selection] = run([torch.ones(1), close], [1], [0, 0])
     assert masks_of(sources, key_format, selection)[1].tolist() == [False, True]
+
+
+class OnDevice(MagnitudeKeys):
+    """Keys that say that they are on `device`, and that note the thread in which they are read."""
+
+    def __init__(self, name, tensor, device):
+        super().__init__(name, tensor, key_format_of([tensor]))
+        self.device = torch.device(device)
+        self.threads = set()
+
+    def chunks(self):
+        self.threads.add(threading.get_ident())
+        yield from super().chunks()
+
+
+@pytest.mark.parametrize("devices", [["cuda", "cuda"], ["mps", "mps"], ["cpu", "cuda"]])
+def test_keys_that_are_not_on_a_cpu_are_read_by_the_callers_thread(devices):
+    """The current stream belongs to a thread, so another one would not wait for what the caller has queued."""
+    tensors = [torch.randn(1 << 18, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+    sources = [OnDevice("w", *pair) for pair in zip(tensors, devices, strict=True)]
+    select.select(sources, key_format_of(tensors), totals=[1000], floors=[10, 10])
+    assert [source.threads for source in sources] == [{threading.get_ident()}] * 2
+
+
+def test_large_networks_on_a_cpu_are_read_by_several_threads():
+    sources = [OnDevice("w", torch.ones(1 << 18), "cpu") for _ in range(2)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        select.select(sources, key_format_of([]), totals=[1000], floors=[10, 10])
+    finally:
+        torch.set_num_threads(before)
+    assert threading.get_ident() not in set.union(*(source.threads for source in sources))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_masks_of_a_gpu_are_those_of_the_cpu(dtype):
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(size, generator=generator).to(dtype) for size in (1 << 18, 77, (1 << 20) + 5)]
+    on_cpu, on_gpu = (
+        run(tensors, [40_000], [50, 50, 50]),
+        run([t.cuda() for t in tensors], [40_000], [50, 50, 50]),
+    )
+    assert on_gpu[2] == on_cpu[2]
+    for ours, theirs in zip(
+        masks_of(*on_gpu[:2], on_gpu[2][0]), masks_of(*on_cpu[:2], on_cpu[2][0]), strict=True
+    ):
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.gpu
+def test_selection_waits_for_what_the_caller_has_queued_on_its_stream():
+    shapes = (1 << 20, 1 << 20)
+    tensors = [torch.ones(size, device="cuda") for size in shapes]
+    later = [torch.randn(size, generator=torch.Generator().manual_seed(1)) for size in shapes]
+    staged = [tensor.cuda() for tensor in later]
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        torch.cuda._sleep(200_000_000)  # about 0.1 s
+        for tensor, values in zip(tensors, staged, strict=True):
+            tensor.copy_(values)
+        selections = run(tensors, [40_000], [50, 50])[2]
+    assert selections == run(later, [40_000], [50, 50])[2]

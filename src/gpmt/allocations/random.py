@@ -36,13 +36,15 @@ class RandomKeys:
     def __init__(self, source: KeySource, seed: int, tensor: int, *, chunk: int = CHUNK) -> None:
         self.name = source.name
         self.numel = source.numel
+        self.device = torch.device("cpu")
         self._base = _wrap((seed << 1 | 1) * 0x9E37_79B9_7F4A_7C15 ^ tensor << 40)
         self._chunk = chunk
 
     def chunks(self) -> Iterator[Tensor]:
         """Yield int32 CPU tensors of non-negative random keys in flat order."""
         for start in range(0, self.numel, self._chunk):
-            counter = torch.arange(start, min(start + self._chunk, self.numel), dtype=torch.int64)
+            end = min(start + self._chunk, self.numel)
+            counter = torch.arange(start, end, dtype=torch.int64, device=self.device)
             yield (_mix(counter + self._base) & 0x7FFF_FFFF).to(torch.int32)
 
 

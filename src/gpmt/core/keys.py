@@ -49,6 +49,8 @@ class KeySource(Protocol):
 
     name: str
     numel: int
+    device: torch.device
+    """Where the keys are."""
 
     def chunks(self) -> Iterator[Tensor]:
         """Yield 1-D int32 or int64 tensors whose low `KeyFormat.bits` bits are the keys."""
@@ -66,7 +68,7 @@ def key_value(key: int, key_format: KeyFormat) -> float:
     >>> key_value(0x3F80_0000, KEY32)
     1.0
     """
-    return torch.tensor(key, dtype=key_format.integer).view(key_format.dtype).item()
+    return torch.tensor(key, dtype=key_format.integer, device="cpu").view(key_format.dtype).item()
 
 
 class MagnitudeKeys:
@@ -77,6 +79,7 @@ class MagnitudeKeys:
             raise WeightsError(f"{name} has no data (it is on the meta device); load its weights first")
         self.name = name
         self.numel = tensor.numel()
+        self.device = tensor.device
         self._tensor = tensor.detach()
         self._key_format = key_format
         # Views cost nothing; chunks that have to be copied or widened are smaller, to keep the copies small.

@@ -74,14 +74,23 @@ def select(
 
 
 def thread_count(sources: Sequence[KeySource]) -> int:
-    """Return how many threads to read the keys with: a small network is not worth a second one."""
+    """Return how many threads to read the keys with: a small network is not worth a second one.
+
+    Keys that are not on a CPU are read by the caller's thread alone: any other would queue its reads on another
+    stream of the device, where they do not wait for what the caller has queued.
+    """
+    if any(source.device.type != "cpu" for source in sources):
+        return 1
     if sum(source.numel for source in sources) < 1 << 18:
         return 1
     return min(torch.get_num_threads(), MAX_THREADS, len(sources))
 
 
 def map_groups(sources: Sequence[KeySource], work: Callable[[list[int]], _T], threads: int) -> list[_T]:
-    """Split the tensors into `threads` groups of about equal size; return `work(indices)` of each group."""
+    """Split the tensors into `threads` groups of about equal size; return `work(indices)` of each group.
+
+    A single group is worked on in the caller's thread.
+    """
     groups: list[list[int]] = [[] for _ in range(threads)]
     loads = [0] * threads
     for index in sorted(range(len(sources)), key=lambda i: -sources[i].numel):
