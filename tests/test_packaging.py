@@ -1,8 +1,12 @@
 """The versions that gpmt accepts are those that are tested: the lower bounds, and one set of newer ones."""
 
+import ast
+import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -53,3 +57,36 @@ def test_both_sets_of_versions_are_accepted() -> None:
         tested = pins(file)
         refused = [name for name, one in named.items() if tested[name] not in one.specifier]
         assert not refused, f"{file}: {refused}"
+
+
+IMPORT_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "markdown_it": "markdown-it-py"}
+"""What packages are called by those who import them, where it is another name."""
+
+BROUGHT = {"huggingface-hub", "pyarrow", "tokenizers"}
+"""Which tests import, and another library cannot do without."""
+
+SCRIPTS = {"compressed-tensors", "fastai", "fasterai", "nncf", "nni", "sparseml", "atheris", "deepsparse"}
+"""What only scripts import that make the files of other tools, or are run beside them."""
+
+
+def imports(folder: str) -> Iterator[tuple[str, str]]:
+    """Yield the packages, of other projects, that the Python files of a folder import, each with the file."""
+    own = {path.stem for part in ("tests", "benchmarks") for path in (ROOT / part).rglob("*.py")} | {
+        "gpmt",
+        "tests",
+    }
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - own:
+                yield canonicalize_name(IMPORT_NAMES.get(name, name)), path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "examples"])
+def test_what_is_imported_is_declared(folder: str) -> None:
+    declared = accepted().keys()
+    if folder != "src":
+        declared |= requirements(PROJECT["optional-dependencies"][DEV]).keys() | BROUGHT | SCRIPTS
+    assert {(name, path) for name, path in imports(folder) if name not in declared} == set()
