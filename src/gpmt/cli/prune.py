@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from gpmt.core import structure
 
 ALLOCATIONS = allocations.names()
+_OTHER_SUFFIXES = (".bin", ".ckpt", ".h5", ".npz", ".onnx", ".pt2")
 EXAMPLES = examples(
     "gpmt prune resnet50.pth -o pruned.pth --sparsity 0.9 --min-kept 0.05%",
     "gpmt prune model.safetensors -o pruned.safetensors --sparsity 90% --exclude 'classifier.*'",
     "gpmt prune resnet50.pth -o pruned.pth --sparsity 0.9 --model torchvision:resnet50 --input 3x224x224",
+    "gpmt prune my-bert -o my-bert-sparse --sparsity 0.5",
     "gpmt prune rnn.pt -o out.pt --granularity column --scope W1 --scope U1 --sparsity 72/89 --min-kept 8",
 )
 
@@ -45,7 +47,8 @@ def prune(
             "--output",
             "-o",
             metavar="OUT",
-            help="File to write; its suffix is the format, such as .pth or .sparse.safetensors.",
+            help="File to write; its suffix is the format, such as .pth or .sparse.safetensors. Of a Hugging Face "
+            "folder also a folder, which opens like IN.",
         ),
     ],
     sparsity: Annotated[
@@ -74,10 +77,14 @@ def prune(
     weights. Everything else in the file is kept.
     """
     from gpmt.atomic import check_output
-    from gpmt.formats.checkpoint import check_suffix, save_checkpoint
+    from gpmt.formats.checkpoint import SUFFIXES, check_suffix, save_checkpoint
+    from gpmt.formats.exporters.hub_copy import check_copy, copy_hub_folder
+    from gpmt.formats.importers.source import Source
     from gpmt.formats.load import load
 
-    check_suffix(out)
+    to_folder = Source(source).is_hub_folder and out.suffix.lower() not in (*SUFFIXES, *_OTHER_SUFFIXES)
+    if not to_folder:
+        check_suffix(out)
     if masks_file is not None and check_output(masks_file) in (out.resolve(), source.resolve()):
         raise CheckpointError(
             f"--masks is {masks_file}, which is IN or OUT; give the masks a file of their own"
@@ -92,6 +99,8 @@ def prune(
     silent = quiet or as_json
     with working(f"reading {source}", quiet=silent):
         checkpoint = load(source)
+        if to_folder:
+            check_copy(checkpoint, out, force=force)
         network = find_network(checkpoint, model=model, input_shape=input_shape)
     with working("choosing the weights to prune", quiet=silent):
         decided = plan(
@@ -111,7 +120,11 @@ def prune(
     with working(f"writing {out}", quiet=silent):
         if masks_file is not None:
             masks.save(masks_file)
-        save_checkpoint(out, checkpoint)
+        left_out: tuple[str, ...] = ()
+        if to_folder:
+            left_out = copy_hub_folder(checkpoint, out, force=force)
+        else:
+            save_checkpoint(out, checkpoint)
 
     macs = network.macs if network else None
     if as_json:
@@ -120,6 +133,7 @@ def prune(
             "masks": str(masks_file) if masks_file else None,
             **decided.to_dict(),
             "zeros": zeros,
+            "left_out": list(left_out),
             "dense_macs": macs,
         }
         print_json(document)
@@ -135,6 +149,8 @@ def prune(
                 f"were zero before; the file is {zeros / masks.total_numel:.4%} sparse"
             )
         screen.print(f"wrote {out}" + (f" and {masks_file}" if masks_file else ""))
+        if left_out:
+            screen.print(f"left out, since it would hold the weights of before: {', '.join(left_out)}")
         if checkpoint.other_keys:
             torch_file = out.suffix.lower() != ".safetensors"
             fate = "also in it, as before" if torch_file else "left out, since safetensors holds only tensors"

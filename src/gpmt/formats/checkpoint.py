@@ -126,7 +126,12 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint | Mappi
         if Path(path).suffix.lower() == ".safetensors":
             _write_safetensors(temporary, checkpoint)
         else:
-            torch.save(_assemble(checkpoint), temporary)
+            write_torch(temporary, checkpoint)
+
+
+def write_torch(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a file of torch.save with the container and the prefix of the names, not atomically."""
+    torch.save(_assemble(checkpoint), path)
 
 
 def write_sparse(

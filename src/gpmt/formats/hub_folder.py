@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,45 @@ COMPRESSION = ("quantization_config", "compression_config", "sparsity_config")
 """Keys of a config.json that say how its weights are packed; in `Checkpoint.metadata` their values are JSON."""
 
 
+@dataclass(frozen=True)
+class HubWeights:
+    """The files that hold the weights of a folder.
+
+    Attributes:
+        folder: the folder.
+        index: the name of the index; None where one file holds all weights.
+        shards: the names of the files with weights, in the order of the index.
+        names: of an index, the names of the tensors, and the shard that it says each is in.
+    """
+
+    folder: Path
+    index: str | None
+    shards: tuple[str, ...]
+    names: Mapping[str, str]
+
+
+def find_weights(path: Path) -> HubWeights:
+    """Find the files that hold the weights of a folder; `path` may also be an index file itself.
+
+    Raises the errors of `read_hub_folder` that concern the folder and its index.
+    """
+    folder, name = (path, _weights_name(path)) if path.is_dir() else (path.parent, path.name)
+    file = named_file(folder, name, path)
+    if not name.endswith(INDEX_SUFFIX):
+        return HubWeights(folder, None, (name,), {})
+    listed = _read_json(file, _INDEX_LIMIT).get("weight_map")
+    if not isinstance(listed, dict) or not listed:
+        raise CheckpointError(f"{file} has no weight_map, which says where each tensor is; download it again")
+    for tensor, shard in listed.items():
+        if not isinstance(shard, str):
+            raise CheckpointError(
+                f"{file} says that tensor {short_repr(tensor)} is in {short_repr(shard)}, which is not a file; "
+                "download the index again"
+            )
+        named_file(folder, shard, file)
+    return HubWeights(folder, name, tuple(dict.fromkeys(listed.values())), listed)
+
+
 def read_hub_folder(path: Path) -> Checkpoint:
     """Read all weights of a folder, in the order of its index; `path` may also be an index file itself.
 
@@ -50,12 +89,12 @@ def read_hub_folder(path: Path) -> Checkpoint:
     Raises `CheckpointError` for a folder without weights or with several to choose from, a shard or tensor that is
     missing, a JSON file that is damaged or too large, and a name that leads out of the folder.
     """
-    folder, name = (path, _weights_name(path)) if path.is_dir() else (path.parent, path.name)
-    config = _read_config(folder)
-    if name.endswith(INDEX_SUFFIX):
-        checkpoint = _read_shards(folder, named_file(folder, name, path))
+    files = find_weights(path)
+    config = _read_config(files.folder)
+    if files.index is not None:
+        checkpoint = _read_shards(files, files.folder / files.index)
     else:
-        checkpoint = load_checkpoint(named_file(folder, name, path))
+        checkpoint = load_checkpoint(files.folder / files.shards[0])
     metadata = {**checkpoint.metadata, **config}
     return replace(checkpoint, path=path, metadata=metadata, source=NAME)
 
@@ -90,22 +129,10 @@ def _weights_name(folder: Path) -> str:
     )
 
 
-def _read_shards(folder: Path, index: Path) -> Checkpoint:
+def _read_shards(files: HubWeights, index: Path) -> Checkpoint:
     """Read the shards that an index lists, each once, into one checkpoint."""
-    document = _read_json(index, _INDEX_LIMIT)
-    listed = document.get("weight_map")
-    if not isinstance(listed, dict) or not listed:
-        raise CheckpointError(
-            f"{index} has no weight_map, which says where each tensor is; download it again"
-        )
-    for name, shard in listed.items():
-        if not isinstance(shard, str):
-            raise CheckpointError(
-                f"{index} says that tensor {short_repr(name)} is in {short_repr(shard)}, which is not a file; "
-                "download the index again"
-            )
-    paths = {shard: named_file(folder, shard, index) for shard in dict.fromkeys(listed.values())}
-    shards = {shard: load_checkpoint(path) for shard, path in paths.items()}
+    listed = files.names
+    shards = {shard: load_checkpoint(files.folder / shard) for shard in files.shards}
     held = {shard: _stored(checkpoint) for shard, checkpoint in shards.items()}
     tensors: dict[str, Tensor] = {}
     for name, shard in listed.items():
@@ -115,8 +142,8 @@ def _read_shards(folder: Path, index: Path) -> Checkpoint:
                 "both again"
             )
         tensors[name] = held[shard][name]
-    for shard in held.values():
-        for name, tensor in shard.items():
+    for stored in held.values():
+        for name, tensor in stored.items():
             tensors.setdefault(name, tensor)
     # A wrapper's prefix is one only if every tensor of every shard has it.
     prefix = min((checkpoint.prefix for checkpoint in shards.values()), key=len)

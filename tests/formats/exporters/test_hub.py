@@ -137,7 +137,7 @@ def test_force_never_deletes_what_no_export_writes(tmp_path: Path) -> None:
     export_hub(small(), tmp_path / "net")
     (tmp_path / "net" / "tokenizer.json").write_text("{}")
     with pytest.raises(
-        CheckpointError, match=r"net holds tokenizer\.json, which no export writes, so it is not repl"
+        CheckpointError, match=r"net holds tokenizer\.json, which would not be written again, so it"
     ):
         export_hub(small(), tmp_path / "net", force=True)
     assert "tokenizer.json" in names(tmp_path / "net")

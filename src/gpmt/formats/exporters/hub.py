@@ -6,11 +6,10 @@ import io
 import json
 import os
 import re
-import secrets
-import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Mapping
+from contextlib import redirect_stderr
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from gpmt.formats.bits import same_bits
 from gpmt.formats.checkpoint import save_checkpoint
 from gpmt.formats.exporters.card import Library, model_card
 from gpmt.formats.hub_folder import CARD, CONFIG, INDEX, WEIGHTS, read_hub_folder
+from gpmt.formats.new_folder import new_folder
 from gpmt.model_tools import unwrap
 
 _SHARD = "model-{:05d}-of-{:05d}.safetensors"
@@ -66,7 +66,7 @@ def export_hub(
     entries: Mapping[str, Any] = source if module is None else module.state_dict()  # type: ignore[assignment]
     state_dict = {name: tensor for name, tensor in entries.items() if isinstance(tensor, Tensor)}
     library = _library(module)
-    with _replacing(target, force=force) as temporary:
+    with new_folder(target, force=force, ours=partial(re.fullmatch, _OURS)) as temporary:
         _write(module, state_dict, temporary, library, limit)
         if config:
             path = temporary / CONFIG
@@ -149,55 +149,3 @@ def _parse_size(size: int | str) -> int:
     if not match or int(match[1]) < 1:
         raise CheckpointError(f"shard_size is {size!r}, but must be a number of bytes, or a text such as 5GB")
     return int(match[1]) * _UNITS[match[2]]
-
-
-@contextmanager
-def _replacing(target: Path, *, force: bool) -> Iterator[Path]:
-    """Yield a new folder, which replaces `target` when the block ends without an error, and else is removed."""
-    _refuse(target, force)
-    temporary, old = (target.with_name(f".gpmt-{secrets.token_hex(8)}.{end}") for end in ("tmp", "old"))
-    try:
-        temporary.mkdir()
-        yield temporary
-        mode = (temporary / CARD).stat().st_mode
-        for file in temporary.iterdir():
-            file.chmod(mode)  # safetensors writes files for the owner alone
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-        if target.exists():
-            target.rename(old)
-        try:
-            temporary.rename(target)
-        except BaseException:
-            if old.exists():
-                old.rename(target)
-            raise
-    except CheckpointError as error:
-        raise CheckpointError(str(error).replace(str(temporary), str(target))) from error
-    except Exception as error:
-        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
-            reason = getattr(error, "strerror", None) or error
-            raise CheckpointError(f"{target} cannot be written ({reason}); choose another folder") from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _refuse(target: Path, force: bool) -> None:
-    """Raise `CheckpointError` where `target` must not or cannot be made."""
-    if not target.parent.is_dir():
-        raise CheckpointError(
-            f"{target} cannot be written: the folder {target.parent} does not exist; create it first"
-        )
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise CheckpointError(f"{target} is a file, but a folder is to be written; choose another name")
-    if not force:
-        raise CheckpointError(f"{target} exists already; choose another folder, or replace it with force")
-    foreign = sorted(entry.name for entry in target.iterdir() if not re.fullmatch(_OURS, entry.name))
-    if foreign:
-        raise CheckpointError(
-            f"{target} holds {foreign[0]}, which no export writes, so it is not replaced; choose another folder"
-        )

@@ -1,0 +1,154 @@
+"""Hugging Face folders written again: other weights in the same files, and all else as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from gpmt.errors import CheckpointError
+from gpmt.formats.bits import same_bits
+from gpmt.formats.checkpoint import Checkpoint, load_checkpoint, write_torch
+from gpmt.formats.file_format import weights_format
+from gpmt.formats.hub_folder import NAME, HubWeights, find_weights, read_hub_folder
+from gpmt.formats.named_files import named_file
+from gpmt.formats.new_folder import check_folder, new_folder
+
+# The same network in the files of other frameworks, in other precisions, or exported; its weights are not changed.
+_OTHER_WEIGHTS = re.compile(
+    r"(pytorch_model|model|diffusion_pytorch_model|tf_model|flax_model|rust_model|consolidated)(?![a-z]).*"
+    r"\.(safetensors|bin|h5|msgpack|ot|pth?|onnx|onnx_data|gguf|tflite)(\.index\.json)?"
+    r"|.*\.(gguf|onnx|onnx_data|tflite)"
+)
+_OTHER_FOLDERS = re.compile(r"coreml|onnx|openvino|original|checkpoint-\d+")
+_HISTORY = (".cache", ".git")
+
+
+def copy_hub_folder(
+    checkpoint: Checkpoint, folder: str | os.PathLike[str], *, force: bool = False
+) -> tuple[str, ...]:
+    """Write the folder that a checkpoint was read from again, with the checkpoint's weights, atomically.
+
+    The weights stand in files of the same names, formats and order; index, config, tokenizer and all other files are
+    copied, so that what opened the first folder opens the second. The same network in other files (TensorFlow, ONNX,
+    other precisions) would keep the old weights, so it is left out, like the history of git and of downloads.
+    The new folder is read back, and the tensors must be there bit for bit.
+
+    Args:
+        checkpoint: what `gpmt.load` returned for the folder; its tensors may have been changed in place.
+        folder: the folder to make; its parent must be there.
+        force: replace the folder, provided that it holds nothing but what is written now.
+
+    Returns:
+        the files and folders that were left out, as names.
+
+    Raises:
+        CheckpointError: a checkpoint of something else than such a folder, a folder that is there already or cannot
+            be written, a file that is missing, changed, or a link that leads out of the folder.
+    """
+    check_copy(checkpoint, folder, force=force)
+    files = find_weights(checkpoint.path)
+    copied, left_out = _side_files(files)
+    written = {Path(name).parts[0] for name in (*copied, *files.shards)}
+    with new_folder(folder, force=force, ours=written.__contains__) as temporary:
+        for name in copied:
+            place = temporary / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(named_file(files.folder, name, files.folder), place)
+        for name in files.shards:
+            place = temporary / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _write_shard(files.folder / name, place, checkpoint)
+        _check(checkpoint, temporary if files.index is None else temporary / files.index, Path(folder))
+    return left_out
+
+
+def check_copy(checkpoint: Checkpoint, folder: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Raise the errors of `copy_hub_folder` that can be told before anything is written."""
+    if checkpoint.source != NAME:
+        raise CheckpointError(
+            f"{checkpoint.path} holds the weights in another form than a network has them ({checkpoint.source}), so "
+            f"its files cannot be written again; give a file in place of {folder}, such as pruned.safetensors"
+        )
+    files = find_weights(checkpoint.path)
+    source, target = (Path(os.path.realpath(path)) for path in (files.folder, folder))
+    if source in target.parents or target in source.parents:
+        raise CheckpointError(f"{folder} and {files.folder} are inside each other; choose another folder")
+    copied, _ = _side_files(files)
+    written = {Path(name).parts[0] for name in (*copied, *files.shards)}
+    check_folder(folder, force=force, ours=written.__contains__)
+
+
+def _side_files(files: HubWeights) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the files to copy, the index included, and those of what is left out."""
+    copied: list[str] = []
+    left_out: list[str] = []
+    for entry in sorted(files.folder.iterdir(), key=lambda entry: entry.name):
+        name = entry.name
+        if entry.is_dir():
+            leave = name in _HISTORY or bool(_OTHER_FOLDERS.fullmatch(name)) or entry.is_symlink()
+            inner = [] if leave else [str(file.relative_to(files.folder)) for file in _files_in(entry)]
+            copied += [path for path in inner if path not in files.shards]
+        else:
+            leave = name not in (*files.shards, files.index) and bool(_OTHER_WEIGHTS.fullmatch(name))
+            copied += [name] if not leave and name not in files.shards else []
+        if leave and name not in _HISTORY:
+            left_out.append(name)
+    return tuple(copied), tuple(left_out)
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        if not entry.is_dir():
+            yield entry
+        elif not entry.is_symlink():
+            yield from _files_in(entry)
+
+
+def _write_shard(source: Path, target: Path, checkpoint: Checkpoint) -> None:
+    """Write one file of weights again, with the tensors of the checkpoint."""
+    if weights_format(source) == "safetensors":
+        with source.open("rb") as old, target.open("wb") as new:
+            _write_safetensors(old, new, source, checkpoint)
+        return
+    shard = load_checkpoint(source)
+    state = {name: _tensor(checkpoint, shard.prefix + name, source) for name in shard.state_dict}
+    write_torch(target, replace(shard, state_dict=state))
+
+
+def _write_safetensors(old: BinaryIO, new: BinaryIO, path: Path, checkpoint: Checkpoint) -> None:
+    """Write the header as it is, and then the tensors in its order, which leave no room between them."""
+    length = old.read(8)
+    header = old.read(int.from_bytes(length, "little"))
+    entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
+    new.write(length + header)
+    for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, end = entry["data_offsets"]
+        tensor = _tensor(checkpoint, name, path).detach().contiguous().view(-1).view(torch.uint8)
+        if tensor.numel() != end - begin:
+            raise CheckpointError(f"{path} has changed since it was read ({name}); run this again")
+        new.write(tensor.numpy().data)
+
+
+def _tensor(checkpoint: Checkpoint, name: str, path: Path) -> Tensor:
+    """Return the tensor that a file stores as `name`."""
+    tensor = checkpoint.state_dict.get(name.removeprefix(checkpoint.prefix))
+    if tensor is None:
+        raise CheckpointError(f"{path} has changed since it was read ({name}); run this again")
+    return tensor
+
+
+def _check(checkpoint: Checkpoint, written: Path, target: Path) -> None:
+    """Read what was written, and raise `CheckpointError` where a tensor is not in it bit for bit."""
+    stored = read_hub_folder(written).state_dict
+    for name, tensor in checkpoint.state_dict.items():
+        if name not in stored or not same_bits(stored[name], tensor):
+            raise CheckpointError(f"{target} would not hold {name} as it is; nothing was written")
