@@ -9,6 +9,7 @@ from tests.cli.commands import sparse_weights, weights
 
 import gpmt as package
 from gpmt.training.models import construct
+from gpmt.training.run.run_folder import RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,18 @@ def lenet(tmp_path: Path) -> str:
     package.prune_(network, sparsity=0.8)
     torch.save(network.state_dict(), tmp_path / "lenet.pt")
     return "lenet.pt"
+
+
+@pytest.fixture
+def channels_last(tmp_path: Path) -> str:
+    """What a run writes of a network in the channels-last format, with 1×1 and depthwise kernels."""
+    torch.manual_seed(0)
+    network = construct("mobilenet-digits", num_classes=10, input_shape=(1, 8, 8))
+    network.to(memory_format=torch.channels_last)
+    package.prune_(network, sparsity=0.8, min_kept=20)
+    about = {"model": {"name": "mobilenet-digits"}, "input_shape": [1, 8, 8]}
+    RunFolder(tmp_path).save_weights(tmp_path / "mobile.pt", network.state_dict(), about)
+    return "mobile.pt"
 
 
 @pytest.fixture(scope="module")

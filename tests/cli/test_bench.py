@@ -42,6 +42,15 @@ def test_onnx_runtime(lenet):
     assert "left out" not in shown
 
 
+@pytest.mark.slow
+def test_weights_in_channels_last(channels_last):
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    found = json.loads(gpmt("bench", channels_last, *QUICK, "--engines", "eager,onnx", "--json").stdout)
+    assert list(found["engines"]) == ["gpmt", "eager", "onnx"]
+    assert found["engines"]["gpmt"]["difference"] < 1e-5
+    assert found["engines"]["onnx"]["difference"] < 1e-5
+
+
 def test_layers_of_a_program(program):
     found = json.loads(gpmt("bench", program, *QUICK, "--layers", "--json").stdout)
     assert list(found["engines"]) == ["gpmt"]

@@ -8,6 +8,7 @@ from tests.cli.commands import assert_same, error, gpmt, sparse_weights
 
 import gpmt as package
 from gpmt.cli.engines import difference
+from gpmt.cli.export import FORMATS
 from gpmt.training.models import construct
 
 NAMED = ("--model", "lenet5-caffe", "--input", "1x28x28")
@@ -44,6 +45,20 @@ def test_export_of_the_network():
     assert (facts["weights"], facts["zeros"]) == (268_336, 241_502)
     assert facts["error"] < 1e-5
     assert package.load("m.onnx").source == "ONNX"
+
+
+@pytest.mark.usefixtures("program_cache")
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] * (kind in ("onnx", "program"))) for kind in FORMATS],
+)
+def test_every_format_takes_the_weights_of_a_run_in_channels_last(channels_last, kind):
+    if kind == "onnx":
+        pytest.importorskip("onnxruntime", reason="exporting ONNX needs onnxruntime")
+    out = {"sparse": "out.sparse.safetensors", "dense": "out.pt"}.get(kind, f"out.{kind}")
+    result = gpmt("export", kind, channels_last, "-o", out)
+    assert result.stdout.startswith("wrote ")
+    assert result.stderr == ""
 
 
 @pytest.mark.usefixtures("program_cache")

@@ -16,6 +16,7 @@ from torch import Tensor
 from gpmt.atomic import atomic_path, check_output
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError
+from gpmt.formats.bits import same_bits
 from gpmt.formats.file_format import weights_format
 from gpmt.formats.sparse.header import Values
 from gpmt.formats.sparse.reader import SparseFile, is_sparse
@@ -180,7 +181,7 @@ def _load_safetensors(path: Path, skip_bad: bool) -> Checkpoint:
     order = [name for name in noted.get("names", []) if name in state_dict]
     state_dict = {name: state_dict[name] for name in dict.fromkeys([*order, *state_dict])}
     for name, first in noted.get("tied", {}).items():
-        if {name, first} <= state_dict.keys() and _same_bytes(state_dict[name], state_dict[first]):
+        if {name, first} <= state_dict.keys() and same_bits(state_dict[name], state_dict[first]):
             state_dict[name] = state_dict[first]
     prefix = _common_prefix(state_dict)
     plain = {name.removeprefix(prefix): value for name, value in state_dict.items()}
@@ -216,13 +217,6 @@ def _read_names(text: str) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, RecursionError):
         return {}
     return {"names": names, "tied": tied} if all(isinstance(first, str) for first in tied.values()) else {}
-
-
-def _same_bytes(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are of one type and shape and hold the same bytes; `torch.equal` lacks some types."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    return torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
 
 
 def _write_safetensors(path: Path, checkpoint: Checkpoint) -> None:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gpmt.errors import RuntimeProgramError
+from gpmt.formats.bits import same_bits
 from gpmt.formats.sparse.header import DTYPES
 from gpmt.runtime.ir.document import (
     DocumentError,
@@ -46,7 +46,7 @@ def write(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
     def put(data: Tensor, wanted: str) -> str:
         """Return the name that a tensor gets; a layer that the network uses twice has its weights once."""
         name, number = wanted, 1
-        while name in tensors and not _same_bits(tensors[name], data):
+        while name in tensors and not same_bits(tensors[name], data):
             number += 1
             name = f"{wanted}_{number}"
         tensors[name] = data
@@ -107,12 +107,6 @@ def read(document: object, tensors: Mapping[str, Tensor]) -> Graph:
         raise DocumentError(f"returns {min(missing)!r}, which nothing makes")
     dynamic = read_flag(table["free"], "whether the batch is dynamic")
     return Graph(values, operators, inputs, outputs, constants, dynamic)
-
-
-def _same_bits(one: Tensor, other: Tensor) -> bool:
-    if (one.shape, one.dtype) != (other.shape, other.dtype):
-        return False
-    return torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other)))
 
 
 def _read_values(listed: object) -> dict[str, Value]:
