@@ -120,6 +120,35 @@ def test_applying_to_a_module_keeps_its_parameters_and_tells_autograd():
         loss.backward()
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "strided"])
+def test_applying_to_tensors_of_inference_mode(layout):
+    with torch.inference_mode():
+        weight = torch.full((6, 10), -1.0)[:, :: 2 if layout == "strided" else 1]
+    mask = torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    Masks.from_dense({"w": mask}).apply_({"w": weight})
+    assert torch.equal(weight, torch.where(mask, -1.0, 0.0))
+    assert weight.is_inference()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_applying_on_a_gpu(dtype, inference):
+    with torch.inference_mode(inference):
+        weight = torch.full((6, 5, 3, 3), -torch.inf, dtype=dtype, device="cuda")
+    mask = torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    Masks.from_dense({"w": mask}).apply_({"w": weight})
+    assert torch.equal(weight.cpu(), torch.where(mask, -torch.inf, 0.0).to(dtype))
+
+
+def test_a_layer_without_a_shape_yet_is_refused():
+    masks = Masks.from_dense({"0.weight": torch.ones(2, 2, dtype=torch.bool)})
+    with pytest.raises(
+        MaskError, match=r"^0\.weight is not initialised yet; call the model once on an input"
+    ):
+        masks.apply_(nn.Sequential(nn.LazyLinear(2)))
+
+
 def test_tied_parameters_can_be_reached_by_either_name():
     model = nn.ModuleDict({"a": nn.Linear(3, 3), "b": nn.Linear(3, 3)})
     model["b"].weight = model["a"].weight

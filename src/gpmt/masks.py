@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gpmt.core.missing_data import check_has_data
 from gpmt.core.shards import local, local_part
 from gpmt.errors import MaskError
 from gpmt.formats.masks.hashes import mask_hash, structure_hash
@@ -62,7 +64,8 @@ class Masks(Mapping[str, Tensor]):
 
     @classmethod
     def from_dense(cls, masks: Mapping[str, Tensor]) -> Masks:
-        """Pack bool tensors, True = kept. Raises `MaskError` for another dtype."""
+        """Pack bool tensors, True = kept. Raises `MaskError` for another dtype, and for tensors without data."""
+        check_has_data(masks, MaskError)
         packed = {}
         for name, mask in masks.items():
             if mask.dtype != torch.bool:
@@ -129,11 +132,13 @@ class Masks(Mapping[str, Tensor]):
         """Set the pruned weights of a module or a mapping of tensors to +0.0, in place.
 
         Everything is checked before anything is changed. Of a tensor that several processes share (`DTensor`), each
-        changes its part. Raises `MaskError` as `fits` does.
+        changes its part. Raises `MaskError` as `fits` does, and `WeightsError` for a tensor without data.
         """
         from gpmt.core import key_loops
 
-        for name, tensor in self._tensors(target).items():
+        tensors = self._tensors(target)
+        check_has_data(tensors)
+        for name, tensor in tensors.items():
             with torch.no_grad():
                 part = local(tensor)
                 if part is tensor and tensor.device.type == "cpu" and tensor.is_contiguous():
@@ -141,7 +146,10 @@ class Masks(Mapping[str, Tensor]):
                         torch.autograd.graph.increment_version(tensor)
                     key_loops.zero_pruned(tensor.detach().view(-1), self._packed[name].numpy())
                 else:
-                    part.masked_fill_(~local_part(self[name], tensor).to(part.device), 0)
+                    pruned = ~local_part(self[name], tensor).to(part.device)
+                    # Tensors made in inference mode can be written to only in that mode.
+                    with torch.inference_mode() if part.is_inference() else nullcontext():
+                        part.masked_fill_(pruned, 0)
 
     def _tensors(self, target: Target) -> dict[str, Tensor]:
         if isinstance(target, nn.Module):
@@ -152,6 +160,10 @@ class Masks(Mapping[str, Tensor]):
         for name, shape in self._shapes.items():
             if name not in available:
                 raise MaskError(f"masked tensor {name} is missing; these masks belong to another network")
+            if nn.parameter.is_lazy(available[name]):
+                raise MaskError(
+                    f"{name} is not initialised yet; call the model once on an input to give it its shape"
+                )
             if tuple(available[name].shape) != shape:
                 raise MaskError(
                     f"{name} has shape {list(available[name].shape)}, but its mask has {list(shape)}; these masks "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.core.budget import Ratio, floor_of, parse_min_kept, parse_sparsity, pruned_count
+from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
 from gpmt.core.structure import Granularity, check_matrices, counted, live_columns
@@ -189,6 +190,7 @@ def verify(
         BudgetError: sparsity, min_kept or tolerance is not a valid number, or granularity is not known.
         CheckpointError, MaskError: a file that cannot be read, or masks of another network.
         ScopeError: a pattern that matches nothing, nothing prunable, or columns of a tensor that is not a matrix.
+        WeightsError: weights without data.
 
     >>> import gpmt
     >>> layer = nn.Linear(10, 10)
@@ -225,7 +227,11 @@ def verify(
 def count_tensors(
     scope: Scope, masks: Masks | None = None, *, granularity: Granularity = "weight"
 ) -> tuple[TensorCount, ...]:
-    """Count the weights, or the columns, of every tensor of a scope, with chunks of a bounded size."""
+    """Count the weights, or the columns, of every tensor of a scope, with chunks of a bounded size.
+
+    Raises `WeightsError` for a tensor without data.
+    """
+    check_has_data(scope.tensors)
     rows = tuple(_count(name, tensor, scope.kinds[name], masks) for name, tensor in scope.tensors.items())
     if granularity == "weight":
         return rows

@@ -13,8 +13,19 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gpmt.core.scope import find_scope
-from gpmt.core.shards import is_shared, local, local_part, process_groups, reshard, whole
+from gpmt.core.shards import (
+    is_shared,
+    local,
+    local_part,
+    naming_missing_backend,
+    process_groups,
+    reshard,
+    whole,
+)
+from gpmt.errors import WeightsError
 from gpmt.masks import Masks
+from gpmt.prune import plan
+from gpmt.pruner.agreement import check_ranks_agree
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this PyTorch is built without distributed")
 
@@ -75,6 +86,38 @@ def test_fully_sharded_modules_show_shards_again(share: Any) -> None:
     assert not is_shared(model.weight)
     reshard(model)
     assert is_shared(model.weight)
+
+
+@pytest.fixture
+def no_backend_for_the_cpu() -> Iterator[None]:
+    """A group of two processes that can send tensors of GPUs only; the other is not there."""
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("cuda:fake", store=FakeStore(), rank=0, world_size=2)
+    yield
+    dist.destroy_process_group()
+
+
+def test_offloaded_shards_without_a_backend_for_the_cpu_are_refused(no_backend_for_the_cpu: None) -> None:
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import DTensor, Shard
+
+    shared = DTensor.from_local(torch.ones(2, 3), DeviceMesh("cpu", [0, 1]), [Shard(0)], run_check=False)
+    for use in (whole, lambda tensor: plan({"w.weight": tensor}, sparsity=0.5)):
+        with pytest.raises(
+            WeightsError,
+            match=r"^the weights are on cpu, as with FSDP2's CPU offload, but the processes have no backend that "
+            r"sends such tensors; start them with init_process_group\('cpu:gloo,cuda:nccl'\)$",
+        ):
+            use(shared)
+    masks = Masks.from_dense({"w": torch.ones(4, 3, dtype=torch.bool)})
+    with pytest.raises(WeightsError, match="the processes have no backend"):
+        check_ranks_agree(masks, [shared], None)
+
+
+def test_other_errors_of_sending_are_left_alone() -> None:
+    with pytest.raises(RuntimeError, match=r"^timed out$"), naming_missing_backend():
+        raise RuntimeError("timed out")
 
 
 def test_nothing_is_imported_for_tensors_that_are_not_shared() -> None:

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gpmt.errors import WeightsError
+from gpmt.core.missing_data import check_has_data
 
 CHUNK = 1 << 19
 """Max weights read at a time: few enough to stay in the cache, many enough to be worth a call."""
@@ -75,8 +75,7 @@ class MagnitudeKeys:
     """Read the keys of one tensor's magnitudes, chunk by chunk, on the device where the tensor lives."""
 
     def __init__(self, name: str, tensor: Tensor, key_format: KeyFormat, *, chunk: int = CHUNK) -> None:
-        if tensor.is_meta:
-            raise WeightsError(f"{name} has no data (it is on the meta device); load its weights first")
+        check_has_data({name: tensor})
         self.name = name
         self.numel = tensor.numel()
         self.device = tensor.device

@@ -6,12 +6,19 @@ nothing of `torch.distributed` is imported where nothing is shared.
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from gpmt.errors import WeightsError
+
+BACKENDS = "cpu:gloo,cuda:nccl"
+"""What `init_process_group` needs where weights are on a CPU and training is on GPUs."""
 
 
 def is_shared(tensor: Tensor) -> bool:
@@ -23,12 +30,29 @@ def is_shared(tensor: Tensor) -> bool:
 def whole(tensor: Tensor) -> Tensor:
     """Return all of a shared tensor, a copy on the CPU; any other tensor as it is.
 
-    The processes send their parts to one another, so all of them have to call this, in the same order.
+    The processes send their parts to one another, so all of them have to call this, in the same order. Raises
+    `WeightsError` where they cannot send tensors of this device.
     """
     if not is_shared(tensor) or tensor.is_meta:
         return tensor
-    gathered: Tensor = cast(Any, tensor).full_tensor()
+    with naming_missing_backend():
+        gathered: Tensor = cast(Any, tensor).full_tensor()
     return gathered.cpu()
+
+
+@contextmanager
+def naming_missing_backend() -> Iterator[None]:
+    """Raise `WeightsError` where a block sends tensors of a device for which the processes have no backend."""
+    try:
+        yield
+    except RuntimeError as error:
+        device = re.search(r"No backend type associated with device type (\w+)", str(error))
+        if device is None:
+            raise
+        raise WeightsError(
+            f"the weights are on {device[1]}, as with FSDP2's CPU offload, but the processes have no backend that "
+            f"sends such tensors; start them with init_process_group({BACKENDS!r})"
+        ) from None
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gpmt.core.keys import CHUNK
+from gpmt.core.missing_data import check_has_data
 from gpmt.errors import BudgetError, ScopeError, WeightsError
 
 Granularity = Literal["weight", "column"]
@@ -77,8 +78,7 @@ def check_matrices(tensors: Mapping[str, Tensor]) -> None:
 
 
 def _column_sums(name: str, matrix: Tensor) -> Tensor:
-    if matrix.is_meta:
-        raise WeightsError(f"{name} has no data (it is on the meta device); load its weights first")
+    check_has_data({name: matrix})
     sums = np.zeros(matrix.shape[1])
     with np.errstate(over="ignore"):  # refused below
         for rows in _row_chunks(matrix):

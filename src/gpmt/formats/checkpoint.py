@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gpmt.atomic import atomic_path, check_output
+from gpmt.core.missing_data import check_has_data
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError
 from gpmt.formats.bits import same_bits
@@ -115,11 +116,12 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint | Mappi
     are written once per name, so that other readers find all of them, and `load_checkpoint` ties them again.
     ``.sparse.safetensors`` is a sparse file (`gpmt.save_sparse`), with the checkpoint's masks if it has some.
 
-    Raises `CheckpointError` for an unknown suffix and where the file cannot be written.
+    Raises `CheckpointError` for an unknown suffix, for a tensor without data, and where the file cannot be written.
     """
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = Checkpoint(Path(path), dict(checkpoint))
     check_suffix(path)
+    check_has_data(checkpoint.state_dict, CheckpointError)
     if str(path).lower().endswith(SPARSE_SUFFIX):
         write_sparse(path, checkpoint)
         return

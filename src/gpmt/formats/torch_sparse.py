@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gpmt.core.missing_data import check_has_data
 from gpmt.core.scope import find_scope
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.bits import integers
@@ -45,6 +46,7 @@ def to_csr(state_dict: Mapping[str, Tensor], masks: Masks | None = None) -> dict
     Raises:
         MaskError: masks of another network, or a weight that is not zero though its mask prunes it.
         ScopeError: nothing is prunable.
+        WeightsError: a tensor without data.
 
     >>> sparse = to_csr({"fc.weight": torch.tensor([[0.0, 2.0], [0.0, 0.0]])})
     >>> sparse["fc.weight"].col_indices(), sparse["fc.weight"].values()
@@ -86,6 +88,7 @@ def index_dtype(largest: int) -> torch.dtype:
 
 def compress(state_dict: Mapping[str, Tensor], masks: Masks | None, layout: Layout) -> dict[str, Tensor]:
     """Do what `to_csr` or `to_csc` does, as `layout` says."""
+    check_has_data(state_dict)
     if masks is not None:
         masks.fits(state_dict)
     scope = find_scope(state_dict, scope=None if masks is None else list(masks))

@@ -52,7 +52,8 @@ class Pruner:
     With FSDP2 (`fully_shard`; PyTorch 2.7 or newer) each rank enforces the masks on its own shards, and sends nothing
     for that. A pruning gathers the prunable weights: every rank then holds them once in full on its CPU, for as long
     as the pruning takes, and finds the masks of the network that is not sharded. Shard the model before making
-    optimizer and Pruner; `masks` and states are whole on every rank.
+    optimizer and Pruner; `masks` and states are whole on every rank. With FSDP2's CPU offload the weights are sent
+    from the CPU, so the processes need a backend for it: ``init_process_group("cpu:gloo,cuda:nccl")``.
 
     To resume, make model, optimizer and Pruner as before, then load their states, the Pruner's last. The
     weights that the new Pruner prunes at construction do not matter, because all are loaded anew.

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gpmt.arithmetic import ceil_div
 from gpmt.atomic import atomic_path
+from gpmt.core.missing_data import check_has_data
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError, GpmtError, MaskError
 from gpmt.formats.bits import integers
@@ -141,8 +142,7 @@ def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
                 f"{name} is not a tensor with values ({type(value).__name__}); leave it out"
             )
         tensor = value.detach().resolve_conj().resolve_neg()
-        if tensor.is_meta:
-            raise CheckpointError(f"{name} has no data (it is on the meta device); load its weights first")
+        check_has_data({name: tensor}, CheckpointError)
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise CheckpointError(
                 f"{name} is not a plain dense tensor ({tensor.layout}); convert it with to_dense()"
