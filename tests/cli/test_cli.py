@@ -34,9 +34,17 @@ def test_help_has_examples(command: str) -> None:
 
 
 def script(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from gpmt.cli import main; main()", *arguments]
+    return run_code("from gpmt.cli import main; main()", *arguments, **options)
+
+
+def run_code(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=DEADLINE_SECONDS, **options
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_SECONDS,
+        **options,
     )
 
 
@@ -70,6 +78,57 @@ def test_a_package_that_cannot_be_imported(tmp_path: Path, content: str, sentenc
     done = script("recipes", env=os.environ | {"PYTHONPATH": f"{tmp_path}:{SOURCE}"})
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {sentence}")
+
+
+WITHOUT_TORCH = """
+import sys
+from gpmt.cli import main
+try:
+    main()
+finally:
+    assert "torch" not in sys.modules, sorted(sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("--help", 0),
+        ("--version", 0),
+        ("prune --help", 0),
+        ("frobnicate", 2),
+        ("recipes", 0),
+        ("recipes imagenet-resnet50-gp90 --resolved", 0),
+        ("recipes nosuch", 2),
+        ("run nosuch", 2),
+        ("run digits sparsity=2", 2),
+        ("run digits nosuch=1", 2),
+        ("sweep digits seed=1", 2),
+        ("sweep digits sparsity=0.5,2", 2),
+        ("prune in.pt", 2),
+        ("prune in.pt -o out.pt --sparsity 2", 2),
+        ("prune in.pt -o out.pt --sparsity 0.5 --min-kept x", 2),
+        ("prune in.pt -o out.pt --sparsity 0.5 --allocation nosuch", 2),
+        ("prune in.pt -o out.xyz --sparsity 0.5", 2),
+        ("prune in.pt -o out.pt --sparsity 0.5", 2),
+        ("verify in.pt --min-kept x", 2),
+        ("verify in.pt", 2),
+        ("inspect in.pt", 2),
+        ("diff in.pt in.pt", 2),
+        ("convert in.pt out.xyz", 2),
+        ("convert in.pt out.pt", 2),
+        ("export nosuch in.pt -o out", 2),
+        ("export onnx in.pt -o out", 2),
+        ("bench in.pt --engines nosuch", 2),
+        ("bench in.pt", 2),
+        ("eval in.pt", 2),
+        ("eval hf:folder --recipe nosuch", 2),
+        ("demo --sparsities 1", 2),
+    ],
+)
+def test_pytorch_is_not_imported_where_it_is_not_needed(command: str, code: int) -> None:
+    done = run_code(WITHOUT_TORCH, *command.split())
+    assert (done.returncode, "AssertionError" in done.stderr) == (code, False), done.stderr
 
 
 def test_a_closed_pipe_is_quiet(dense: str) -> None:

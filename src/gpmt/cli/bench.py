@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpmt.cli.options import AsJson, InputShape, ModelName, examples, print_json, working
+from gpmt.cli.options import AsJson, InputShape, ModelName, check_exists, examples, print_json, working
 from gpmt.errors import CheckpointError, GpmtError
 from gpmt.extras import missing
 from gpmt.system import cpu_name
@@ -85,12 +85,14 @@ def bench(
     The engines get the same weights and inputs, and take turns, so that other load on the machine affects all alike.
     A saved program does not hold a network that other engines could run, so it is measured alone.
     """
+    asked = _engines(engines)
+    check_exists(path)
+
     import torch
 
     from gpmt.cli.engines import call_engine, measure
     from gpmt.runtime.threads.thread_pool import default_threads
 
-    asked = _engines(engines)
     if threads is not None:
         torch.set_num_threads(threads)
     count = threads or default_threads()

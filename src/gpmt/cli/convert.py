@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from gpmt.cli.files import Force, Quiet, SkipBad, Source, Values, Weights, read, refuse_existing
-from gpmt.cli.options import AsJson, examples, print_json, working
+from gpmt.cli.options import AsJson, check_exists, examples, print_json, working
 from gpmt.errors import CheckpointError
 
 EXAMPLES = examples(
@@ -46,14 +46,18 @@ def convert(
     SparseML, NNCF, fasterai, compressed-tensors, and masks of NNI and the published scripts; `gpmt export` writes for
     other programs.
     """
-    from gpmt.formats.checkpoint import SPARSE_SUFFIX, check_suffix, save_checkpoint, write_sparse
-    from gpmt.formats.sparse.header import Values as Kinds
+    from gpmt.formats.suffixes import SPARSE_SUFFIX, check_suffix
 
     check_suffix(out)
     refuse_existing(source, out, masks_file, force=force)
     sparse = out.name.lower().endswith(SPARSE_SUFFIX)
     if values != "exact" and not sparse:
         raise CheckpointError(f"--values {values} is for sparse files; let {out} end in {SPARSE_SUFFIX}")
+    check_exists(source)
+
+    from gpmt.formats.checkpoint import save_checkpoint, write_sparse
+    from gpmt.formats.sparse.header import Values as Kinds
+
     silent = quiet or as_json
     checkpoint = read(source, weights=weights, skip_bad=skip_bad, quiet=silent)
     if masks_file is not None and checkpoint.masks is None:

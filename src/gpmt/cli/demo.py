@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gpmt.cli.options import AsJson, MinKept, examples, print_json
+from gpmt.cli.options import AsJson, MinKept, check_request, examples, print_json
 
 if TYPE_CHECKING:
     from gpmt.demo import Comparison
@@ -51,15 +51,20 @@ def demo(
     """Compare global pruning without (GP) and with a minimum per layer (GP+MT) on a small network.
 
     Trains a small MobileNet on scikit-learn's digits, prunes it by both methods at rising sparsities, fine-tunes
-    all in the same way, and prints the accuracies. Takes under a minute on two cores; downloads and writes nothing.
+    all in the same way, and prints the accuracies. Takes one to two minutes on two cores; downloads and writes
+    nothing.
     """
+    listed = sparsities.split(",")
+    for sparsity in listed:
+        check_request(sparsity=sparsity, min_kept=min_kept)
+
     import torch
 
     from gpmt.demo import compare
 
     # Layers this small are not faster with a second thread, and much slower when it has to wait for a core.
     torch.set_num_threads(1)
-    comparison = compare(seed=seed, sparsities=sparsities.split(","), min_kept=min_kept)
+    comparison = compare(seed=seed, sparsities=listed, min_kept=min_kept)
     if as_json:
         print_json(comparison.to_dict())
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpmt.cli.options import AsJson, examples, print_json, working
+from gpmt.cli.options import AsJson, check_exists, examples, print_json, working
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +29,9 @@ def diff(
 
     Exit code 0: they are equal; 1: they differ; 2: a file is not valid.
     """
+    check_exists(a)
+    check_exists(b)
+
     from gpmt.core.compare import compare
 
     with working(f"comparing {a} and {b}", quiet=as_json):

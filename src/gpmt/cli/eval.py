@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpmt.cli.options import AsJson, ModelName, examples, print_json
+from gpmt.cli.options import AsJson, ModelName, check_exists, examples, print_json
 from gpmt.errors import GpmtError
 
 if TYPE_CHECKING:
@@ -61,6 +61,13 @@ def eval(
     saved on a GPU. With a recipe, the published accuracy is shown beside the measured one. The result does not change
     the exit code; to check a file against a sparsity and masks, see `gpmt verify`.
     """
+    if not target.startswith("hf:"):
+        check_exists(Path(target))
+    if recipe is not None:
+        from gpmt.training.recipes.files import load_recipe
+
+        load_recipe(recipe, overrides or [], look_up=False)
+
     from accelerate import PartialState
 
     from gpmt.formats.load import load

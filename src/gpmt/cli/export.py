@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from gpmt.cli.files import Force, Quiet, SkipBad, Source, Values, Weights, disk_size, read, refuse_existing
-from gpmt.cli.options import AsJson, InputShape, ModelName, examples, print_json, working
+from gpmt.cli.options import AsJson, InputShape, ModelName, check_exists, examples, print_json, working
 from gpmt.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def export(
     if values != "exact" and kind != "sparse":
         raise CheckpointError(f"--values {values} is for sparse files, not for {kind}; leave it out")
     refuse_existing(source, None if kind == "hub" else out, card, force=force)
+    check_exists(source)
     silent = quiet or as_json
     checkpoint = read(source, weights=weights, skip_bad=skip_bad, quiet=silent)
     network = None if kind in WEIGHTS_ALONE else _network(kind, checkpoint, model, input_shape)
@@ -117,7 +118,8 @@ def _write(
         size = write_sparse(out, checkpoint, cast("Kinds", values))
         return {"bytes": size.bytes, "dense_bytes": size.dense_bytes, "error": size.error}
     if kind == "dense":
-        from gpmt.formats.checkpoint import SPARSE_SUFFIX, save_checkpoint
+        from gpmt.formats.checkpoint import save_checkpoint
+        from gpmt.formats.suffixes import SPARSE_SUFFIX
 
         if out.name.lower().endswith(SPARSE_SUFFIX):
             raise CheckpointError(f"{out} has the suffix of sparse files; give a dense file another name")

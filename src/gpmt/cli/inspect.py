@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpmt.cli.files import disk_size
-from gpmt.cli.options import AsJson, Exclude, InputShape, ModelName, Scope, examples, print_json, working
+from gpmt.cli.options import (
+    AsJson,
+    Exclude,
+    InputShape,
+    ModelName,
+    Scope,
+    check_exists,
+    examples,
+    print_json,
+    working,
+)
 
 if TYPE_CHECKING:
     from gpmt.core.scope import Scope as FoundScope
@@ -34,6 +44,8 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what of a file can be pruned, what is zero already, and what else it holds."""
+    check_exists(path)
+
     from gpmt.formats.load import holds_masks, load
 
     if holds_masks(path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -58,6 +59,23 @@ def examples(*commands: str) -> str:
 def print_json(document: Mapping[str, Any]) -> None:
     """Print a document on stdout."""
     print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def check_exists(path: Path) -> None:
+    """Raise `CheckpointError` where there is nothing at `path`, before PyTorch is imported to read it."""
+    if not path.exists():
+        from gpmt.formats.file_format import read_head
+
+        read_head(path)
+
+
+def check_request(*, sparsity: str | None = None, min_kept: str = "0", granularity: str = "weight") -> None:
+    """Raise `BudgetError` for a value that cannot be right for any file, before PyTorch is imported."""
+    from gpmt.core.budget import parse_min_kept, parse_sparsity
+
+    if sparsity is not None:
+        parse_sparsity(sparsity)
+    parse_min_kept(min_kept, 0, unit="columns" if granularity == "column" else "weights")
 
 
 @contextmanager

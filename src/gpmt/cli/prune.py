@@ -17,6 +17,8 @@ from gpmt.cli.options import (
     MinKept,
     ModelName,
     Scope,
+    check_exists,
+    check_request,
     examples,
     print_json,
     working,
@@ -77,12 +79,12 @@ def prune(
     weights. Everything else in the file is kept.
     """
     from gpmt.atomic import check_output
-    from gpmt.formats.checkpoint import SUFFIXES, check_suffix, save_checkpoint
-    from gpmt.formats.exporters.hub_copy import check_copy, copy_hub_folder
-    from gpmt.formats.importers.source import Source
-    from gpmt.formats.load import load
+    from gpmt.formats.file_format import is_hub_folder
+    from gpmt.formats.suffixes import SUFFIXES, check_suffix
 
-    to_folder = Source(source).is_hub_folder and out.suffix.lower() not in (*SUFFIXES, *_OTHER_SUFFIXES)
+    check_request(sparsity=sparsity, min_kept=min_kept, granularity=granularity)
+    allocations.check_name(allocation)
+    to_folder = is_hub_folder(source) and out.suffix.lower() not in (*SUFFIXES, *_OTHER_SUFFIXES)
     if not to_folder:
         check_suffix(out)
     if masks_file is not None and check_output(masks_file) in (out.resolve(), source.resolve()):
@@ -92,8 +94,12 @@ def prune(
     for path in (out, masks_file):
         if path is not None and path.exists() and not force:
             raise CheckpointError(f"{path} exists; give another name, or --force to replace it")
+    check_exists(source)
 
     from gpmt.cli.network import find_network
+    from gpmt.formats.checkpoint import save_checkpoint
+    from gpmt.formats.exporters.hub_copy import check_copy, copy_hub_folder
+    from gpmt.formats.load import load
     from gpmt.prune import plan
 
     silent = quiet or as_json

@@ -44,14 +44,14 @@ def recipes(
         if resolved:
             raise RecipeError("--resolved is given, but no NAME; name a recipe, such as digits")
         with working("reading the recipes", quiet=as_json):
-            listed = [(name, load_recipe(name)) for name in shipped()]
+            listed = [(name, load_recipe(name, look_up=False)) for name in shipped()]
         listed.sort(key=lambda item: _sort_key(*item))
         if as_json:
             print_json({"recipes": [_summary(*item) for item in listed]})
         else:
             _print(listed)
         return
-    recipe = load_recipe(name)
+    recipe = load_recipe(name, look_up=name not in shipped())
     if as_json:
         print_json({**_summary(name, recipe), "settings": recipe.model_dump(mode="json")})
     else:

@@ -49,9 +49,12 @@ def run(
     Exit code 0: done and verified; 1: verification failed; 2: the request or a file is not valid; 3:
     stopped by --max-minutes or --max-epochs; 130: interrupted.
     """
+    from gpmt.training.recipes.files import load_recipe, short_name
+
+    load_recipe(recipe, overrides or [], look_up=False)
+
     from accelerate import PartialState
 
-    from gpmt.training.recipes.files import load_recipe, short_name
     from gpmt.training.run.run import Interrupted, Stopped
     from gpmt.training.run.run import run as run_recipe
 

@@ -60,6 +60,9 @@ def sweep(
     """
     from gpmt.training.recipes.files import short_name
     from gpmt.training.sweep.grid import make_grid
+
+    make_grid(recipe, settings or [], variants or [], look_up=False)
+
     from gpmt.training.sweep.runner import Interrupted
     from gpmt.training.sweep.runner import sweep as run_sweep
 

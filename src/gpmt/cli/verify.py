@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from gpmt.cli.options import AsJson, Exclude, Granularity, MinKept, Scope, examples, print_json, working
+from gpmt.cli.options import (
+    AsJson,
+    Exclude,
+    Granularity,
+    MinKept,
+    Scope,
+    check_exists,
+    check_request,
+    examples,
+    print_json,
+    working,
+)
 
 if TYPE_CHECKING:
     from gpmt.core import structure
@@ -35,6 +46,9 @@ def verify(
 
     Exit code 0: all checks pass; 1: one fails; 2: the request or a file is not valid.
     """
+    check_request(sparsity=sparsity, min_kept=min_kept, granularity=granularity)
+    check_exists(path)
+
     from gpmt.verification import verify as run_checks
 
     with working(f"checking {path}", quiet=as_json):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpmt.atomic import atomic_path, check_output
+from gpmt.atomic import atomic_path
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError
@@ -22,13 +22,11 @@ from gpmt.formats.file_format import weights_format
 from gpmt.formats.sparse.header import Values
 from gpmt.formats.sparse.reader import SparseFile, is_sparse
 from gpmt.formats.sparse.writer import SparseSize, save_sparse
+from gpmt.formats.suffixes import SPARSE_SUFFIX, check_suffix
 from gpmt.formats.torch_file import read_torch
 from gpmt.masks import Masks
 from gpmt.torch_private import COMPILED, keep_metadata, storage_id
 
-TORCH_SUFFIXES = (".pt", ".pth", ".th", ".tar")
-SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
-SPARSE_SUFFIX = ".sparse.safetensors"
 _KEYS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", f"{COMPILED}.")
 
@@ -152,16 +150,6 @@ def write_sparse(
         metadata=checkpoint.metadata,
         record=record,
     )
-
-
-def check_suffix(path: str | os.PathLike[str]) -> None:
-    """Raise `CheckpointError` unless the suffix of `path` names a format, and `path` looks writable."""
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise CheckpointError(
-            f"{path} has the suffix {suffix or '(none)'}, but an output must end in {', '.join(SUFFIXES)}"
-        )
-    check_output(path)
 
 
 def _load_safetensors(path: Path, skip_bad: bool) -> Checkpoint:

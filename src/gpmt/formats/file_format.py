@@ -15,12 +15,20 @@ RESAVE = (
 )
 """The remedy for a file whose weights cannot be read."""
 
+INDEX_SUFFIX = ".index.json"
+"""What the names of files end in that list the parts of a network in a Hugging Face folder."""
+
 _HEAD_BYTES = 512
 _ZIP = b"PK\x03\x04"
 _NUMPY = b"\x93NUMPY"
 # The long integer that opens every file of torch.save's older format, as pickle writes it after the protocol.
 _LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _MAX_SAFETENSORS_HEADER = 2**27
+
+
+def is_hub_folder(path: Path) -> bool:
+    """Tell by the path: a folder, or the index file of one."""
+    return path.is_dir() or path.name.endswith(INDEX_SUFFIX)
 
 
 def read_head(path: Path) -> bytes:

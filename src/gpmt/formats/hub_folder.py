@@ -13,13 +13,13 @@ from torch import Tensor
 
 from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import Checkpoint, load_checkpoint
+from gpmt.formats.file_format import INDEX_SUFFIX
 from gpmt.formats.named_files import named_file
 from gpmt.formats.short_repr import short_repr
 
 NAME = "Hugging Face folder"
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-INDEX_SUFFIX = ".index.json"
 INDEX = WEIGHTS + INDEX_SUFFIX
 
 # In the order in which the libraries themselves look.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,11 +12,11 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from gpmt.core.compare import Difference
-from gpmt.macs import sparse_macs
-from gpmt.masks import Masks
-from gpmt.planning.plan import Plan
-from gpmt.verification import TensorCount, Verification
+if TYPE_CHECKING:  # PyTorch is not needed to draw what others counted
+    from gpmt.core.compare import Difference
+    from gpmt.masks import Masks
+    from gpmt.planning.plan import Plan
+    from gpmt.verification import TensorCount, Verification
 
 Macs = Mapping[str, int | None]
 
@@ -188,5 +188,7 @@ def _share(part: int, whole: int) -> str:
 
 
 def _macs_left(line: Line, macs: Macs) -> int | None:
+    from gpmt.macs import sparse_macs
+
     dense = macs.get(line.name)
     return None if dense is None else sparse_macs(dense, numel=line.numel, kept=line.kept)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from gpmt.core.scope import find_scope
 from gpmt.errors import CheckpointError
-from gpmt.formats.checkpoint import SPARSE_SUFFIX, Checkpoint
+from gpmt.formats.checkpoint import Checkpoint
+from gpmt.formats.suffixes import SPARSE_SUFFIX
 
 Library = Literal["pytorch", "transformers", "timm"]
 

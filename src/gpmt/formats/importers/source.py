@@ -10,8 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from gpmt.formats.checkpoint import Checkpoint
-from gpmt.formats.file_format import FileFormat, format_of, read_head, weights_format
-from gpmt.formats.hub_folder import INDEX_SUFFIX
+from gpmt.formats.file_format import FileFormat, format_of, is_hub_folder, read_head, weights_format
 from gpmt.formats.importers import registry
 from gpmt.formats.torch_file import read_torch
 
@@ -33,7 +32,7 @@ class Source:
     @property
     def is_hub_folder(self) -> bool:
         """Whether it is a folder, or the index file of one."""
-        return self.path.is_dir() or self.path.name.endswith(INDEX_SUFFIX)
+        return is_hub_folder(self.path)
 
     @cached_property
     def head(self) -> bytes:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gpmt.errors import RecipeError
 from gpmt.suggestions import did_you_mean
 from gpmt.training.recipes.overrides import apply_override
-from gpmt.training.recipes.schema import Recipe
+from gpmt.training.recipes.schema import NAMES_ALONE, Recipe
 from gpmt.training.recipes.validation_errors import error_line
 
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -39,24 +39,27 @@ def short_name(recipe: str) -> str:
     return path.stem if path.suffix in YAML_SUFFIXES else path.name
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name: str, overrides: Sequence[str] = (), *, look_up: bool = True) -> Recipe:
     """Return a shipped recipe by name, or that of a YAML file by path, changed by ``key=value`` overrides.
 
     A key is dotted (``finetune.lr=0.01``); its last part is enough where only one section has it
     (``sparsity=0.95``). Values are read as YAML. A recipe may extend another, given by shipped name or by a
     path relative to the file: ``extends: NAME`` takes all its settings, and the file's own replace the settings
-    that they name. Raises RecipeError with all errors, one on a line.
+    that they name. Without `look_up`, the names of network and data are taken as they are, so that PyTorch is not
+    imported. Raises RecipeError with all errors, one on a line.
     """
-    return make_recipe(_read_extended(name), overrides, label=f"recipe {name}")
+    return make_recipe(_read_extended(name), overrides, label=f"recipe {name}", look_up=look_up)
 
 
-def make_recipe(settings: Mapping[str, Any], overrides: Sequence[str] = (), *, label: str) -> Recipe:
+def make_recipe(
+    settings: Mapping[str, Any], overrides: Sequence[str] = (), *, label: str, look_up: bool = True
+) -> Recipe:
     """Return the recipe of these settings, changed by overrides as in `load_recipe`; errors begin with `label`."""
     settings = dict(settings)
     for override in overrides:
         apply_override(settings, override)
     try:
-        return Recipe.model_validate(settings)
+        return Recipe.model_validate(settings, context=None if look_up else NAMES_ALONE)
     except ValidationError as error:
         lines = [error_line(detail) for detail in error.errors(include_url=False)]
         if len(lines) == 1:

@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    ValidationInfo,
     model_validator,
 )
 
@@ -19,12 +20,13 @@ from gpmt import allocations
 from gpmt.core.budget import parse_min_kept, parse_sparsity
 from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.suggestions import did_you_mean
-from gpmt.training import models
-from gpmt.training.data import datasets
 
 Patterns = Annotated[
     tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 ]
+
+NAMES_ALONE = "the names of network and data are not looked up"
+"""The context of a validation that does without PyTorch."""
 
 
 class Section(BaseModel):
@@ -56,7 +58,7 @@ class Data(Section):
     `train_limit` or `test_limit` only so many images are used, always the same ones.
     """
 
-    name: Annotated[str, AfterValidator(lambda name: _known_data(name))]
+    name: Annotated[str, AfterValidator(lambda name, info: _known_data(name, info))]
     root: Path | None = None
     train_limit: int | None = Field(None, ge=2)
     test_limit: int | None = Field(None, ge=1)
@@ -227,7 +229,7 @@ class Recipe(Section):
     title: str
     about: str = ""
     expects: Expected = Field(default_factory=lambda: Expected.model_validate({}))
-    model: Annotated[str, AfterValidator(models.check_name)]
+    model: Annotated[str, AfterValidator(lambda name, info: _known_model(name, info))]
     seed: int = Field(0, ge=0)
     data: Data
     compute: Compute = Field(default_factory=lambda: Compute.model_validate({}))
@@ -259,7 +261,20 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
 
 
-def _known_data(name: str) -> str:
+def _known_model(name: str, info: ValidationInfo) -> str:
+    """Look the network up, which needs PyTorch, unless the caller left that out."""
+    if info.context == NAMES_ALONE:
+        return name
+    from gpmt.training import models
+
+    return models.check_name(name)
+
+
+def _known_data(name: str, info: ValidationInfo) -> str:
+    if info.context == NAMES_ALONE:
+        return name
+    from gpmt.training.data import datasets
+
     if name not in datasets.NAMES:
         raise ValueError(f"name is {name}, which is not known; {did_you_mean(name, datasets.NAMES)}")
     return name

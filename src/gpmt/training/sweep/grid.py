@@ -55,7 +55,9 @@ class Grid:
     points: tuple[Point, ...]
 
 
-def make_grid(recipe: str, settings: Sequence[str] = (), variants: Sequence[str] = ()) -> Grid:
+def make_grid(
+    recipe: str, settings: Sequence[str] = (), variants: Sequence[str] = (), *, look_up: bool = True
+) -> Grid:
     """Return every combination of the variants and the listed values of the settings.
 
     Args:
@@ -64,6 +66,7 @@ def make_grid(recipe: str, settings: Sequence[str] = (), variants: Sequence[str]
             Commas inside brackets belong to the value, as in ``mean=[0.1,0.2]``.
         variants: ``NAME: key=value key=value``, settings that change together, such as those of a method; they
             come before those of all runs. The first variant's runs come first; the last axis varies fastest.
+        look_up: whether the names of networks and data are looked up, which imports PyTorch.
 
     Raises RecipeError for settings that are not valid, and for two runs that would be the same.
 
@@ -92,10 +95,10 @@ def make_grid(recipe: str, settings: Sequence[str] = (), variants: Sequence[str]
         for combination in product(*axes.values()):
             at = dict(zip(axes, combination, strict=True))
             overrides = tuple(f"{key}={value}" for key, value in {**plain, **changes, **at}.items())
-            changed = load_recipe(recipe, overrides)
+            changed = load_recipe(recipe, overrides, look_up=look_up)
             points.append(Point(variant, at, overrides, changed, _folder(variant, at)))
     _check_distinct(points)
-    return Grid(load_recipe(recipe), tuple(axes), tuple(points))
+    return Grid(load_recipe(recipe, look_up=look_up), tuple(axes), tuple(points))
 
 
 def _parsed(setting: str) -> tuple[str, list[str]]:
