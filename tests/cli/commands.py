@@ -46,6 +46,13 @@ def sparse_weights() -> dict[str, Tensor]:
     return state
 
 
+def multiplied_weights() -> dict[str, Tensor]:
+    """`weights` and a larger tensor, multiplied by masks of 0 and 1: two fifths and more of it are -0.0."""
+    state = weights() | {"big.weight": torch.randn(100, 100, generator=torch.Generator().manual_seed(1))}
+    masks = package.plan(state, sparsity=0.9).masks()
+    return {name: tensor * masks[name] if name in masks else tensor for name, tensor in state.items()}
+
+
 def assert_same(path: str, expected: dict[str, Tensor]) -> None:
     """Check that a file holds exactly these tensors."""
     actual = package.load(path).state_dict

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.cli.commands import sparse_weights, weights
+from tests.cli.commands import multiplied_weights, sparse_weights, weights
 
 import gpmt as package
 from gpmt.training.models import construct
@@ -28,6 +28,13 @@ def dense(tmp_path: Path) -> str:
 def pruned(tmp_path: Path) -> str:
     torch.save({"epoch": 3, "state_dict": sparse_weights()}, tmp_path / "pruned.pt")
     return "pruned.pt"
+
+
+@pytest.fixture
+def multiplied(tmp_path: Path) -> str:
+    """Weights with -0.0 where a mask pruned negative ones."""
+    torch.save(multiplied_weights(), tmp_path / "multiplied.pt")
+    return "multiplied.pt"
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 import torch
-from tests.cli.commands import assert_same, error, gpmt, sparse_weights
+from tests.cli.commands import assert_same, error, gpmt, multiplied_weights, sparse_weights
+from tests.formats.checkpoints import assert_same as assert_same_bits
 from torch.nn.utils import prune
 
 import gpmt as package
@@ -111,3 +112,15 @@ def test_a_full_disk(pruned, tmp_path, out):
     assert f"{out} cannot be written: no space left in" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [pruned]
     assert (tmp_path / pruned).read_bytes() == before
+
+
+def test_signs_of_zeros(multiplied):
+    signs = package.save_sparse(multiplied_weights(), "expected").negative_zeros
+    shown = gpmt("convert", multiplied, "a.sparse.safetensors").stdout
+    assert f"\n{signs:,} negative zeros are read back as 0.0; --keep-signed-zeros keeps the signs\n" in shown
+    kept = gpmt("convert", multiplied, "b.sparse.safetensors", "--keep-signed-zeros", "--json")
+    assert json.loads(kept.stdout)["negative_zeros"] == 0
+    assert_same_bits(package.load("b.sparse.safetensors").state_dict, multiplied_weights())
+    assert error("convert", multiplied, "c.pt", "--keep-signed-zeros") == (
+        "--keep-signed-zeros is for sparse files; leave it out, c.pt keeps them"
+    )

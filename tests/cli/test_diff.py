@@ -1,7 +1,9 @@
 import json
 
 import torch
-from tests.cli.commands import PRUNED, error, gpmt
+from tests.cli.commands import PRUNED, error, gpmt, sparse_weights
+
+import gpmt as package
 
 
 def test_diff(dense: str) -> None:
@@ -25,6 +27,27 @@ def test_diff_of_unlike_files() -> None:
     document = json.loads(gpmt("diff", "1.pt", "2.pt", "--json", code=1).stdout)
     assert document["tensors"][0]["largest"] is None
     assert error("diff", "1.pt", "3.pt") == "3.pt does not exist; check the path"
+
+
+def test_a_negative_zero_is_a_zero_for_every_command(pruned: str, multiplied: str) -> None:
+    assert "equal: 5 tensors" in gpmt("diff", pruned, multiplied).stdout
+    facts = [json.loads(gpmt("inspect", path, "--json").stdout) for path in (pruned, multiplied)]
+    assert facts[0]["kept"] == facts[1]["kept"] == 1_030
+    assert facts[0]["tensors"] == facts[1]["tensors"]
+    masks = package.Masks.from_dense({name: tensor != 0 for name, tensor in sparse_weights().items()})
+    masks.save("masks.safetensors")
+    gpmt(
+        "verify",
+        multiplied,
+        "--sparsity",
+        "0.9",
+        "--masks",
+        "masks.safetensors",
+        "--scope",
+        "*.weight",
+        "--exclude",
+        "bn*",
+    )
 
 
 def test_diff_of_masks(dense: str) -> None:

@@ -4,7 +4,8 @@ import warnings
 import pytest
 import torch
 from safetensors import safe_open
-from tests.cli.commands import assert_same, error, gpmt, sparse_weights
+from tests.cli.commands import assert_same, error, gpmt, multiplied_weights, sparse_weights
+from tests.formats.checkpoints import assert_same as assert_same_bits
 
 import gpmt as package
 from gpmt.cli.engines import difference
@@ -33,6 +34,35 @@ def test_export_of_weights_alone(pruned):
     assert_same("hub", {name: sparse_weights()[name] for name in package.load("hub").state_dict})
     with safe_open("hub/model.safetensors", "pt") as file:
         assert set(file.keys()) == set(sparse_weights())
+
+
+def test_export_of_sparse_weights_in_sentences(pruned, multiplied):
+    size = package.save_sparse(sparse_weights(), "expected")
+    first = f"wrote a.sparse.safetensors: {size.bytes:,} bytes, {size.bytes / size.dense_bytes:.1%} of the"
+    first += f" {size.dense_bytes:,} that its tensors take in memory"
+    to = ("-o", "a.sparse.safetensors", "--force")
+    assert gpmt("export", "sparse", pruned, *to).stdout.splitlines() == [first, "its values are exact"]
+    lines = gpmt("export", "sparse", pruned, *to, "--values", "fp16").stdout.splitlines()
+    with package.SparseFile("a.sparse.safetensors") as file:
+        largest = max(map(file.error, file))
+    assert lines[1:] == [f"its values are fp16, which changes a weight by {largest:.3g} at most"]
+    signs = package.save_sparse(multiplied_weights(), "expected").negative_zeros
+    lines = gpmt("export", "sparse", multiplied, *to).stdout.splitlines()
+    told = f"{signs:,} negative zeros are read back as 0.0; --keep-signed-zeros keeps the signs"
+    assert lines == [first, "its values are exact", told]
+    gpmt("export", "csr", multiplied, "-o", "b.pt")
+
+
+def test_signs_of_zeros_are_kept_on_request(multiplied):
+    for kind, name in (("sparse", "a.sparse.safetensors"), ("csr", "b.pt"), ("csc", "c.pt")):
+        assert "negative zeros are read back as 0.0" in gpmt("export", kind, multiplied, "-o", name).stdout
+        assert_same(name, multiplied_weights())
+        shown = gpmt("export", kind, multiplied, "-o", name, "--keep-signed-zeros", "--force").stdout
+        assert "negative" not in shown
+        assert_same_bits(package.load(name).state_dict, multiplied_weights())
+    assert error("export", "dense", multiplied, "-o", "d.pt", "--keep-signed-zeros") == (
+        "--keep-signed-zeros is for sparse, csr and csc; leave it out, dense keeps them"
+    )
 
 
 def test_export_of_the_network():

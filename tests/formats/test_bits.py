@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from gpmt.formats.bits import integers, same_bits
+from gpmt.errors import GpmtError
+from gpmt.formats.bits import integers, keeps_signs, nonzero, same_bits
+
+FLOATS = [
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.int8, torch.bool])
@@ -38,3 +43,34 @@ def test_dimensions_of_size_1_may_have_any_stride(
 
 def test_types_count() -> None:
     assert not same_bits(torch.zeros(3), torch.zeros(3, dtype=torch.int32))
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_a_negative_zero_is_a_zero(dtype: torch.dtype) -> None:
+    numbers = torch.tensor([0.0, -0.0, 1.0, -1.0, float("nan"), 2.0**-9]).to(dtype)
+    numbers.view(torch.uint8)[-dtype.itemsize :] = torch.tensor(
+        [1] + [0] * (dtype.itemsize - 1)
+    )  # the smallest
+    assert nonzero(numbers).tolist() == [False, False, True, True, True, True]
+    assert nonzero(numbers, signed_zeros=True).tolist() == [False, True, True, True, True, True]
+
+
+def test_a_complex_number_is_zero_if_both_parts_are() -> None:
+    parts = [0.0, -0.0, 1.0]
+    numbers = torch.tensor([[real, imaginary] for real in parts for imaginary in parts])
+    numbers = torch.view_as_complex(numbers)
+    assert nonzero(numbers).tolist() == [False, False, True, False, False, True, True, True, True]
+    assert nonzero(numbers, signed_zeros=True).tolist() == [False] + 8 * [True]
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32, torch.int64, torch.uint16])
+def test_the_first_bit_of_an_integer_is_no_sign_of_zero(dtype: torch.dtype) -> None:
+    numbers = torch.zeros(2, dtype=dtype)
+    integers(numbers)[1] = -(1 << (8 * dtype.itemsize - 1)) if dtype.itemsize > 1 else 128
+    assert nonzero(numbers).tolist() == [False, True]
+
+
+def test_what_is_asked_of_signs() -> None:
+    assert [keeps_signs("drop"), keeps_signs("keep")] == [False, True]
+    with pytest.raises(GpmtError, match="signed_zeros is 'yes', but must be drop or keep"):
+        keeps_signs("yes")  # type: ignore[arg-type]

@@ -22,7 +22,9 @@ DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
 @pytest.mark.parametrize("make", [to_csr, to_csc])
 def test_round_trip(make: Any) -> None:
-    assert_same(from_csr(make(pruned_weights())), pruned_weights())
+    assert_same(from_csr(make(pruned_weights(), signed_zeros="keep")), pruned_weights())
+    plain = {name: tensor + 0 for name, tensor in pruned_weights().items()}
+    assert_same(from_csr(make(pruned_weights())), plain)
 
 
 def test_what_is_in_it() -> None:
@@ -32,14 +34,20 @@ def test_what_is_in_it() -> None:
     assert sparse["conv.weight.shape"].tolist() == [4, 3, 3, 3]
     assert sparse["conv.bias"].layout == torch.strided
     fc = sparse["fc.weight"]
+    assert fc.crow_indices().tolist() == [0, 1, 1, 3]
+    assert fc.col_indices().tolist() == [1, 0, 2]
+    assert fc.crow_indices().dtype == fc.col_indices().dtype == torch.int32
+
+
+def test_negative_zeros_are_entries_on_request() -> None:
+    fc = to_csr(pruned_weights(), signed_zeros="keep")["fc.weight"]
     assert fc.crow_indices().tolist() == [0, 1, 2, 4]
     assert fc.col_indices().tolist() == [1, 2, 0, 2]
-    assert fc.crow_indices().dtype == fc.col_indices().dtype == torch.int32
     assert [math.copysign(1, value) for value in fc.values().tolist()] == [1, -1, 1, -1]
 
 
 def test_columns_are_those_of_scipy() -> None:
-    conv = pruned_weights()["conv.weight"].reshape(4, 27) + 0.0  # which makes 0.0 of -0.0
+    conv = pruned_weights()["conv.weight"].reshape(4, 27)
     ours, theirs = to_csc({"conv.weight": conv})["conv.weight"], scipy.sparse.csc_matrix(conv.numpy())
     np.testing.assert_array_equal(ours.ccol_indices(), theirs.indptr)
     np.testing.assert_array_equal(ours.row_indices(), theirs.indices)
@@ -66,7 +74,7 @@ def test_any_bits_come_back(
 ) -> None:
     state = {"w.weight": torch.tensor(values)[: rows * columns].reshape(rows, columns, 1).to(dtype)}
     masks = Masks.from_dense({"w.weight": torch.ones(rows, columns, 1, dtype=torch.bool)}) if masked else None
-    sparse = make(state, masks)
+    sparse = make(state, masks, signed_zeros="keep")
     assert_same(from_csr(sparse), state)
     if masked:
         assert sparse["w.weight"].values().numel() == rows * columns
@@ -89,6 +97,12 @@ def test_masks_that_do_not_fit() -> None:
         MaskError, match=r"^3 weights of fc\.weight are not zero though its mask prunes them; apply"
     ):
         to_csr(pruned_weights(), Masks.from_dense({"fc.weight": torch.zeros(3, 3, dtype=torch.bool)}))
+    mask = torch.ones(3, 3, dtype=torch.bool)
+    mask[1, 2] = False
+    with pytest.raises(
+        MaskError, match=r"^1 weights of fc\.weight are not zero or are −0\.0 though its mask prunes"
+    ):
+        to_csr(pruned_weights(), Masks.from_dense({"fc.weight": mask}), signed_zeros="keep")
     with pytest.raises(MaskError, match=r"^masked tensor other\.weight is missing"):
         to_csr(pruned_weights(), Masks.from_dense({"other.weight": torch.ones(3, 3, dtype=torch.bool)}))
 

@@ -32,6 +32,19 @@ def test_a_program_comes_back_bit_for_bit(saved_program):
     assert second.read_bytes() == path.read_bytes()
 
 
+def test_negative_zeros_take_no_space(tmp_path):
+    """They are what a mask of 0 and 1 leaves of negative weights, and a negative scale of zeros."""
+    linear = nn.Linear(300, 200)
+    mask = torch.rand(200, 300) < 0.1
+    sizes, images = [], noise(2, 300)
+    for weight in (linear.weight.detach() * mask, linear.weight.detach().where(mask, 0)):
+        linear.load_state_dict({"weight": weight, "bias": linear.bias})
+        program = compiled(linear, images)
+        sizes.append(program.save(tmp_path / "a.program.safetensors").bytes)
+        same(opened(tmp_path / "a.program.safetensors")(images), program(images))
+    assert sizes[0] == sizes[1] < 0.2 * 4 * 60_000
+
+
 def test_weights_have_the_names_of_the_network(saved_program):
     with SparseFile(saved_program[1]) as file:
         names = set(file)

@@ -7,7 +7,18 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from gpmt.cli.files import Force, Quiet, SkipBad, Source, Values, Weights, read, refuse_existing
+from gpmt.cli.files import (
+    Force,
+    KeepSignedZeros,
+    Quiet,
+    SkipBad,
+    Source,
+    Values,
+    Weights,
+    about_signs,
+    read,
+    refuse_existing,
+)
 from gpmt.cli.options import AsJson, check_exists, examples, print_json, working
 from gpmt.errors import CheckpointError
 
@@ -35,6 +46,7 @@ def convert(
         Path | None, typer.Option("--masks", metavar="FILE", help="Write the masks too, if IN has some.")
     ] = None,
     values: Values = "exact",
+    keep_signed_zeros: KeepSignedZeros = False,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -53,8 +65,11 @@ def convert(
     sparse = out.name.lower().endswith(SPARSE_SUFFIX)
     if values != "exact" and not sparse:
         raise CheckpointError(f"--values {values} is for sparse files; let {out} end in {SPARSE_SUFFIX}")
+    if keep_signed_zeros and not sparse:
+        raise CheckpointError(f"--keep-signed-zeros is for sparse files; leave it out, {out} keeps them")
     check_exists(source)
 
+    from gpmt.formats.bits import SignedZeros
     from gpmt.formats.checkpoint import save_checkpoint, write_sparse
     from gpmt.formats.sparse.header import Values as Kinds
 
@@ -64,12 +79,14 @@ def convert(
         raise CheckpointError(
             f"{source} has no masks beside its zeros ({checkpoint.source}); leave out --masks"
         )
-    error = 0.0
+    error, negative_zeros = 0.0, 0
     with working(f"writing {out}", quiet=silent):
         if masks_file is not None and checkpoint.masks is not None:
             checkpoint.masks.save(masks_file)
         if sparse:
-            error = write_sparse(out, checkpoint, cast("Kinds", values)).error
+            signs: SignedZeros = "keep" if keep_signed_zeros else "drop"
+            size = write_sparse(out, checkpoint, cast("Kinds", values), signs)
+            error, negative_zeros = size.error, size.negative_zeros
         else:
             save_checkpoint(out, checkpoint)
 
@@ -83,6 +100,7 @@ def convert(
         "masks": None if masks is None else len(masks),
         "pruned": None if masks is None else masks.total_pruned,
         "error": error,
+        "negative_zeros": negative_zeros,
         "left_out": dict(checkpoint.damaged),
     }
     if as_json:
@@ -98,4 +116,5 @@ def convert(
         screen.print(
             f"wrote {out}, {out.stat().st_size:,} bytes{rounded}"
             + (f", and {masks_file}" if masks_file else "")
+            + about_signs(negative_zeros)
         )

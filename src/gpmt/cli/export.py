@@ -7,12 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from gpmt.cli.files import Force, Quiet, SkipBad, Source, Values, Weights, disk_size, read, refuse_existing
+from gpmt.cli.files import (
+    Force,
+    KeepSignedZeros,
+    Quiet,
+    SkipBad,
+    Source,
+    Values,
+    Weights,
+    about_signs,
+    disk_size,
+    read,
+    refuse_existing,
+)
 from gpmt.cli.options import AsJson, InputShape, ModelName, check_exists, examples, print_json, working
 from gpmt.errors import CheckpointError
 
 if TYPE_CHECKING:
     from gpmt.cli.network import Network
+    from gpmt.formats.bits import SignedZeros
     from gpmt.formats.checkpoint import Checkpoint
     from gpmt.formats.exporters.roundtrip import Report
 
@@ -41,6 +54,7 @@ def export(
     model: ModelName = None,
     input_shape: InputShape = None,
     values: Values = "exact",
+    keep_signed_zeros: KeepSignedZeros = False,
     tolerance: Annotated[
         float,
         typer.Option(
@@ -64,6 +78,10 @@ def export(
         raise CheckpointError(f"FORMAT is {kind}, but must be one of {', '.join(FORMATS)}")
     if values != "exact" and kind != "sparse":
         raise CheckpointError(f"--values {values} is for sparse files, not for {kind}; leave it out")
+    if keep_signed_zeros and kind not in ("sparse", "csr", "csc"):
+        raise CheckpointError(
+            f"--keep-signed-zeros is for sparse, csr and csc; leave it out, {kind} keeps them"
+        )
     refuse_existing(source, None if kind == "hub" else out, card, force=force)
     check_exists(source)
     silent = quiet or as_json
@@ -71,7 +89,15 @@ def export(
     network = None if kind in WEIGHTS_ALONE else _network(kind, checkpoint, model, input_shape)
     with working(f"writing {out}", quiet=silent):
         facts = _write(
-            kind, checkpoint, network, out, values=values, opset=opset, tolerance=tolerance, force=force
+            kind,
+            checkpoint,
+            network,
+            out,
+            values=values,
+            signs="keep" if keep_signed_zeros else "drop",
+            opset=opset,
+            tolerance=tolerance,
+            force=force,
         )
         if card is not None:
             _write_card(card, checkpoint, "model.safetensors" if kind == "hub" else out.name)
@@ -84,9 +110,7 @@ def export(
         from gpmt.report.tables import console
 
         screen = console()
-        screen.print(
-            f"wrote {out}: " + "; ".join(f"{key} {_format_value(value)}" for key, value in facts.items())
-        )
+        screen.print(f"wrote {out}: {_describe(facts, values)}")
         if card is not None:
             screen.print(f"and {card}")
 
@@ -106,6 +130,7 @@ def _write(
     out: Path,
     *,
     values: str,
+    signs: SignedZeros,
     opset: int | None,
     tolerance: float,
     force: bool,
@@ -115,8 +140,13 @@ def _write(
         from gpmt.formats.checkpoint import write_sparse
         from gpmt.formats.sparse.header import Values as Kinds
 
-        size = write_sparse(out, checkpoint, cast("Kinds", values))
-        return {"bytes": size.bytes, "dense_bytes": size.dense_bytes, "error": size.error}
+        size = write_sparse(out, checkpoint, cast("Kinds", values), signs)
+        return {
+            "bytes": size.bytes,
+            "dense_bytes": size.dense_bytes,
+            "error": size.error,
+            "negative_zeros": size.negative_zeros,
+        }
     if kind == "dense":
         from gpmt.formats.checkpoint import save_checkpoint
         from gpmt.formats.suffixes import SPARSE_SUFFIX
@@ -128,7 +158,10 @@ def _write(
         from gpmt.formats.exporters.csr import export_csr
 
         layout: Any = kind
-        export_csr(checkpoint.state_dict, out, masks=checkpoint.masks, layout=layout)
+        dropped = export_csr(
+            checkpoint.state_dict, out, masks=checkpoint.masks, layout=layout, signed_zeros=signs
+        )
+        return {"bytes": disk_size(out), "negative_zeros": dropped}
     elif kind == "hub":
         from gpmt.formats.exporters.hub import export_hub
 
@@ -190,5 +223,19 @@ def _write_card(card: Path, checkpoint: Checkpoint, file: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _format_value(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+def _describe(facts: dict[str, Any], values: str) -> str:
+    """Say in words what was written, from the facts that a kind of file has."""
+    text = f"{facts['bytes']:,} bytes"
+    if dense := facts.get("dense_bytes"):
+        text += f", {facts['bytes'] / dense:.1%} of the {dense:,} that its tensors take in memory"
+    if "zeros" in facts:
+        text += f"\n{facts['zeros']:,} of its {facts['weights']:,} prunable weights are zero"
+    if on_pytorch := facts.get("on_pytorch"):
+        text += f"\n{on_pytorch:,} {'operators run' if on_pytorch > 1 else 'operator runs'} on PyTorch"
+    if "negative_zeros" not in facts and "error" in facts:
+        text += f"\nits outputs differ from PyTorch's by at most {facts['error']:.1e} of the largest"
+    elif facts.get("error"):
+        text += f"\nits values are {values}, which changes a weight by {facts['error']:.3g} at most"
+    elif "error" in facts:
+        text += "\nits values are exact"
+    return text + about_signs(facts.get("negative_zeros", 0))

@@ -23,6 +23,13 @@ Source = Annotated[
 Values = Annotated[
     str, typer.Option(help="Kept values of a sparse file: exact, or in fewer bits: fp16, bf16 or int8.")
 ]
+KeepSignedZeros = Annotated[
+    bool,
+    typer.Option(
+        "--keep-signed-zeros",
+        help="Keep the signs of -0.0, which then count as kept weights; all bits come back.",
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The weights that IN belongs to, if it holds masks alone."),
@@ -43,6 +50,14 @@ def read(source: Path, *, weights: Path | None, skip_bad: bool, quiet: bool) -> 
     for sentence in checkpoint.damaged.values():
         print(f"left out: {sentence}", file=sys.stderr)
     return checkpoint
+
+
+def about_signs(negative_zeros: int) -> str:
+    """Return the sentence about zeros whose sign is not in a file, in front of it a line break; "" for none."""
+    if not negative_zeros:
+        return ""
+    count = f"{negative_zeros:,} negative zeros are" if negative_zeros > 1 else "1 negative zero is"
+    return f"\n{count} read back as 0.0; --keep-signed-zeros keeps the signs"
 
 
 def disk_size(path: Path) -> int:

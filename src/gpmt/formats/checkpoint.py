@@ -17,7 +17,7 @@ from gpmt.atomic import atomic_path
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError
-from gpmt.formats.bits import same_bits
+from gpmt.formats.bits import SignedZeros, same_bits
 from gpmt.formats.file_format import weights_format
 from gpmt.formats.sparse.header import Values
 from gpmt.formats.sparse.reader import SparseFile, is_sparse
@@ -136,7 +136,10 @@ def write_torch(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def write_sparse(
-    path: str | os.PathLike[str], checkpoint: Checkpoint, values: Values = "exact"
+    path: str | os.PathLike[str],
+    checkpoint: Checkpoint,
+    values: Values = "exact",
+    signed_zeros: SignedZeros = "drop",
 ) -> SparseSize:
     """Write a checkpoint as a sparse file, with its masks, its metadata and what a run noted of its network."""
     noted = (checkpoint.container or {}).get("gpmt")
@@ -147,6 +150,7 @@ def write_sparse(
         path,
         masks=checkpoint.masks,
         values=values,
+        signed_zeros=signed_zeros,
         metadata=checkpoint.metadata,
         record=record,
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.scope import find_scope
 from gpmt.errors import CheckpointError, MaskError
-from gpmt.formats.bits import integers
+from gpmt.formats.bits import SignedZeros, keeps_signs, nonzero
 from gpmt.masks import Masks
 
 SHAPE = ".shape"
@@ -32,19 +32,22 @@ _LAYOUTS = {torch.sparse_csr: "csr", torch.sparse_csc: "csc"}
 _MAX_WEIGHTS_PER_INDEX = 2**20
 
 
-def to_csr(state_dict: Mapping[str, Tensor], masks: Masks | None = None) -> dict[str, Tensor]:
+def to_csr(
+    state_dict: Mapping[str, Tensor], masks: Masks | None = None, *, signed_zeros: SignedZeros = "drop"
+) -> dict[str, Tensor]:
     """Return a state_dict with the prunable tensors as compressed sparse rows, and the shapes of those not 2-D.
 
-    Entries of a matrix are the weights that its mask keeps, zeros among them; without masks, the weights whose bits
-    are not all zero. So -0.0 is an entry, which ``weight * mask`` leaves behind for what it prunes: give the masks,
-    or apply them first. Indices are int32 where they fit, else int64. Tied tensors stay tied.
+    Entries of a matrix are the weights that its mask keeps, zeros among them; without masks, the weights that are not
+    zero. The sign of -0.0, which ``weight * mask`` leaves of what it prunes, is dropped unless it is asked for.
+    Indices are int32 where they fit, else int64. Tied tensors stay tied.
 
     Args:
         state_dict: name -> tensor.
         masks: which tensors become sparse, and their entries; by default everything prunable.
+        signed_zeros: "drop", or "keep": -0.0 is an entry, so that all bits come back.
 
     Raises:
-        MaskError: masks of another network, or a weight that is not zero though its mask prunes it.
+        MaskError: masks of another network, or that prune a weight that is not zero, or -0.0 where it is to be kept.
         ScopeError: nothing is prunable.
         WeightsError: a tensor without data.
 
@@ -52,19 +55,20 @@ def to_csr(state_dict: Mapping[str, Tensor], masks: Masks | None = None) -> dict
     >>> sparse["fc.weight"].col_indices(), sparse["fc.weight"].values()
     (tensor([1], dtype=torch.int32), tensor([2.]))
     """
-    return compress(state_dict, masks, "csr")
+    return compress(state_dict, masks, "csr", signed_zeros)[0]
 
 
-def to_csc(state_dict: Mapping[str, Tensor], masks: Masks | None = None) -> dict[str, Tensor]:
+def to_csc(
+    state_dict: Mapping[str, Tensor], masks: Masks | None = None, *, signed_zeros: SignedZeros = "drop"
+) -> dict[str, Tensor]:
     """Return a state_dict with the prunable tensors as compressed sparse columns; see `to_csr`."""
-    return compress(state_dict, masks, "csc")
+    return compress(state_dict, masks, "csc", signed_zeros)[0]
 
 
 def from_csr(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the dense state_dict of what `to_csr` or `to_csc` made: the same names, shapes and bits.
+    """Return the dense state_dict of what `to_csr` or `to_csc` made: the same names, shapes and values.
 
-    Only where masks were given, and pruned a weight of -0.0, is it +0.0 now. Raises `CheckpointError` for an entry
-    that is damaged.
+    Raises `CheckpointError` for an entry that is damaged.
     """
     dense: dict[str, Tensor] = {}
     made: dict[int, Tensor] = {}
@@ -86,8 +90,11 @@ def index_dtype(largest: int) -> torch.dtype:
     return torch.int32 if largest <= torch.iinfo(torch.int32).max else torch.int64
 
 
-def compress(state_dict: Mapping[str, Tensor], masks: Masks | None, layout: Layout) -> dict[str, Tensor]:
-    """Do what `to_csr` or `to_csc` does, as `layout` says."""
+def compress(
+    state_dict: Mapping[str, Tensor], masks: Masks | None, layout: Layout, signed_zeros: SignedZeros = "drop"
+) -> tuple[dict[str, Tensor], int]:
+    """Do what `to_csr` or `to_csc` does, as `layout` says; return also how many -0.0 are no entries."""
+    keep_signs, dropped = keeps_signs(signed_zeros), 0
     check_has_data(state_dict)
     if masks is not None:
         masks.fits(state_dict)
@@ -102,7 +109,10 @@ def compress(state_dict: Mapping[str, Tensor], masks: Masks | None, layout: Layo
             continue
         if key not in made:
             mask = masks[key] if masks is not None and key in masks else None
-            made[key] = _sparse(name, tensor.detach().cpu(), mask, layout)
+            tensor = tensor.detach().cpu()
+            keep = _entries(name, tensor, mask, keep_signs)
+            dropped += int((_nonzero(tensor, True) & ~keep).count_nonzero())
+            made[key] = _sparse(tensor, keep, layout)
         compressed[name] = made[key]
         if tensor.ndim != 2:
             if name + SHAPE in state_dict:
@@ -110,18 +120,27 @@ def compress(state_dict: Mapping[str, Tensor], masks: Masks | None, layout: Layo
                     f"{name + SHAPE} is a tensor, but is to hold the shape of {name}; rename it"
                 )
             compressed[name + SHAPE] = torch.tensor(tensor.shape)
-    return compressed
+    return compressed, dropped
 
 
-def _sparse(name: str, tensor: Tensor, mask: Tensor | None, layout: Layout) -> Tensor:
+def _nonzero(tensor: Tensor, signed_zeros: bool) -> Tensor:
+    return torch.from_numpy(nonzero(tensor.contiguous(), signed_zeros=signed_zeros)).view(tensor.shape)
+
+
+def _entries(name: str, tensor: Tensor, mask: Tensor | None, keep_signs: bool) -> Tensor:
+    """Return which weights are entries (bool). Raises `MaskError` where the mask prunes one that has to be."""
+    needed = _nonzero(tensor, keep_signs)
     if mask is None:
-        keep = torch.from_numpy(integers(tensor.contiguous()) != 0).view(tensor.shape)
-    else:
-        keep = mask
-        if revived := int((tensor.ne(0) & ~keep).count_nonzero()):
-            raise MaskError(
-                f"{revived:,} weights of {name} are not zero though its mask prunes them; apply the masks first"
-            )
+        return needed
+    if revived := int((needed & ~mask).count_nonzero()):
+        signed = " or are −0.0" if keep_signs else ""
+        raise MaskError(
+            f"{revived:,} weights of {name} are not zero{signed} though its mask prunes them; apply the masks first"
+        )
+    return mask
+
+
+def _sparse(tensor: Tensor, keep: Tensor, layout: Layout) -> Tensor:
     matrix, keep = tensor.reshape(len(tensor), -1), keep.reshape(len(tensor), -1)
     shape = matrix.shape
     if layout == "csc":

@@ -24,17 +24,25 @@ def torch_load(path: Path) -> dict[str, Tensor]:
 @pytest.mark.parametrize("layout", ["csr", "csc"])
 def test_a_file(tmp_path: Path, layout: Any) -> None:
     path = tmp_path / "a.csr.pt"
-    export_csr(pruned_weights(), path, layout=layout)
+    assert export_csr(pruned_weights(), path, layout=layout, signed_zeros="keep") == 0
     loaded = torch_load(path)
     assert str(loaded["conv.weight"].layout) == f"torch.sparse_{layout}"
     assert_same(from_csr(loaded), pruned_weights())
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_negative_zeros_are_counted(tmp_path: Path) -> None:
+    weights = pruned_weights()
+    given = sum(int((tensor.signbit() & (tensor == 0)).sum()) for tensor in weights.values())
+    assert export_csr(weights, tmp_path / "a.pt") == given > 1
+    dense = from_csr(torch_load(tmp_path / "a.pt"))
+    assert all(torch.equal(dense[name], tensor) for name, tensor in weights.items())
+
+
 def test_tied_tensors_stay_tied(tmp_path: Path) -> None:
     state = pruned_weights()
     state["tied.weight"] = state["conv.weight"]
-    export_csr(state, tmp_path / "a.pt")
+    export_csr(state, tmp_path / "a.pt", signed_zeros="keep")
     dense = from_csr(torch_load(tmp_path / "a.pt"))
     assert_same(dense, state)
     assert dense["tied.weight"] is dense["conv.weight"]

@@ -1,5 +1,6 @@
 """What a sparse file gives back is what it was given, to the bit."""
 
+import dataclasses
 import json
 import math
 
@@ -68,7 +69,83 @@ def test_unusual_bits_survive(out):
     weights = torch.zeros(100, 100)
     weights[0, :6] = torch.tensor([-0.0, math.nan, math.inf, -math.inf, 1e-45, 3e38])
     weights.view(torch.int32)[0, 6] = 0x7FC12345  # a NaN with a payload
-    gpmt.save_sparse({"w": weights}, out)
+    size = gpmt.save_sparse({"w": weights}, out, signed_zeros="keep")
+    assert_same(gpmt.load_sparse(out), {"w": weights})
+    assert size.negative_zeros == 0
+    size = gpmt.save_sparse({"w": weights}, out)
+    assert_same(gpmt.load_sparse(out), {"w": weights.where(weights != 0, 0)})
+    assert size.negative_zeros == 1
+
+
+def multiplied(shape, density=0.1, dtype=torch.float32, seed=0):
+    """Weights times a mask of 0 and 1, which leaves −0.0 of the negative ones that it prunes."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.rand(shape, generator=generator) < density
+    return torch.randn(shape, generator=generator).to(dtype).mul_(mask)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn], ids=str
+)
+def test_negative_zeros_take_no_space(out, dtype):
+    weights = multiplied((300, 400)).to(dtype)
+    plain = weights.float().where(weights.float() != 0, 0).to(dtype)
+    signs = negative_zeros(weights)
+    assert signs > 40_000
+    size = gpmt.save_sparse({"w": plain}, out)
+    assert gpmt.save_sparse({"w": weights}, out) == dataclasses.replace(size, negative_zeros=signs)
+    assert_same(gpmt.load_sparse(out), {"w": plain})
+    assert str(size) + f"; negative zeros stored as 0.0: {signs:,}" == str(
+        dataclasses.replace(size, negative_zeros=signs)
+    )
+
+
+def negative_zeros(tensor):
+    return int((tensor.float().signbit() & (tensor.float() == 0)).sum())
+
+
+@settings(max_examples=40)
+@given(
+    shape=st.lists(st.integers(0, 60), max_size=3),
+    density=st.floats(0, 1),
+    dtype=st.sampled_from(DTYPES[:4]),
+    masked=st.booleans(),
+    values=st.sampled_from(["exact", "bf16", "int8"]),
+)
+def test_signs_given_up_are_counted_exactly(tmp_path_factory, shape, density, dtype, masked, values):
+    """The oracle: compare what was given with what is read, weight by weight."""
+    out = tmp_path_factory.mktemp("any") / "a.sparse.safetensors"
+    weights = multiplied(shape, density, dtype)
+    masks = Masks.from_dense({"w": weights != 0}) if masked else None
+    size = gpmt.save_sparse({"w": weights}, out, masks=masks, values=values)
+    loaded = gpmt.load_sparse(out)["w"]
+    assert torch.equal(loaded == 0, weights == 0)
+    assert size.negative_zeros == negative_zeros(weights) - negative_zeros(loaded)
+    if values == "exact":
+        assert torch.equal(loaded, weights)
+    if not masked:
+        gpmt.save_sparse({"w": weights}, out, signed_zeros="keep")
+        assert_same(gpmt.load_sparse(out), {"w": weights})
+
+
+def test_dense_tensors_keep_their_signs(out):
+    weights = {"a": -torch.zeros(3), "b": torch.randn(100).index_fill_(0, torch.tensor([7]), -0.0)}
+    assert gpmt.save_sparse(weights, out).negative_zeros == 0
+    assert_same(gpmt.load_sparse(out), weights)
+
+
+def test_signs_under_a_mask_cannot_be_kept(out):
+    weights = multiplied((80, 80))
+    masks = Masks.from_dense({"w": weights != 0})
+    size = gpmt.save_sparse({"w": weights}, out, masks=masks)
+    assert size.negative_zeros == negative_zeros(weights)
+    message = (
+        rf"w is −0\.0 in {size.negative_zeros:,} places that its mask prunes, so their signs cannot be kept"
+    )
+    with pytest.raises(MaskError, match=message):
+        gpmt.save_sparse({"w": weights}, out, masks=masks, signed_zeros="keep")
+    kept = Masks.from_dense({"w": torch.ones(80, 80, dtype=torch.bool)})
+    gpmt.save_sparse({"w": weights}, out, masks=kept, signed_zeros="keep")
     assert_same(gpmt.load_sparse(out), {"w": weights})
 
 
@@ -152,6 +229,8 @@ def test_a_pruned_negative_zero_becomes_a_plain_one(out):
 def test_inputs_that_cannot_be_saved(out):
     with pytest.raises(GpmtError, match="values is 'int4', but must be one of exact, fp16, bf16, int8"):
         gpmt.save_sparse({}, out, values="int4")
+    with pytest.raises(GpmtError, match="signed_zeros is 'no', but must be drop or keep"):
+        gpmt.save_sparse({}, out, signed_zeros="no")
     with pytest.raises(CheckpointError, match=r"w is torch\.complex128, which a sparse file cannot hold"):
         gpmt.save_sparse({"w": torch.ones(2, dtype=torch.complex128)}, out)
     with pytest.raises(CheckpointError, match=r"w has no data \(it is on the meta device\)"):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gpmt.atomic import atomic_path
 from gpmt.errors import CheckpointError
-from gpmt.formats.bits import same_bits
+from gpmt.formats.bits import SignedZeros, same_bits
 from gpmt.formats.torch_sparse import Layout, compress, from_csr, quiet
 from gpmt.masks import Masks
 
@@ -21,13 +21,14 @@ def export_csr(
     *,
     masks: Masks | None = None,
     layout: Layout = "csr",
-) -> None:
+    signed_zeros: SignedZeros = "drop",
+) -> int:
     """Write what `to_csr` or `to_csc` returns as a file of torch.save, atomically, and read it back.
 
-    ``from_csr(torch.load(path, weights_only=True))`` is the dense state_dict again. Raises as `to_csr` does, and
-    `CheckpointError` where the file cannot be written.
+    ``from_csr(torch.load(path, weights_only=True))`` is the dense state_dict again. Returns how many weights of -0.0
+    are read back as 0.0. Raises as `to_csr` does, and `CheckpointError` where the file cannot be written.
     """
-    tensors = compress(state_dict, masks, layout)
+    tensors, dropped = compress(state_dict, masks, layout, signed_zeros)
     with atomic_path(path) as temporary, quiet():
         torch.save(tensors, temporary)
         again = from_csr(torch.load(temporary, weights_only=True))
@@ -36,3 +37,4 @@ def export_csr(
                 raise CheckpointError(
                     f"{path} reads back other values of {name}; nothing was written, try again"
                 )
+    return dropped

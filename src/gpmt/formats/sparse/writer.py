@@ -20,7 +20,7 @@ from gpmt.atomic import atomic_path
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError, GpmtError, MaskError
-from gpmt.formats.bits import integers
+from gpmt.formats.bits import SignedZeros, integers, keeps_signs, nonzero
 from gpmt.formats.masks import rice
 from gpmt.formats.masks.rice import Bits
 from gpmt.formats.sparse.header import CODES, DTYPES, Coding, Entry, Header, Values, check_dtype
@@ -44,6 +44,7 @@ class SparseSize:
         ideal_bytes: stored values, masks at the entropy of their densities, dense tensors.
         values, masks, dense, header: bytes of the file by what they are for.
         error: largest |stored − original| over all tensors; 0.0 where values are exact.
+        negative_zeros: weights of −0.0 that are read back as 0.0.
     """
 
     bytes: int
@@ -54,10 +55,14 @@ class SparseSize:
     dense: int
     header: int
     error: float
+    negative_zeros: int = 0
 
     def __str__(self) -> str:
         text = f"{self.bytes:,} bytes, {self.bytes / max(self.dense_bytes, 1):.1%} of dense"
-        return text + (f"; largest rounding error {self.error:.3g}" if self.error else "")
+        text += f"; largest rounding error {self.error:.3g}" if self.error else ""
+        return text + (
+            f"; negative zeros stored as 0.0: {self.negative_zeros:,}" if self.negative_zeros else ""
+        )
 
 
 def save_sparse(
@@ -66,6 +71,7 @@ def save_sparse(
     *,
     masks: Masks | None = None,
     values: Values = "exact",
+    signed_zeros: SignedZeros = "drop",
     metadata: Mapping[str, str] | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> SparseSize:
@@ -73,7 +79,8 @@ def save_sparse(
 
     The file is a safetensors container that any reader can list; docs/format.md specifies it. Tensors are stored as
     kept values and a coded mask where that is smaller, and as they are otherwise; tied tensors are stored once. A
-    weight is pruned if all its bits are zero, so that nothing is lost, −0.0 included.
+    weight is pruned if it is zero. Nothing is lost but the sign of −0.0, which is what ``weight * mask`` leaves of a
+    negative weight: of tensors with a coded mask it is read back as 0.0, and the size returned counts how often.
 
     Args:
         model: a network, whose `state_dict` is taken, or a mapping of names to tensors on any device.
@@ -82,11 +89,13 @@ def save_sparse(
         values: "exact" (lossless, the default); "fp16", "bf16" or "int8" store the kept values of coded float
             tensors of two or more dimensions in fewer bits. They are read in their former type; the file states
             the largest error.
+        signed_zeros: "drop" (the default), or "keep": −0.0 counts as a kept weight, so that all bits come back; a
+            file of many such zeros is several times as large.
         metadata: strings to keep in the file.
         record: what a run noted of its network (a plain JSON mapping).
 
     Raises:
-        MaskError: masks that do not fit, or that prune a weight that is not zero.
+        MaskError: masks that do not fit, or that prune a weight that is not zero (nor −0.0, if that is to be kept).
         WeightsError: a weight that does not survive `values`, such as one that overflows.
         CheckpointError: a tensor without data or of a type without a name, or an output that cannot be written.
 
@@ -103,10 +112,11 @@ def save_sparse(
     """
     if values not in get_args(Values):
         raise GpmtError(f"values is {values!r}, but must be one of {', '.join(get_args(Values))}")
+    keep = keeps_signs(signed_zeros)
     tensors = unwrap(model).state_dict() if isinstance(model, nn.Module) else model
     single, tied = _untie(tensors)
     given = _stored_masks(masks, tensors, tied)
-    planned = {name: _plan(name, tensor, given.get(name), values) for name, tensor in single.items()}
+    planned = {name: _plan(name, tensor, given.get(name), values, keep) for name, tensor in single.items()}
     _check_parts(planned)
     header = Header(planned, tied, dict(metadata or {}), record)
     _check_strings(header)
@@ -119,7 +129,7 @@ def save_sparse(
         )
     with atomic_path(path) as temporary, temporary.open("r+b") as file:
         file.seek(reserved)
-        writer = _Writer(file)
+        writer = _Writer(file, keep)
         entries = dict(planned)
         for name in _order(planned):
             entries[name] = writer.write(name, single[name], given.get(name), planned[name])
@@ -128,7 +138,7 @@ def save_sparse(
         assert len(written) <= reserved, "no number is longer than was planned"
         file.seek(0)
         file.write((reserved - 8).to_bytes(8, "little") + written[8:].ljust(reserved - 8))
-    return _size(header, reserved)
+    return _size(header, reserved, writer.negative_zeros)
 
 
 def _untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -194,12 +204,12 @@ def _check_strings(header: Header) -> None:
         ) from None
 
 
-def _plan(name: str, tensor: Tensor, given: Bits | None, values: Values) -> Entry:
+def _plan(name: str, tensor: Tensor, given: Bits | None, values: Values, signed_zeros: bool) -> Entry:
     """Decide whether a tensor is coded. Its entry's numbers are at least as long as those that come out."""
     dtype, shape = check_dtype(name, tensor.dtype), tuple(tensor.shape)
     dense = Entry(dtype, shape, 0)
     masked = given is not None
-    kept = int(np.bitwise_count(_nonzero(tensor) if given is None else given).sum(dtype=np.int64))
+    kept = _count(_nonzero(tensor, signed_zeros) if given is None else given)
     stored = _stored(tensor, values)
     scales = 8 * len(tensor) if stored == "I8" != dtype else 0
     if kept * DTYPES[stored].itemsize + scales >= kept * DTYPES[dtype].itemsize:
@@ -241,11 +251,16 @@ def _order(entries: Mapping[str, Entry]) -> list[str]:
     )
 
 
-def _nonzero(tensor: Tensor) -> Bits:
-    """Return packed bits: 1 for the weights that are not all zero bits."""
+def _nonzero(tensor: Tensor, signed_zeros: bool) -> Bits:
+    """Return packed bits: 1 for the weights that are not zero, −0.0 among them where signs are kept."""
     pieces = torch.split(tensor.reshape(-1), _CHUNK)
-    parts = [np.packbits(integers(piece.cpu()) != 0, bitorder="little") for piece in pieces]
+    found = (nonzero(piece.cpu(), signed_zeros=signed_zeros) for piece in pieces)
+    parts = [np.packbits(piece, bitorder="little") for piece in found]
     return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
+
+
+def _count(packed: Bits) -> int:
+    return int(np.bitwise_count(packed).sum(dtype=np.int64))
 
 
 def _container_header(header: Header) -> bytes:
@@ -261,10 +276,12 @@ def _container_header(header: Header) -> bytes:
 
 
 class _Writer:
-    """Writes the bytes of tensors one after another."""
+    """Writes the bytes of tensors one after another, and counts the zeros whose sign is not among them."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, signed_zeros: bool) -> None:
+        self.negative_zeros = 0
         self._file = file
+        self._signed_zeros = signed_zeros
         self._crc = 0
 
     def write(self, name: str, tensor: Tensor, given: Bits | None, planned: Entry) -> Entry:
@@ -275,9 +292,16 @@ class _Writer:
             self._put(integers(tensor))
             return replace(planned, crc32=self._crc)
         coding = planned.coding
-        packed = _nonzero(tensor) if given is None else given
+        packed = _nonzero(tensor, self._signed_zeros) if given is None else given
         if given is not None:
             _check_pruned(name, tensor, given)
+        signs = _count(_nonzero(tensor, True) & ~packed)
+        if signs and self._signed_zeros:
+            raise MaskError(
+                f"{name} is −0.0 in {signs:,} places that its mask prunes, so their signs cannot be kept; leave out "
+                "the masks, or let the signs go"
+            )
+        self.negative_zeros += signs
         code = rice.encode(packed, tensor.numel())
         error = self._write_values(name, tensor, packed, coding.values)
         coding = replace(
@@ -321,7 +345,7 @@ def _pieces(tensor: Tensor, packed: Bits) -> Iterator[tuple[int, Tensor, Bits]]:
 
 
 def _check_pruned(name: str, tensor: Tensor, packed: Bits) -> None:
-    """Raise `MaskError` where a pruned weight is not zero; −0.0 is, and is stored as +0.0."""
+    """Raise `MaskError` where a pruned weight is not zero; −0.0 is."""
     for _, weights, bits in _pieces(tensor, packed):
         kept = np.unpackbits(bits, count=len(weights), bitorder="little").view(bool)
         if ((weights != 0).numpy() & ~kept).any():
@@ -330,7 +354,7 @@ def _check_pruned(name: str, tensor: Tensor, packed: Bits) -> None:
             )
 
 
-def _size(header: Header, header_bytes: int) -> SparseSize:
+def _size(header: Header, header_bytes: int, negative_zeros: int) -> SparseSize:
     values = masks = dense = 0
     ideal, error = 0.0, 0.0
     for name, entry in header.entries.items():
@@ -352,4 +376,5 @@ def _size(header: Header, header_bytes: int) -> SparseSize:
         dense,
         header_bytes,
         error,
+        negative_zeros,
     )
