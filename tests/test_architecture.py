@@ -18,6 +18,7 @@ ORDER = [
     "torch_private",
     "extras_private",
     "errors",
+    "warning",
     "arithmetic",
     "atomic",
     "system",

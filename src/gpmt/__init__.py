@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpmt.core.schedule import ACDC, Gradual, OneShot
+    from gpmt.core.schedule import ACDC, Event, Gradual, OneShot, Schedule
     from gpmt.core.scope import find_scope
-    from gpmt.errors import GpmtError
+    from gpmt.errors import BudgetError, GpmtError
     from gpmt.formats.load import load
     from gpmt.formats.sparse.reader import SparseFile, load_sparse
     from gpmt.formats.sparse.writer import SparseSize, save_sparse
@@ -16,17 +16,22 @@ if TYPE_CHECKING:
     from gpmt.pruner.pruner import Pruner
     from gpmt.runtime.program import Program, compile, load_program
     from gpmt.verification import Verification, verify
+    from gpmt.warning import GpmtWarning
 
 # Names are imported when first used, so that `gpmt --help` does not wait for PyTorch.
 _HOME = {
     "ACDC": "gpmt.core.schedule",
+    "BudgetError": "gpmt.errors",
+    "Event": "gpmt.core.schedule",
     "GpmtError": "gpmt.errors",
+    "GpmtWarning": "gpmt.warning",
     "Gradual": "gpmt.core.schedule",
     "Masks": "gpmt.masks",
     "OneShot": "gpmt.core.schedule",
     "Plan": "gpmt.planning.plan",
     "Program": "gpmt.runtime.program",
     "Pruner": "gpmt.pruner.pruner",
+    "Schedule": "gpmt.core.schedule",
     "SparseFile": "gpmt.formats.sparse.reader",
     "SparseSize": "gpmt.formats.sparse.writer",
     "Verification": "gpmt.verification",
@@ -43,13 +48,17 @@ _HOME = {
 
 __all__ = [
     "ACDC",
+    "BudgetError",
+    "Event",
     "GpmtError",
+    "GpmtWarning",
     "Gradual",
     "Masks",
     "OneShot",
     "Plan",
     "Program",
     "Pruner",
+    "Schedule",
     "SparseFile",
     "SparseSize",
     "Verification",

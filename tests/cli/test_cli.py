@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,20 @@ finally:
 def test_pytorch_is_not_imported_where_it_is_not_needed(command: str, code: int) -> None:
     done = run_code(WITHOUT_TORCH, *command.split())
     assert (done.returncode, "AssertionError" in done.stderr) == (code, False), done.stderr
+
+
+def test_a_warning_is_a_line_on_stderr(dense: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = package.load
+
+    def told(path: Path) -> object:
+        warnings.warn("not as meant", package.GpmtWarning, stacklevel=1)
+        return load(path)
+
+    monkeypatch.setattr("gpmt.formats.load.load", told)
+    result = gpmt("prune", dense, "-o", "out.pt", "--sparsity", "0.5", "--quiet")
+    assert (result.stdout, result.stderr) == ("", "warning: not as meant\n")
+    with pytest.warns(package.GpmtWarning, match="not as meant"):  # outside of a command it is one as ever
+        told(Path(dense))
 
 
 def test_a_closed_pipe_is_quiet(dense: str) -> None:

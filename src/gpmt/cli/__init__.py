@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from inspect import cleandoc
 from pkgutil import iter_modules
@@ -14,15 +17,34 @@ from typer.core import TyperGroup
 
 from gpmt.errors import GpmtError
 from gpmt.extras import broken, missing
+from gpmt.warning import GpmtWarning
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print gpmt's own warnings on stderr, each as one line; those of others as before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", GpmtWarning)
+        show = warnings.showwarning
+
+        def print_or_show(message: Any, category: Any, *where: Any) -> None:
+            if issubclass(category, GpmtWarning):
+                print(f"warning: {message}", file=sys.stderr)
+            else:
+                show(message, category, *where)
+
+        warnings.showwarning = print_or_show  # type: ignore[assignment]
+        yield
 
 
 class Commands(TyperGroup):
-    """The group of commands; turns errors of the user into one sentence and an exit code."""
+    """The group of commands; turns errors of the user into one sentence and an exit code, warnings into lines."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command: exit code 2 for an error of the user's, 130 for an interrupt."""
         try:
-            return super().invoke(ctx)
+            with warnings_as_lines():
+                return super().invoke(ctx)
         except GpmtError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
