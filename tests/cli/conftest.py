@@ -9,6 +9,7 @@ from tests.cli.commands import multiplied_weights, sparse_weights, weights
 
 import gpmt as package
 from gpmt.training.models import construct
+from gpmt.training.recipes.files import load_recipe
 from gpmt.training.run.run_folder import RunFolder
 
 
@@ -48,15 +49,18 @@ def lenet(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def channels_last(tmp_path: Path) -> str:
-    """What a run writes of a network in the channels-last format, with 1×1 and depthwise kernels."""
+def run(tmp_path: Path) -> str:
+    """The folder of a run, of a network in the channels-last format with 1×1 and depthwise kernels."""
     torch.manual_seed(0)
     network = construct("mobilenet-digits", num_classes=10, input_shape=(1, 8, 8))
     network.to(memory_format=torch.channels_last)
-    package.prune_(network, sparsity=0.8, min_kept=20)
     about = {"model": {"name": "mobilenet-digits"}, "input_shape": [1, 8, 8]}
-    RunFolder(tmp_path).save_weights(tmp_path / "mobile.pt", network.state_dict(), about)
-    return "mobile.pt"
+    folder = RunFolder(tmp_path / "run")
+    folder.start(load_recipe("digits"), resume=False)
+    folder.save_weights(folder.dense, network.state_dict(), about)
+    package.prune_(network, sparsity=0.8, min_kept=20).masks().save(folder.masks)
+    folder.save_weights(folder.model, network.state_dict(), about)
+    return "run"
 
 
 @pytest.fixture(scope="module")

@@ -43,9 +43,9 @@ def test_onnx_runtime(lenet):
 
 
 @pytest.mark.slow
-def test_weights_in_channels_last(channels_last):
+def test_a_run_in_channels_last(run):
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
-    found = json.loads(gpmt("bench", channels_last, *QUICK, "--engines", "eager,onnx", "--json").stdout)
+    found = json.loads(gpmt("bench", run, *QUICK, "--engines", "eager,onnx", "--json").stdout)
     assert list(found["engines"]) == ["gpmt", "eager", "onnx"]
     assert found["engines"]["gpmt"]["difference"] < 1e-5
     assert found["engines"]["onnx"]["difference"] < 1e-5

@@ -1,8 +1,10 @@
 import json
+import shutil
 
 import torch
 from tests.cli.commands import PRUNED, error, gpmt, sparse_weights
 
+import gpmt as gpmt_package
 import gpmt as package
 
 
@@ -55,3 +57,20 @@ def test_diff_of_masks(dense: str) -> None:
         gpmt("prune", dense, "-o", f"{name}.pt", "--sparsity", sparsity, "--masks", f"{name}.safetensors")
     printed = gpmt("diff", "a.safetensors", "b.safetensors", code=1).stdout
     assert "zeros: 0 only in a.safetensors, 74 only in b.safetensors, 148 in both" in printed
+
+
+def test_runs_are_compared_by_their_weights_and_not_by_their_masks(run: str) -> None:
+    shutil.copytree(run, "other")
+    assert "equal: " in gpmt("diff", run, "other").stdout
+    shutil.copyfile("other/dense.pt", "other/model.pt")
+    document = json.loads(gpmt("diff", run, "other", "--json", code=1).stdout)
+    assert (document["a"], document["b"]) == ("run", "other")
+    pruned = gpmt_package.Masks.load("run/masks.safetensors").total_pruned
+    assert sum(row["zeros_only_a"] for row in document["tensors"]) == pruned > 0
+    assert "equal: " in gpmt("diff", run, "run/model.pt").stdout
+
+
+def test_masks_are_not_compared_with_weights(run: str) -> None:
+    assert error("diff", "run/masks.safetensors", run) == (
+        "run/masks.safetensors holds masks, and run holds weights; give two files with weights, or two with masks"
+    )

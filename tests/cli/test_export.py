@@ -82,11 +82,11 @@ def test_export_of_the_network():
     "kind",
     [pytest.param(kind, marks=[pytest.mark.slow] * (kind in ("onnx", "program"))) for kind in FORMATS],
 )
-def test_every_format_takes_the_weights_of_a_run_in_channels_last(channels_last, kind):
+def test_every_format_takes_a_run_in_channels_last(run, kind):
     if kind == "onnx":
         pytest.importorskip("onnxruntime", reason="exporting ONNX needs onnxruntime")
     out = {"sparse": "out.sparse.safetensors", "dense": "out.pt"}.get(kind, f"out.{kind}")
-    result = gpmt("export", kind, channels_last, "-o", out)
+    result = gpmt("export", kind, run, "-o", out)
     assert result.stdout.startswith("wrote ")
     assert result.stderr == ""
 

@@ -1,7 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from tests.cli.commands import error
+from tests.cli.commands import gpmt as command
 
 import gpmt
 from gpmt.cli.files import disk_size, read, refuse_existing
@@ -48,3 +51,37 @@ def test_what_was_left_out_is_printed_on_stderr_even_when_quiet(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith(f"left out: {path}: a does not match its checksum")
+
+
+def test_the_result_of_a_run_is_not_replaced_by_what_is_made_of_it(run: str):
+    with pytest.raises(
+        CheckpointError, match=r"model.pt is named twice, or is the input; give each output a"
+    ):
+        refuse_existing(Path(run), Path(run, "model.pt"), force=True)
+
+
+COMMANDS = {
+    "inspect": (),
+    "verify": ("--masks", "run/masks.safetensors", "--min-kept", 20),
+    "prune": ("-o", "out.pt", "--sparsity", "0.9"),
+    "convert": ("out.sparse.safetensors",),
+    "bench": ("--threads", 1, "--seconds", 0, "--engines", "none"),
+    "eval": (),
+}
+
+
+@pytest.mark.usefixtures("program_cache")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_folder_of_a_run_is_its_model_to_every_command(run: str, name: str):
+    document = json.loads(command(name, run, *COMMANDS[name], "--json").stdout)
+    if name in ("prune", "convert"):
+        assert list(gpmt.load("out.pt" if name == "prune" else "out.sparse.safetensors").state_dict) == list(
+            gpmt.load("run/model.pt").state_dict
+        )
+    if name in ("inspect", "verify", "eval"):
+        masks = gpmt.Masks.load("run/masks.safetensors")
+        assert (document["weights"], document["pruned"]) == (masks.total_numel, masks.total_pruned)
+    Path(run, "model.pt").unlink()
+    assert error(name, run, *COMMANDS[name]).startswith(
+        "run is the folder of a run without its result, model.pt;"
+    )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gpmt.runtime.program import LayerTime, Program
 
 EXAMPLES = examples(
-    "gpmt bench runs/cifar10-resnet20/model.pt",
+    "gpmt bench runs/cifar10-resnet20",
     "gpmt bench pruned.pth --model torchvision:resnet50 --input 3x224x224 --batch 16",
     "gpmt bench resnet50.program.safetensors --layers --threads 1",
     "gpmt bench pruned.pth --model torchvision:resnet50 --input 3x224x224 --engines onnx --json",
@@ -53,7 +53,9 @@ class _Result:
 def bench(
     path: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A saved program, or a checkpoint of any tool that gpmt knows."),
+        typer.Argument(
+            metavar="FILE", help="A saved program, a checkpoint of any known tool, or a run's folder."
+        ),
     ],
     model: ModelName = None,
     input_shape: InputShape = None,

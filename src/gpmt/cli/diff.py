@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpmt.cli.options import AsJson, check_exists, examples, print_json, working
+from gpmt.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,9 @@ EXAMPLES = examples(
 
 
 def diff(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A checkpoint, or masks that gpmt wrote.")],
+    a: Annotated[
+        Path, typer.Argument(metavar="A", help="A checkpoint, a run's folder, or masks that gpmt wrote.")
+    ],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another of the same kind.")],
     as_json: AsJson = False,
 ) -> None:
@@ -35,7 +38,12 @@ def diff(
     from gpmt.core.compare import compare
 
     with working(f"comparing {a} and {b}", quiet=as_json):
-        comparison = compare(_tensors(a), _tensors(b))
+        (kind_a, tensors_a), (kind_b, tensors_b) = map(_tensors, (a, b))
+        if kind_a != kind_b:
+            raise CheckpointError(
+                f"{a} holds {kind_a}, and {b} holds {kind_b}; give two files with weights, or two with masks"
+            )
+        comparison = compare(tensors_a, tensors_b)
     if as_json:
         print_json({"a": str(a), "b": str(b), **comparison.to_dict()})
     else:
@@ -44,11 +52,12 @@ def diff(
         raise typer.Exit(1)
 
 
-def _tensors(path: Path) -> Mapping[str, Tensor]:
+def _tensors(path: Path) -> tuple[str, Mapping[str, Tensor]]:
+    """Return what a file holds, weights or masks, and these by name."""
     from gpmt.formats.load import holds_masks, load
     from gpmt.masks import Masks
 
-    return Masks.load(path) if holds_masks(path) else load(path).state_dict
+    return ("masks", Masks.load(path)) if holds_masks(path) else ("weights", load(path).state_dict)
 
 
 def _print(comparison: Comparison, a: Path, b: Path) -> None:

@@ -71,6 +71,7 @@ def eval(
     from accelerate import PartialState
 
     from gpmt.formats.load import load
+    from gpmt.formats.run_result import RECIPE, is_run
     from gpmt.training.evaluation import evaluate_checkpoint
 
     checkpoint = None
@@ -78,9 +79,8 @@ def eval(
         model = target
     else:
         path = Path(target)
-        if (path / "recipe.yaml").is_file():
-            recipe = recipe or str(path / "recipe.yaml")
-            path = path / "model.pt"
+        if is_run(path):
+            recipe = recipe or str(path / RECIPE)
         checkpoint = load(path)
     resolved = _recipe_for(checkpoint, recipe, overrides or [], model=model, data=data, root=root)
     result = evaluate_checkpoint(resolved, checkpoint, batch_size=batch_size)

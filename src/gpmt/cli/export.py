@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "gpmt export sparse pruned.pt -o model.sparse.safetensors --values fp16",
     "gpmt export onnx pruned.pth -o model.onnx --model torchvision:resnet50 --input 3x224x224",
-    "gpmt export program runs/cifar10-resnet20/model.pt -o resnet20.pt2",
+    "gpmt export program runs/cifar10-resnet20 -o resnet20.pt2",
     "gpmt export runtime pruned.pth -o model.program.safetensors --model torchvision:resnet50 --input 3x224x224",
     "gpmt export hub model.sparse.safetensors -o my-model --card README.md",
     "gpmt export csr pruned.pt -o model.csr.pt",

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 Source = Annotated[
     Path,
     typer.Argument(
-        metavar="IN", help="Weights, or masks with --weights: a file or folder of any tool that gpmt knows."
+        metavar="IN",
+        help="Weights, or masks with --weights: a file or folder of any known tool, or a run's folder.",
     ),
 ]
 Values = Annotated[
@@ -68,7 +69,9 @@ def disk_size(path: Path) -> int:
 
 def refuse_existing(source: Path, *outputs: Path | None, force: bool) -> None:
     """Raise `CheckpointError` where an output exists already, is the input, or is named twice."""
-    seen = {source.resolve()}
+    from gpmt.formats.run_result import weights_file
+
+    seen = {source.resolve(), weights_file(source).resolve()}
     for path in outputs:
         if path is None:
             continue

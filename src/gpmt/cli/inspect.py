@@ -35,7 +35,10 @@ EXAMPLES = examples(
 def inspect(
     path: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="Weights of any known tool, file or folder, or masks of gpmt."),
+        typer.Argument(
+            metavar="FILE",
+            help="Weights: a file or folder of any known tool, that of a run, or masks.",
+        ),
     ],
     scope: Scope = None,
     exclude: Exclude = None,

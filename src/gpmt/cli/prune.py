@@ -41,7 +41,10 @@ EXAMPLES = examples(
 
 def prune(
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="Weights: .pt, .pth, .safetensors, or of any known tool.")
+        Path,
+        typer.Argument(
+            metavar="IN", help="Weights: .pt, .pth, .safetensors, of any known tool, or a run's folder."
+        ),
     ],
     out: Annotated[
         Path,
@@ -80,14 +83,18 @@ def prune(
     """
     from gpmt.atomic import check_output
     from gpmt.formats.file_format import is_hub_folder
+    from gpmt.formats.run_result import weights_file
     from gpmt.formats.suffixes import SUFFIXES, check_suffix
 
     check_request(sparsity=sparsity, min_kept=min_kept, granularity=granularity)
     allocations.check_name(allocation)
-    to_folder = is_hub_folder(source) and out.suffix.lower() not in (*SUFFIXES, *_OTHER_SUFFIXES)
+    to_folder = is_hub_folder(weights_file(source)) and out.suffix.lower() not in (
+        *SUFFIXES,
+        *_OTHER_SUFFIXES,
+    )
     if not to_folder:
         check_suffix(out)
-    if masks_file is not None and check_output(masks_file) in (out.resolve(), source.resolve()):
+    if masks_file is not None and check_output(masks_file) in (out.resolve(), weights_file(source).resolve()):
         raise CheckpointError(
             f"--masks is {masks_file}, which is IN or OUT; give the masks a file of their own"
         )

@@ -30,7 +30,9 @@ EXAMPLES = examples(
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint to check.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The checkpoint to check, or the folder of a run.")
+    ],
     sparsity: Annotated[str | None, typer.Option(help="The sparsity asked for: 0.9, 90% or 9/10.")] = None,
     min_kept: MinKept = "0",
     masks: Annotated[

@@ -32,7 +32,7 @@ def load(
     shapes those of the network before any tool wrapped it. Nothing from a pickle is run.
 
     Args:
-        path: a file or a folder.
+        path: a file, or a folder; that of a run (`gpmt run`) stands for its model.pt.
         weights: what the masks in `path` belong to: a network, a state_dict, or a file. Only for files with masks
             alone.
         skip_bad: leave out the damaged tensors of a sparse file; `Checkpoint.damaged` names them.

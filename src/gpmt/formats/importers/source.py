@@ -12,6 +12,7 @@ from torch import Tensor
 from gpmt.formats.checkpoint import Checkpoint
 from gpmt.formats.file_format import FileFormat, format_of, is_hub_folder, read_head, weights_format
 from gpmt.formats.importers import registry
+from gpmt.formats.run_result import weights_file
 from gpmt.formats.torch_file import read_torch
 
 
@@ -19,12 +20,12 @@ class Source:
     """What importers recognise and read.
 
     Args:
-        path: a file or folder.
+        path: a file or folder; that of a run stands for its model.pt.
         skip_bad: leave out the damaged tensors of a sparse file.
     """
 
     def __init__(self, path: Path, *, skip_bad: bool = False) -> None:
-        self.path = path
+        self.path = weights_file(path)
         self.skip_bad = skip_bad
         self.weights: Mapping[str, Tensor] = {}
         """The state_dict that masks alone belong to; it is set before they are read."""

@@ -66,6 +66,8 @@ def read_mask_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dic
     """
     from safetensors import SafetensorError, safe_open
 
+    if Path(path).is_dir():
+        raise MaskError(f"{path} is a folder; give a mask file, such as the masks.safetensors of a run")
     if not Path(path).is_file():
         raise MaskError(f"{path}: no such file; give a mask file that gpmt wrote")
     try:

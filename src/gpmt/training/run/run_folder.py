@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gpmt.atomic import atomic_path
 from gpmt.errors import CheckpointError, RecipeError
+from gpmt.formats.run_result import RECIPE, RESULT
 from gpmt.training.recipes.files import load_recipe
 from gpmt.training.recipes.schema import Recipe
 
@@ -48,11 +49,11 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.recipe = path / "recipe.yaml"
+        self.recipe = path / RECIPE
         self.log = path / "log.txt"
         self.state = path / "state.pt"
         self.dense = path / "dense.pt"
-        self.model = path / "model.pt"
+        self.model = path / RESULT
         self.best = path / "best.pt"
         self.masks = path / "masks.safetensors"
         self.history = path / "history.csv"
