@@ -14,11 +14,31 @@ onnx = pytest.importorskip("onnx", reason="reads and makes the files")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 
-def write(path: Path, initialisers: list[Any], sparse: Any = (), **options: Any) -> Path:
-    graph = helper.make_graph([], "graph", [], [], initializer=initialisers, sparse_initializer=list(sparse))
-    model = helper.make_model(graph, producer_name="us", opset_imports=[helper.make_opsetid("", 18)])
+def write(
+    path: Path,
+    initialisers: list[Any],
+    sparse: Any = (),
+    *,
+    nodes: Any = (),
+    producer_name: str = "us",
+    **options: Any,
+) -> Path:
+    graph = helper.make_graph(
+        list(nodes), "graph", [], [], initializer=initialisers, sparse_initializer=list(sparse)
+    )
+    opset = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, producer_name=producer_name, opset_imports=opset)
     onnx.save_model(model, path, **options)
     return path
+
+
+def constant(name: str, **value: Any) -> Any:
+    return helper.make_node("Constant", [], [name], **value)
+
+
+def write_constants(path: Path, tensors: dict[str, Any], **options: Any) -> Path:
+    """Write tensors as nodes, as the exporters of Paddle and other libraries do."""
+    return write(path, [], nodes=[constant(name, value=proto) for name, proto in tensors.items()], **options)
 
 
 def read(path: Path) -> Checkpoint:

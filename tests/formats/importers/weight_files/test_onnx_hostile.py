@@ -15,13 +15,16 @@ from tests.formats.checkpoints import FIXTURES
 from tests.formats.importers.weight_files.onnx_files import (
     TensorProto,
     changed,
+    external,
     helper,
     known,
     read,
     write,
+    write_constants,
 )
 from torch import Tensor
 
+import gpmt
 from gpmt.errors import CheckpointError
 
 
@@ -58,6 +61,32 @@ def test_tensors_that_lie(tmp_path: Path, proto: Any, sentence: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_name_that_is_not_utf_8(tmp_path: Path, constant: bool) -> None:
+    path = tmp_path / "a.onnx"
+    if constant:
+        write_constants(path, {"a_name": changed()})
+    else:
+        write(path, [changed(name="a_name")])
+    path.write_bytes(path.read_bytes().replace(b"a_name", b"a\xff\xfeame"))
+    with pytest.raises(
+        CheckpointError,
+        match=r"a.onnx has an initialiser b'a\\xff\\xfeame' that has a name that is not UTF-8; export it again$",
+    ):
+        gpmt.load(path)
+
+
+def test_other_texts_that_are_not_utf_8(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.onnx", [changed()], producer_name="wonder")
+    path.write_bytes(path.read_bytes().replace(b"wonder", b"w\xffnder"))
+    assert read(path).metadata["producer"] == r"b'w\xffnder'"
+    path = write(tmp_path / "a.onnx", [external(location="here.bin")])
+    for text in (b"location", b"here.bin"):
+        path.write_bytes(path.read_bytes().replace(text, b"\xff" + text[1:]))
+        with pytest.raises(CheckpointError, match=r"which is not the name of a file; it is damaged$"):
+            read(path)
+
+
 def test_a_name_twice(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"has an initialiser 'w' that is there twice; export it again$"
@@ -74,7 +103,8 @@ def test_files_without_weights(tmp_path: Path) -> None:
     path = write(tmp_path / "a.onnx", [])
     assert known(path)
     with pytest.raises(
-        CheckpointError, match=r"is an ONNX file without initialisers; export it with its weights$"
+        CheckpointError,
+        match=r"is an ONNX file without initialisers and constants; export it with its weights$",
     ):
         read(path)
     with pytest.raises(CheckpointError, match=r"none\.onnx cannot be read: No such file or directory; check"):

@@ -1,8 +1,9 @@
-"""The weights of an ONNX file: its initialisers, dense, sparse, or in files beside it."""
+"""The weights of an ONNX file: its initialisers and constants, dense, sparse, or in files beside it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ _TYPES = {
     13: torch.uint64,
     16: torch.bfloat16,
 }
+_FLOATING = {1, 10, 11, 16, 17, 18, 19, 20, 23, 24}
+"""Floating types, those of 8 and 4 bits included."""
 _BITS = {torch.float16: np.uint16, torch.bfloat16: np.uint16, torch.bool: np.uint8}
 # How much larger than its file the dense form of sparse tensors may be; 99.9 % sparse ones take 1/330 of it.
 _GROWTH, _SMALL = 1024, 2**26
@@ -74,14 +77,18 @@ def recognises(source: Source) -> bool:
 
 
 def read(source: Source) -> Checkpoint:
-    """Read the initialisers of the main graph under their names, in the file's order.
+    """Read the initialisers of the main graph under their names, in the file's order, and then its constants.
+
+    Some exporters write weights as nodes of the kind Constant. Those that hold floating numbers of one or more
+    dimensions are read under the names of their outputs, unless PyTorch wrote the file and its initialisers hold
+    weights: its constants are then no parameters.
 
     Weights lie as the file has them: those of MatMul, and of Gemm without transB, are transposed against
     PyTorch's. Sparse initialisers become dense. Data in other files are mapped, so that they are read when they are
     used, and writing to the tensors leaves the files as they are.
 
-    Raises `CheckpointError` for a damaged file, a type of numbers that PyTorch or this reader does not have, and
-    external data that are missing, too short, or outside the folder of the file.
+    Raises `CheckpointError` for a damaged file, a name that is not UTF-8, a type of numbers that PyTorch or this
+    reader does not have, and external data that are missing, too short, or outside the folder of the file.
     """
     import onnx
 
@@ -96,21 +103,63 @@ def read(source: Source) -> Checkpoint:
         ) from None
     reader = _Reader(path)
     state_dict: dict[str, Tensor] = {}
-    graph = model.graph
-    for initialiser in [*graph.initializer, *graph.sparse_initializer]:
-        sparse = hasattr(initialiser, "indices")
-        name = initialiser.values.name if sparse else initialiser.name
-        if not name or name in state_dict:
-            why = "is there twice" if name else "has no name"
+    for name, proto in _stored(model):
+        if not name or not isinstance(name, str) or name in state_dict:
+            why = "is there twice" if name in state_dict else "has no name"
+            why = why if isinstance(name, str) else "has a name that is not UTF-8"
             raise CheckpointError(f"{path} has an initialiser {short_repr(name)} that {why}; export it again")
-        state_dict[name] = reader.sparse(initialiser) if sparse else reader.dense(initialiser)
+        sparse = hasattr(proto, "indices")
+        state_dict[name] = reader.sparse(name, proto) if sparse else reader.dense(name, proto)
     if not state_dict:
-        raise CheckpointError(f"{path} is an ONNX file without initialisers; export it with its weights")
+        raise CheckpointError(
+            f"{path} is an ONNX file without initialisers and constants; export it with its weights"
+        )
     metadata = {
-        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "producer": f"{_text(model.producer_name)} {_text(model.producer_version)}".strip(),
         "opset": ", ".join(str(item.version) for item in model.opset_import if not item.domain),
     }
     return Checkpoint(path, state_dict, metadata=metadata, source=NAME)
+
+
+def _stored(model: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the name and the TensorProto or SparseTensorProto of every tensor that is read."""
+    graph = model.graph
+    for proto in graph.initializer:
+        yield proto.name, proto
+    for proto in graph.sparse_initializer:
+        yield proto.values.name, proto
+    if model.producer_name == "pytorch" and _hold_weights(graph.initializer):
+        return
+    for node in graph.node:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and len(node.output) == 1:
+            for proto in map(_constant, node.attribute):
+                if proto is not None:
+                    yield node.output[0], proto
+
+
+def _hold_weights(initialisers: Iterable[Any]) -> bool:
+    return any(len(proto.dims) > 1 and proto.data_type in _FLOATING for proto in initialisers)
+
+
+def _constant(attribute: Any) -> Any:
+    """Return the floating numbers of one or more dimensions that an attribute of a Constant holds, or None."""
+    import onnx
+
+    if attribute.name == "value_floats":
+        numbers = attribute.floats
+        return onnx.TensorProto(data_type=1, dims=[len(numbers)], float_data=numbers)
+    if attribute.name == "value":
+        tensor = attribute.t
+        return tensor if tensor.dims and tensor.data_type in _FLOATING else None
+    if attribute.name == "sparse_value":
+        matrix = attribute.sparse_tensor
+        return matrix if matrix.dims and matrix.values.data_type in _FLOATING else None
+    return None
+
+
+def _text(value: Any) -> str:
+    """Return a text of a file; what is not UTF-8 comes as bytes."""
+    return value if isinstance(value, str) else repr(value)
 
 
 class _Reader:
@@ -121,9 +170,9 @@ class _Reader:
         self.files: dict[Path, Tensor] = {}
         self.budget = _SMALL + _GROWTH * path.stat().st_size
 
-    def dense(self, proto: Any) -> Tensor:
-        """Return the tensor of a TensorProto, in its shape."""
-        name, shape = short_repr(proto.name), tuple(proto.dims)
+    def dense(self, given: str, proto: Any) -> Tensor:
+        """Return the tensor of a TensorProto, in its shape; errors call it by the name that is given."""
+        name, shape = short_repr(given), tuple(proto.dims)
         if proto.data_type not in _TYPES:
             raise CheckpointError(
                 f"{self.path} has {name} in the ONNX type {_type_name(proto.data_type)}, which is not read; export "
@@ -134,7 +183,7 @@ class _Reader:
         if any(length < 0 for length in shape) or numel >= 2**62:
             raise CheckpointError(f"{self.path} gives {name} the shape {list(shape)}; export it again")
         if proto.data_location == 1:
-            flat = self._external(proto, dtype, numel)
+            flat = self._external(name, proto, dtype, numel)
         elif proto.HasField("raw_data"):
             flat = _from_bytes(proto.raw_data, dtype)
         else:
@@ -147,10 +196,10 @@ class _Reader:
             flat = flat.view(torch.uint8) != 0
         return flat.view(shape)
 
-    def sparse(self, proto: Any) -> Tensor:
+    def sparse(self, given: str, proto: Any) -> Tensor:
         """Return the dense form of a SparseTensorProto, +0.0 where it stores nothing."""
-        name, shape = short_repr(proto.values.name), tuple(proto.dims)
-        values, indices = self.dense(proto.values), self.dense(proto.indices)
+        name, shape = short_repr(given), tuple(proto.dims)
+        values, indices = self.dense(given, proto.values), self.dense(given, proto.indices)
         numel = math.prod(shape)
         self.budget -= numel * values.element_size()
         if not shape or any(length < 1 for length in shape) or self.budget < 0:
@@ -176,7 +225,7 @@ class _Reader:
         dense[indices] = values.reshape(-1)
         return dense.view(shape)
 
-    def _external(self, proto: Any, dtype: torch.dtype, numel: int) -> Tensor | None:
+    def _external(self, name: str, proto: Any, dtype: torch.dtype, numel: int) -> Tensor | None:
         """Return the elements that another file holds, from `offset` on; None where their length does not fit."""
         entries = {entry.key: entry.value for entry in proto.external_data}
         path = named_file(self.path.parent, entries.get("location"), self.path)
@@ -195,7 +244,7 @@ class _Reader:
             offset = length = -1
         if offset < 0 or length < 0 or offset + length > data.numel():
             raise CheckpointError(
-                f"{self.path} looks for {short_repr(proto.name)} past the end of {path}; copy or export both again"
+                f"{self.path} looks for {name} past the end of {path}; copy or export both again"
             )
         if length != numel * dtype.itemsize:
             return None
