@@ -9,6 +9,7 @@ from tests.private_names import attributes, imported, last_parts, look_up
 
 ATTRIBUTES: dict[str, Callable[[], Any]] = {
     "AcceleratorState._reset_state": lambda: library("accelerate.state").AcceleratorState._reset_state,
+    "Accelerator._optimizers": lambda: library("accelerate").Accelerator(cpu=True)._optimizers,
     "WeightAveraging._average_model": lambda: (
         library("lightning.pytorch.callbacks").WeightAveraging()._average_model
     ),

@@ -18,6 +18,11 @@ def reset_accelerator_state() -> None:
     AcceleratorState._reset_state()
 
 
+def forget_optimizer(accelerator: Any, optimizer: Any) -> None:
+    """Have an `Accelerator` forget an optimiser that it prepared, whose gradients it would unscale for ever."""
+    accelerator._optimizers.remove(optimizer)
+
+
 def averaged_model(callback: Any) -> nn.Module:
     """Return the average that Lightning's `WeightAveraging` keeps from its `setup` on; nothing public gives it."""
     model: nn.Module = callback._average_model

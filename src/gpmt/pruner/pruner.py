@@ -42,7 +42,7 @@ class Pruner:
     frozen or that the optimiser does not hold.
 
     Time counts steps of the optimiser since construction, not batches: accumulating gradients does not
-    advance it, nor does a step that a `GradScaler` skips for infinite gradients. The event of the schedule at
+    advance it, nor does a step that a `GradScaler` skips for infinite gradients (`skip_step` does). The event of the schedule at
     time 0 happens at construction, all others right after the step that reaches it. Each pruning looks anew for
     prunable tensors: a layer added to the model stays dense until the next one, and counts from then on.
 
@@ -156,6 +156,15 @@ class Pruner:
             f"{len(shapes)} prunable tensors; make it from the model that the Pruner has"
         )
 
+    def skip_step(self) -> None:
+        """Let time pass for a step that was left out, as a `GradScaler` does where gradients are infinite.
+
+        Call it where the schedule is to end with the training, whose batches are counted whether they are stepped on
+        or not. An event that is due happens now.
+        """
+        self.step_count += 1
+        self._run_event()
+
     def detach(self) -> None:
         """Take the hook off the optimiser: time stops, and pruned weights may grow again."""
         if self._handle is not None:
@@ -242,7 +251,7 @@ class Pruner:
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # A GradScaler calls a fused optimiser also for a step to skip, and says so in this attribute.
         found_inf = getattr(optimizer, "found_inf", None)
-        if found_inf is not None and found_inf.item():
+        if found_inf is not None and float(found_inf):  # 0, not a tensor, where there are no gradients
             return
         self.step_count += 1
         self._zero_pruned()

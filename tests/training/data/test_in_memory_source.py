@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.training.no_waiting import noting_waits
 
 from gpmt.training.data.in_memory_source import InMemorySource, SeriesSource, Split
 
@@ -143,3 +144,21 @@ def test_series_are_normalised_per_channel_and_keep_their_shape():
     ((series, labels),) = source.train_batches(6, seed=(0,))
     expected = (split.samples[labels] - torch.tensor([1.0, -1.0])) / torch.tensor([2.0, 0.5])
     torch.testing.assert_close(series, expected)
+
+
+@pytest.mark.parametrize("kind", ["train", "test", "plain", "series"])
+def test_batches_do_not_wait_for_the_device(kind):
+    """All is on the device before the first batch, so that the next ones are prepared while it computes."""
+    source = make(24, crop_padding=2, flip=True)
+    if kind == "series":
+        split = Split(torch.randn(24, 4, 2), torch.arange(24))
+        source = SeriesSource(split, split, ("a",), (1.0, -1.0), (2.0, 0.5))
+    source = source.placed(torch.device("meta"), rank=0, processes=1)
+    batches = {
+        "test": lambda: source.test_batches(8),
+        "plain": lambda: source.plain_batches(8, images=24),
+    }.get(kind, lambda: source.train_batches(8, seed=(0,)))()
+    next(batches)
+    with noting_waits() as found:
+        assert [len(labels) for _, labels in batches] == [8, 8]
+    assert not found

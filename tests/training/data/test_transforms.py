@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.training.data.jpeg_trees import load_tree
+from tests.training.no_waiting import noting_waits
 from torchvision import transforms
 
 from gpmt.errors import DataError
@@ -75,3 +76,12 @@ def test_an_image_that_would_fill_the_memory_is_refused(jpeg_tree: Path, monkeyp
 def test_a_wrong_option_is_refused(jpeg_tree: Path, options: dict, sentence: str):
     with pytest.raises(DataError, match=sentence):
         load_tree(jpeg_tree, **options)
+
+
+def test_batches_of_images_are_normalised_without_waiting_for_the_device():
+    transform = ImageTransform(16, 18, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+    pixels = torch.zeros(2, 16, 16, 3, dtype=torch.uint8, device="meta")
+    transform.finish_batch(pixels)
+    with noting_waits() as found:
+        transform.finish_batch(pixels)
+    assert not found

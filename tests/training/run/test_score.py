@@ -1,6 +1,8 @@
+import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from tests.training.no_waiting import noting_waits
 
 from gpmt.training.run.score import Meter, Score
 
@@ -39,3 +41,25 @@ def test_top5_of_five_classes_is_left_out():
 def test_a_score_reads_in_percent():
     assert str(Score(0.51, 0.9173, 0.997, 100)) == "top-1 91.73%, top-5 99.70%, loss 0.5100"
     assert str(Score(0.51, 0.9173, None, 100)) == "top-1 91.73%, loss 0.5100"
+
+
+def test_counting_a_batch_does_not_wait_for_the_device():
+    meter = Meter(torch.device("meta"), num_classes=6)
+    logits, labels = torch.zeros(10, 6, device="meta"), torch.zeros(10, dtype=torch.int64, device="meta")
+    with noting_waits() as found:
+        meter.add(logits, labels)
+        meter.add(logits, labels, logits.sum())
+    assert not found
+
+
+@pytest.mark.gpu
+def test_counting_a_batch_on_a_gpu_does_not_wait_for_it():
+    accelerator = Accelerator()
+    meter = Meter(accelerator.device, num_classes=6)
+    logits, labels = torch.eye(6).cuda(), torch.arange(6).cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        meter.add(logits, labels)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert meter.score(accelerator).images == 6

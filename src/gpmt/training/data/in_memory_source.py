@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gpmt.training.data.sampling import fixed_order, mix_seed, shares
 from gpmt.training.data.source import Batch
-from gpmt.training.data.transforms import normalised
+from gpmt.training.data.transforms import constants, normalised
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ class InMemorySource:
 
     def plain_batches(self, batch_size: int, *, images: int) -> Iterator[Batch]:
         """Yield `images` training samples without augmentation, the same in every process."""
-        for index in torch.split(fixed_order(len(self.train))[:images], batch_size):
-            index = index.to(self.train.labels.device)
+        order = fixed_order(len(self.train))[:images].to(self.train.labels.device)
+        for index in torch.split(order, batch_size):
             yield self._normalised(self.train.samples[index]), self.train.labels[index]
 
     def example(self) -> Tensor:
@@ -132,7 +132,7 @@ class SeriesSource(InMemorySource):
         return tuple(self.train.samples.shape[1:])
 
     def _normalised(self, series: Tensor) -> Tensor:
-        return (series - series.new_tensor(self.mean)) / series.new_tensor(self.std)
+        return (series - constants(self.mean, series.device)) / constants(self.std, series.device)
 
 
 def _reflect(position: Tensor, size: int) -> Tensor:

@@ -1,7 +1,7 @@
 """How a sample becomes an input: the published augmentation of images, and tokens of texts."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,6 +51,12 @@ def decode_image(source: Path | bytes, name: str) -> Image.Image:
         raise DataError(f"{name} cannot be read as an image ({error}); replace or remove the file") from error
 
 
+@lru_cache(maxsize=64)
+def constants(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return numbers as float32 on a device, copied there once: a copy makes the program wait for the device."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
+
+
 def normalised(pixels: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Turn bytes [b, h, w, c] into floats [b, c, h, w], in the channels-last format.
 
@@ -59,8 +65,7 @@ def normalised(pixels: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...
     >>> normalised(torch.tensor([[[[0], [255]]]], dtype=torch.uint8), mean=(0.5,), std=(0.25,)).tolist()
     [[[[-2.0, 2.0]]]]
     """
-    means = torch.tensor(mean, device=pixels.device)
-    stds = torch.tensor(std, device=pixels.device)
+    means, stds = constants(mean, pixels.device), constants(std, pixels.device)
     return (pixels * (1 / (255 * stds)) - means / stds).permute(0, 3, 1, 2)
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import SGD
 
 from gpmt.errors import RecipeError
-from gpmt.extras_private import reset_accelerator_state
+from gpmt.extras_private import forget_optimizer, reset_accelerator_state
 from gpmt.training.recipes.schema import Recipe
 
 PRECISIONS = {"float32": "no", "bf16": "bf16", "fp16": "fp16", None: None}
@@ -57,7 +57,8 @@ def prepare(model: nn.Module, accelerator: Accelerator, *, compiled: bool) -> nn
     """Place the network on the device and let the processes train it together."""
     if accelerator.is_fsdp2:
         # Accelerate shards a network and its optimiser together only; the phases make their own optimisers.
-        prepared, _ = accelerator.prepare(model, SGD(model.parameters(), lr=1.0))
+        prepared, optimizer = accelerator.prepare(model, SGD(model.parameters(), lr=1.0))
+        forget_optimizer(accelerator, optimizer)
     else:
         prepared = accelerator.prepare(model)
     network: nn.Module = prepared

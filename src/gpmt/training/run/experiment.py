@@ -66,12 +66,7 @@ class Experiment:
         """Run the phases and write the weights and masks."""
         setup, folder = self.setup, self.setup.folder
         if self._phase in (None, "dense"):
-            dense = self._start_phase("dense")
-            if not self._has_dense:
-                dense.train()
-            dense.write(folder.dense)
-            if dense.average is not None:
-                load_model_state(setup.network, dense.average.module.state_dict())
+            self._make_dense()
         setup.accelerator.wait_for_everyone()  # for dense.pt, which may be the teacher in fine-tuning
         finetune = self._start_phase("finetune")
         finetune.train()
@@ -79,6 +74,16 @@ class Experiment:
         pruner = finetune.pruner
         if pruner is not None and pruner.masks is not None and setup.accelerator.is_main_process:
             pruner.masks.save(folder.masks)
+
+    def _make_dense(self) -> None:
+        """Train the dense network, if it is to be trained, and write it."""
+        dense = self._start_phase("dense")
+        if not self._has_dense:
+            dense.train()
+        dense.write(self.setup.folder.dense)
+        if dense.average is not None:
+            load_model_state(self.setup.network, dense.average.module.state_dict())
+        dense.release()
 
     def _start_phase(self, name: str) -> Phase:
         state = self._state if self._phase == name else None

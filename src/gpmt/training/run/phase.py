@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from gpmt.errors import RecipeError
+from gpmt.extras_private import forget_optimizer
 from gpmt.formats.checkpoint import load_checkpoint
 from gpmt.pruner.pruner import Pruner
 from gpmt.training.recipes.schema import Finetune, Training
@@ -52,6 +53,7 @@ class Phase:
             self.pruner.track(self.average)
         if state is not None:
             self._load(state)
+        self._pruner_steps = 0 if self.pruner is None else self.pruner.step_count
 
     @property
     def evaluated(self) -> nn.Module:
@@ -79,6 +81,11 @@ class Phase:
                 self.setup.folder.log_history(self.setup.record["history"])
             if (self.name, epoch) != (PHASES[-1], self.settings.epochs):
                 self.setup.time_budget.count_epoch(self.setup.accelerator)
+
+    def release(self) -> None:
+        """Let go of the optimiser at the end of the phase: of its memory, and of its place in Accelerate."""
+        forget_optimizer(self.setup.accelerator, self.optimizer)
+        self.optimizer.state.clear()
 
     def save_state(self) -> None:
         """Write the state from which a resumed run goes on."""
@@ -171,6 +178,10 @@ class Phase:
         return "" if epoch == self.settings.epochs else f"; {minutes:,.1f} min left of {self.name}"
 
     def _after_step(self) -> None:
+        if self.pruner is not None:
+            if self.pruner.step_count == self._pruner_steps:  # infinite gradients, which fp16 leaves out
+                self.pruner.skip_step()
+            self._pruner_steps = self.pruner.step_count
         if self.average is not None:
             self.average.update_parameters(self.setup.network)
 

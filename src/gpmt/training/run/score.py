@@ -31,7 +31,8 @@ class Meter:
     def __init__(self, device: torch.device, *, num_classes: int) -> None:
         self._has_top5 = num_classes > 5
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._sums = torch.zeros(4, dtype=dtype, device=device)  # loss, top-1 hits, top-5 hits, images
+        self._sums = torch.zeros(3, dtype=dtype, device=device)  # loss, top-1 hits, top-5 hits
+        self._images = 0
 
     @torch.no_grad()
     def add(self, logits: Tensor, labels: Tensor, loss: Tensor | None = None) -> None:
@@ -40,10 +41,12 @@ class Meter:
             loss = F.cross_entropy(logits, labels)
         best = logits.topk(5 if self._has_top5 else 1, dim=1).indices
         hits = best == labels[:, None]
-        batch = (loss * len(labels), hits[:, 0].sum(), hits.sum(), torch.tensor(len(labels)))
+        batch = (loss * len(labels), hits[:, 0].sum(), hits.sum())
         self._sums += torch.stack([value.to(self._sums) for value in batch])
+        self._images += len(labels)
 
     def score(self, accelerator: Accelerator) -> Score:
         """Return the means over what all processes counted."""
-        loss, top1, top5, images = accelerator.reduce(self._sums, "sum").tolist()
+        sums = torch.cat([self._sums, self._sums.new_full((1,), self._images)])
+        loss, top1, top5, images = accelerator.reduce(sums, "sum").tolist()
         return Score(loss / images, top1 / images, top5 / images if self._has_top5 else None, int(images))

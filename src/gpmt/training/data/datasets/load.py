@@ -146,7 +146,7 @@ def _per_channel(
             f"data.{key} has {len(values)} values, but {name} has {len(default)} channels; "
             "give one value per channel"
         )
-    return values
+    return tuple(values)
 
 
 def _refuse_unused(name: str, used: tuple[str, ...], options: dict[str, object]) -> None:
