@@ -42,9 +42,10 @@ class Pruner:
     frozen or that the optimiser does not hold.
 
     Time counts steps of the optimiser since construction, not batches: accumulating gradients does not
-    advance it, nor does a step that a `GradScaler` skips for infinite gradients (`skip_step` does). The event of the schedule at
-    time 0 happens at construction, all others right after the step that reaches it. Each pruning looks anew for
-    prunable tensors: a layer added to the model stays dense until the next one, and counts from then on.
+    advance it, nor does a step that a `GradScaler` skips for infinite gradients, unless `skip_step` is called for it.
+    The event of the schedule at time 0 happens at construction, all others right after the step that reaches it.
+    Each pruning looks anew for prunable tensors: a layer added to the model stays dense until the next one, and
+    counts from then on.
 
     With `DistributedDataParallel` every rank finds the same masks from its own, equal weights; only a
     checksum that proves it is sent. Wrap the model before making the Pruner, so that the ranks start equal.
