@@ -20,6 +20,7 @@ ORDER = [
     "errors",
     "warning",
     "arithmetic",
+    "temporary",
     "atomic",
     "system",
     "extras",

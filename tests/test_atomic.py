@@ -29,7 +29,7 @@ def test_replaces_the_file_only_when_the_block_ends(tmp_path: Path) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
-        assert temporary.parent == tmp_path
+        assert temporary.parent.parent == tmp_path
     assert path.read_text() == "new"
     assert os.listdir(tmp_path) == ["out"]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gpmt.errors import CheckpointError
+from gpmt.temporary import remove_stale, temporary_beside
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -19,9 +20,10 @@ _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty temporary file beside `path`, which takes its place when the block ends well.
+    """Yield an empty file in a temporary folder beside `path`, which takes its place when the block ends well.
 
-    After any error, an interrupt included, `path` stays as it was and the temporary file is removed.
+    After any error, an interrupt included, `path` stays as it was and the folder is removed, with all that a writer
+    put there. What a process left behind that was killed is removed by the next one that writes beside it.
     A link is followed, so that the file it points to is replaced. The new file has the permissions that
     any new file gets (0666 less the umask).
 
@@ -29,9 +31,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     missing, or something at `path` that is not a regular file.
     """
     target = check_output(path)
-    # A short name of its own: a suffix added to a long file name could pass the limit of the file system.
-    temporary = target.with_name(f".gpmt-{secrets.token_hex(8)}.tmp")
+    remove_stale(target.parent)
+    folder = temporary_beside(target)
+    temporary = folder / "file.tmp"
     try:
+        folder.mkdir()
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         mode = temporary.stat().st_mode
         yield temporary
@@ -43,8 +47,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise CheckpointError(message) from error
         raise
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # the rename has happened; not every file system can sync a folder
         _sync(target.parent)
 
@@ -84,7 +87,8 @@ def _sync(path: Path) -> None:
 def _find_message(path: str | os.PathLike[str], temporary: Path, error: Exception) -> str | None:
     """Return the message for an error in writing `temporary`, or None for an error of another kind."""
     if isinstance(error, OSError):
-        return _write_message(path, error) if error.filename in (None, str(temporary)) else None
+        ours = (None, str(temporary), str(temporary.parent))
+        return _write_message(path, error) if error.filename in ours else None
     # The writers of torch and safetensors do not pass on the number of the system's error. The file could be
     # opened, so that what stopped them is nearly always a full disk or a quota.
     if re.search(

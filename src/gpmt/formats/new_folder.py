@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gpmt.errors import CheckpointError
+from gpmt.temporary import remove_stale, temporary_beside
 
 
 @contextmanager
 def new_folder(path: str | os.PathLike[str], *, force: bool, ours: Callable[[str], object]) -> Iterator[Path]:
     """Yield an empty folder beside `path`, which takes its place when the block ends well; else it is removed.
 
-    The files have the permissions that any new file gets (0666 less the umask).
+    What a process left behind that was killed is removed by the next one that writes beside it; a folder that it was
+    about to replace is not. The files have the permissions that any new file gets (0666 less the umask).
 
     Args:
         path: the folder to make; its parent must be there.
@@ -27,7 +29,8 @@ def new_folder(path: str | os.PathLike[str], *, force: bool, ours: Callable[[str
         CheckpointError: a folder that is there already, or cannot be made or written.
     """
     target = check_folder(path, force=force, ours=ours)
-    temporary, old = (target.with_name(f".gpmt-{secrets.token_hex(8)}.{end}") for end in ("tmp", "old"))
+    remove_stale(target.parent)
+    temporary, old = (temporary_beside(target, end) for end in ("tmp", "old"))
     try:
         temporary.mkdir()
         yield temporary
