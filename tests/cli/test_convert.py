@@ -13,6 +13,14 @@ import gpmt as package
 from gpmt.masks import Masks
 
 
+def test_the_output_may_be_an_option_as_elsewhere(pruned: str):
+    for option in ("-o", "--output", "--out"):
+        gpmt("convert", pruned, option, f"{option}.pt")
+        assert_same(f"{option}.pt", sparse_weights())
+    for arguments in ((), ("a.pt", "-o", "b.pt")):
+        assert error("convert", pruned, *arguments) == "give the file to write once, as OUT or with -o"
+
+
 def test_there_and_back(pruned):
     result = gpmt("convert", pruned, "a.sparse.safetensors")
     assert "wrote a.sparse.safetensors" in result.stdout

@@ -1,7 +1,7 @@
 import json
 
 import torch
-from tests.cli.commands import N, gpmt
+from tests.cli.commands import N, error, gpmt
 
 from gpmt.formats.checkpoint import save_checkpoint
 from gpmt.masks import Masks
@@ -23,6 +23,17 @@ def test_inspect(dense: str) -> None:
     )
     assert (document["weights"], document["kept"], document["dtypes"]) == (N, N, ["float32"])
     assert document["other_tensors"] == {"count": 2, "values": 18}
+
+
+def test_several_files_at_once(dense: str, pruned: str):
+    printed = gpmt("inspect", dense, pruned).stdout
+    assert printed == gpmt("inspect", dense).stdout + "\n" + gpmt("inspect", pruned).stdout
+    document = json.loads(gpmt("inspect", dense, pruned, "--json").stdout)
+    assert document["files"] == [
+        json.loads(gpmt("inspect", path, "--json").stdout) for path in (dense, pruned)
+    ]
+    assert gpmt("inspect", dense, pruned, "-q").output == ""
+    assert error("inspect", dense, "missing.pt") == "missing.pt does not exist; check the path"
 
 
 def test_inspect_formats_and_tied_tensors() -> None:

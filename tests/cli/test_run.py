@@ -33,9 +33,10 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(phase, "train_epoch", interrupted)
     result = gpmt(*RECIPE, code=130)
+    assert result.stderr.count("interrupted") == 1
     assert result.stderr.splitlines()[-1] == (
         "interrupted in epoch 1 of 1 of dense; go on with: gpmt run digits dense.epochs=1 "
-        "dense.warmup_epochs=0 finetune.epochs=1 --out runs/digits --resume"
+        "dense.warmup_epochs=0 finetune.epochs=1 -o runs/digits --resume"
     )
 
 
@@ -43,6 +44,15 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch):
     ("arguments", "sentence"),
     [
         (["digit"], "error: recipe digit is not known; did you mean digits?"),
+        (
+            ["digits", "--resume"],
+            "error: runs/digits does not exist, so there is nothing to go on with; leave out --resume to start one, "
+            "or give the folder of the run with -o",
+        ),
+        (
+            ["digits", "-s", "2"],
+            "error: recipe digits: prune.sparsity is 2, but must be at least 0 and below 1",
+        ),
         (
             ["digits", "sparsty=0.9"],
             "error: override sparsty is not a key of a recipe; did you mean sparsity?",

@@ -23,7 +23,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_reported():
     assert result.stderr.splitlines()[-1] == (
         "error: 1 of 2 runs failed (too fast); see why above, then go on with: gpmt sweep digits dense.epochs=1 "
         "dense.warmup_epochs=0 finetune.epochs=1 --variant 'too fast: finetune.lr=1e30' --variant GP+MT: "
-        "--out sweeps/digits --resume"
+        "-o sweeps/digits --resume"
     )
     for text in (
         "variant",
@@ -56,7 +56,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch):
     result = gpmt("sweep", "digits", "seed=0,1", "sparsity=0.8,0.9", "-j", "2", "-o", "here", code=130)
     assert result.stderr == (
         "interrupted after 3 of 4 runs; go on with: gpmt sweep digits seed=0,1 sparsity=0.8,0.9 --jobs 2 "
-        "--out here --resume\n"
+        "-o here --resume\n"
     )
 
 

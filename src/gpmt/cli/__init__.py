@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from inspect import cleandoc
 from pkgutil import iter_modules
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from gpmt.cli import narration
+from gpmt.cli.usage import Command, help_text, without_values
 from gpmt.errors import GpmtError
 from gpmt.extras import broken, missing
 from gpmt.warning import GpmtWarning
@@ -40,12 +41,18 @@ def warnings_as_lines() -> Iterator[None]:
 class Commands(TyperGroup):
     """The group of commands; turns errors of the user into one sentence and an exit code, warnings into lines."""
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, ``--help`` too."""
+        return without_values(super().get_params(ctx))
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command: exit code 2 for an error of the user's, 130 for an interrupt."""
+        narration.verbose = False
         try:
             with warnings_as_lines():
                 return super().invoke(ctx)
         except GpmtError as error:
+            narration.show_traceback()
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
         except ImportError as error:
@@ -53,6 +60,7 @@ class Commands(TyperGroup):
             is_missing = isinstance(error, ModuleNotFoundError)
             if package == "gpmt" or (is_missing and not package):
                 raise
+            narration.show_traceback()
             sentence = missing(package) if is_missing else broken(package or "a package", error)
             print(f"error: {sentence}", file=sys.stderr)
             raise typer.Exit(2) from None
@@ -64,7 +72,6 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -85,7 +92,11 @@ def gpmt(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Prune PyTorch networks to exactly the sparsity asked for, with no layer collapsed."""
+    """Prune PyTorch networks to exactly the sparsity asked for, with no layer collapsed.
+
+    Exit code 0: done; 1: a check failed, or files differ; 2: the request or a file is not valid; 3: a run was stopped
+    by its limits; 130: interrupted.
+    """
 
 
 def _add_commands() -> None:
@@ -95,10 +106,8 @@ def _add_commands() -> None:
         command = getattr(module, entry.name, None)
         if command is None:
             continue
-        # Typer breaks a help text where its source does; only empty lines are meant to break it.
-        paragraphs = cleandoc(command.__doc__).split("\n\n")
-        text = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
-        app.command(help=text, epilog=getattr(module, "EXAMPLES", None))(command)
+        text, epilog = help_text(command.__doc__), getattr(module, "EXAMPLES", None)
+        app.command(cls=Command, help=text, epilog=epilog)(command)
 
 
 _add_commands()
@@ -108,4 +117,4 @@ def main() -> None:
     """Run the command line, as the script ``gpmt`` does."""
     # A terminated command removes its temporary files, as an interrupted one does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    app()
+    app(prog_name="gpmt")

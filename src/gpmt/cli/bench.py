@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpmt.cli.options import AsJson, InputShape, ModelName, check_exists, examples, print_json, working
+from gpmt.cli.narration import working
+from gpmt.cli.options import AsJson, InputShape, ModelName, Quiet, Verbose, check_exists, examples, print_json
 from gpmt.errors import CheckpointError, GpmtError
 from gpmt.extras import missing
 from gpmt.system import cpu_name
@@ -81,6 +82,8 @@ def bench(
     layers: Annotated[bool, typer.Option("--layers", help="Show the time of each layer too.")] = False,
     seconds: Annotated[float, typer.Option(min=0, help="How long to measure.")] = 5.0,
     as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Measure how fast a network is in the CPU runtime, beside PyTorch and ONNX Runtime, on this machine.
 
@@ -98,7 +101,7 @@ def bench(
     if threads is not None:
         torch.set_num_threads(threads)
     count = threads or default_threads()
-    silent = as_json
+    silent = quiet or as_json
     module, program, inputs, taken = _open(path, model, input_shape, batch, count, quiet=silent)
     if module is None and asked:
         raise GpmtError(
@@ -116,7 +119,7 @@ def bench(
             _measure_layers(result, inputs, show=layers)
     if as_json:
         print_json({"file": str(path), **_document(result, inputs)})
-    else:
+    elif not quiet:
         _print(path, result, inputs)
 
 

@@ -10,7 +10,6 @@ import typer
 from gpmt.cli.files import (
     Force,
     KeepSignedZeros,
-    Quiet,
     SkipBad,
     Source,
     Values,
@@ -19,7 +18,8 @@ from gpmt.cli.files import (
     read,
     refuse_existing,
 )
-from gpmt.cli.options import AsJson, check_exists, examples, print_json, working
+from gpmt.cli.narration import working
+from gpmt.cli.options import AsJson, Quiet, Verbose, check_exists, examples, print_json
 from gpmt.errors import CheckpointError
 
 EXAMPLES = examples(
@@ -34,13 +34,18 @@ EXAMPLES = examples(
 def convert(
     source: Source,
     out: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="OUT",
+            metavar="[OUT]",
             help="File to write; its suffix is the format: .pt, .pth, .th, .tar, .safetensors or "
             ".sparse.safetensors.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "--out", "-o", metavar="OUT", help="The same as OUT, as elsewhere."),
+    ] = None,
     weights: Weights = None,
     masks_file: Annotated[
         Path | None, typer.Option("--masks", metavar="FILE", help="Write the masks too, if IN has some.")
@@ -50,6 +55,7 @@ def convert(
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     force: Force = False,
 ) -> None:
     """Read weights of any tool, with their masks, and write them as plain or sparse weights.
@@ -60,6 +66,10 @@ def convert(
     """
     from gpmt.formats.suffixes import SPARSE_SUFFIX, check_suffix
 
+    if (out is None) == (output is None):
+        raise CheckpointError("give the file to write once, as OUT or with -o")
+    out = output if out is None else out
+    assert out is not None
     check_suffix(out)
     refuse_existing(source, out, masks_file, force=force)
     sparse = out.name.lower().endswith(SPARSE_SUFFIX)

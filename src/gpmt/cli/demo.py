@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gpmt.cli.options import AsJson, MinKept, check_request, examples, print_json
+from gpmt.cli.options import AsJson, MinKept, Quiet, Verbose, check_request, examples, print_json
 
 if TYPE_CHECKING:
     from gpmt.demo import Comparison
@@ -43,10 +43,15 @@ def demo(
         int, typer.Option(min=0, help="Decides the first weights and the order of the images.")
     ] = 0,
     sparsities: Annotated[
-        str, typer.Option(metavar="LIST", help="Fractions of the prunable weights to prune.")
+        str,
+        typer.Option(
+            "--sparsities", "-s", metavar="LIST", help="Fractions of the prunable weights to prune."
+        ),
     ] = "0.8,0.9,0.93,0.95",
     min_kept: MinKept = "0.25%",
     as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compare global pruning without (GP) and with a minimum per layer (GP+MT) on a small network.
 
@@ -61,13 +66,14 @@ def demo(
     import torch
 
     from gpmt.demo import compare
+    from gpmt.training.run.progress import Reporter
 
     # Layers this small are not faster with a second thread, and much slower when it has to wait for a core.
     torch.set_num_threads(1)
-    comparison = compare(seed=seed, sparsities=listed, min_kept=min_kept)
+    comparison = compare(seed=seed, sparsities=listed, min_kept=min_kept, reporter=Reporter(quiet=quiet))
     if as_json:
         print_json(comparison.to_dict())
-    else:
+    elif not quiet:
         _print(comparison)
 
 

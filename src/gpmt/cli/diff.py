@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpmt.cli.options import AsJson, check_exists, examples, print_json, working
+from gpmt.cli.narration import working
+from gpmt.cli.options import AsJson, Quiet, Verbose, check_exists, examples, print_json
 from gpmt.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -27,17 +28,19 @@ def diff(
     ],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another of the same kind.")],
     as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compare the tensors of two files: names, shapes, types, values, and where the zeros are.
 
-    Exit code 0: they are equal; 1: they differ; 2: a file is not valid.
+    Exit code 0: they are equal; 1: they differ; 2: a file is not valid; 130: interrupted.
     """
     check_exists(a)
     check_exists(b)
 
     from gpmt.core.compare import compare
 
-    with working(f"comparing {a} and {b}", quiet=as_json):
+    with working(f"comparing {a} and {b}", quiet=quiet or as_json):
         (kind_a, tensors_a), (kind_b, tensors_b) = map(_tensors, (a, b))
         if kind_a != kind_b:
             raise CheckpointError(
@@ -46,7 +49,7 @@ def diff(
         comparison = compare(tensors_a, tensors_b)
     if as_json:
         print_json({"a": str(a), "b": str(b), **comparison.to_dict()})
-    else:
+    elif not quiet:
         _print(comparison, a, b)
     if not comparison.equal:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpmt.cli.options import AsJson, ModelName, check_exists, examples, print_json
+from gpmt.cli.options import AsJson, ModelName, Quiet, Verbose, check_exists, examples, print_json
 from gpmt.errors import GpmtError
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def eval(
     root: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder of the data set.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Evaluate a checkpoint on the test split of a data set, and show its sparsity, layers and MACs.
 
@@ -83,12 +85,12 @@ def eval(
             recipe = recipe or str(path / RECIPE)
         checkpoint = load(path)
     resolved = _recipe_for(checkpoint, recipe, overrides or [], model=model, data=data, root=root)
-    result = evaluate_checkpoint(resolved, checkpoint, batch_size=batch_size)
+    result = evaluate_checkpoint(resolved, checkpoint, batch_size=batch_size, quiet=quiet)
     if not PartialState().is_main_process:
         return
     if as_json:
         print_json({"file": target, **result.to_dict()})
-    else:
+    elif not quiet:
         _print(result)
 
 

@@ -10,7 +10,6 @@ import typer
 from gpmt.cli.files import (
     Force,
     KeepSignedZeros,
-    Quiet,
     SkipBad,
     Source,
     Values,
@@ -20,7 +19,8 @@ from gpmt.cli.files import (
     read,
     refuse_existing,
 )
-from gpmt.cli.options import AsJson, InputShape, ModelName, check_exists, examples, print_json, working
+from gpmt.cli.narration import working
+from gpmt.cli.options import AsJson, InputShape, ModelName, Quiet, Verbose, check_exists, examples, print_json
 from gpmt.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def export(
     kind: Annotated[str, typer.Argument(metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")],
     source: Source,
     out: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="File, or folder of hub, to write.")
+        Path, typer.Option("--output", "--out", "-o", metavar="OUT", help="File, or folder of hub, to write.")
     ],
     card: Annotated[
         Path | None,
@@ -66,6 +66,7 @@ def export(
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     force: Force = False,
 ) -> None:
     """Write weights, or the network they belong to, for other programs.
@@ -74,6 +75,8 @@ def export(
     program (torch.export) and runtime (gpmt.load_program): the network too, compared with PyTorch; they need --model
     where the file does not name it. hub: a folder as the Hugging Face hub has it. csr, csc: PyTorch's sparse tensors.
     """
+    from gpmt.formats.suffixes import check_format_suffix
+
     if kind not in FORMATS:
         raise CheckpointError(f"FORMAT is {kind}, but must be one of {', '.join(FORMATS)}")
     if values != "exact" and kind != "sparse":
@@ -82,6 +85,7 @@ def export(
         raise CheckpointError(
             f"--keep-signed-zeros is for sparse, csr and csc; leave it out, {kind} keeps them"
         )
+    check_format_suffix(out, kind)
     refuse_existing(source, None if kind == "hub" else out, card, force=force)
     check_exists(source)
     silent = quiet or as_json

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpmt.cli.options import working
+from gpmt.cli.narration import working
 from gpmt.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out damaged tensors of a sparse file, and name them.")
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace what is there already.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
 def read(source: Path, *, weights: Path | None, skip_bad: bool, quiet: bool) -> Checkpoint:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpmt.cli.files import disk_size
+from gpmt.cli.narration import working
 from gpmt.cli.options import (
     AsJson,
     Exclude,
     InputShape,
     ModelName,
+    Quiet,
     Scope,
+    Verbose,
     check_exists,
     examples,
     print_json,
-    working,
 )
 
 if TYPE_CHECKING:
@@ -33,11 +35,11 @@ EXAMPLES = examples(
 
 
 def inspect(
-    path: Annotated[
-        Path,
+    paths: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="FILE",
-            help="Weights: a file or folder of any known tool, that of a run, or masks.",
+            metavar="FILE...",
+            help="Weights: files or folders of any known tool, those of runs, or masks.",
         ),
     ],
     scope: Scope = None,
@@ -45,36 +47,70 @@ def inspect(
     model: ModelName = None,
     input_shape: InputShape = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Show what of a file can be pruned, what is zero already, and what else it holds."""
-    check_exists(path)
+    """Show what of a file can be pruned, what is zero already, and what else it holds.
 
+    With several files and --json, the document is {"files": [...]}.
+    """
+    for path in paths:
+        check_exists(path)
+    silent = quiet or as_json
+    documents = []
+    for number, path in enumerate(paths):
+        if number and not silent:
+            print()
+        documents.append(
+            _inspect(path, scope=scope, exclude=exclude, model=model, input_shape=input_shape, silent=silent)
+        )
+    if as_json:
+        print_json(documents[0] if len(documents) == 1 else {"files": documents})
+
+
+def _inspect(
+    path: Path,
+    *,
+    scope: list[str] | None,
+    exclude: list[str] | None,
+    model: str | None,
+    input_shape: str | None,
+    silent: bool,
+) -> dict[str, Any]:
+    """Print what is in one file unless `silent`, and return the same as a document."""
     from gpmt.formats.load import holds_masks, load
 
     if holds_masks(path):
-        _inspect_masks(path, as_json)
-        return
-    with working(f"reading {path}", quiet=as_json):
+        return _inspect_masks(path, silent)
+    with working(f"reading {path}", quiet=silent):
         checkpoint = load(path)
 
     from gpmt.cli.network import find_network
     from gpmt.core.scope import find_scope
     from gpmt.verification import count_tensors
 
-    with working(f"counting {path}", quiet=as_json):
+    with working(f"counting {path}", quiet=silent):
         network = find_network(checkpoint, model=model, input_shape=input_shape)
         target = network.module if network else checkpoint.state_dict
         found = find_scope(target, scope=scope or None, exclude=exclude or ())
         rows = count_tensors(found)
     macs = network.macs if network else None
     facts = _facts(checkpoint, found, rows)
-    if as_json:
-        print_json(facts | {"dense_macs": macs})
-        return
+    if not silent:
+        _print(checkpoint, found, rows, facts, macs)
+    return facts | {"dense_macs": macs}
 
+
+def _print(
+    checkpoint: Checkpoint,
+    found: FoundScope,
+    rows: tuple[TensorCount, ...],
+    facts: dict[str, Any],
+    macs: dict[str, int | None] | None,
+) -> None:
     from gpmt.report.tables import console, count_table, totals
 
-    screen = console()
+    screen, path = console(), checkpoint.path
     screen.print(count_table(rows, macs=macs, out=screen))
     screen.print(totals(facts["weights"], facts["kept"]))
     others = facts["other_tensors"]
@@ -113,17 +149,16 @@ def _facts(checkpoint: Checkpoint, found: FoundScope, rows: tuple[TensorCount, .
     }
 
 
-def _inspect_masks(path: Path, as_json: bool) -> None:
+def _inspect_masks(path: Path, silent: bool) -> dict[str, Any]:
     from gpmt.masks import Masks
     from gpmt.report.tables import console, mask_table
 
     masks = Masks.load(path)
-    if not as_json:
+    if not silent:
         screen = console()
         screen.print(mask_table(masks, out=screen))
         pruned = f"{masks.total_pruned:,} of {masks.total_numel:,} weights pruned ({masks.sparsity:.4%})"
         screen.print(f"{path}: masks of {len(masks)} tensors; {pruned}")
-        return
     tensors = [
         {
             "name": name,
@@ -134,16 +169,14 @@ def _inspect_masks(path: Path, as_json: bool) -> None:
         }
         for name in masks
     ]
-    print_json(
-        {
-            "file": str(path),
-            "format": "gpmt-masks",
-            "bytes": path.stat().st_size,
-            "weights": masks.total_numel,
-            "kept": masks.total_kept,
-            "pruned": masks.total_pruned,
-            "sparsity": masks.sparsity,
-            "digest": masks.digest(),
-            "tensors": tensors,
-        }
-    )
+    return {
+        "file": str(path),
+        "format": "gpmt-masks",
+        "bytes": path.stat().st_size,
+        "weights": masks.total_numel,
+        "kept": masks.total_kept,
+        "pruned": masks.total_pruned,
+        "sparsity": masks.sparsity,
+        "digest": masks.digest(),
+        "tensors": tensors,
+    }

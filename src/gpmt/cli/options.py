@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from gpmt.cli.narration import set_verbose
+
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of text.", show_default=False)
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but errors and warnings.", show_default=False)
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        callback=set_verbose,
+        help="Print how long each step takes, and where an error was raised.",
+        show_default=False,
+    ),
+]
+Sparsity = Annotated[
+    str,
+    typer.Option(
+        "--sparsity",
+        "-s",
+        metavar="RATIO",
+        help="Fraction of the prunable weights to prune: 0.9, 90% or 9/10.",
+        show_default=False,
+    ),
 ]
 MinKept = Annotated[
     str,
@@ -76,15 +100,3 @@ def check_request(*, sparsity: str | None = None, min_kept: str = "0", granulari
     if sparsity is not None:
         parse_sparsity(sparsity)
     parse_min_kept(min_kept, 0, unit="columns" if granularity == "column" else "weights")
-
-
-@contextmanager
-def working(what: str, *, quiet: bool = False) -> Iterator[None]:
-    """Show on stderr what the block does while it runs, if that is a terminal."""
-    if quiet:
-        yield
-        return
-    from gpmt.report.tables import console
-
-    with console(stderr=True).status(what):
-        yield

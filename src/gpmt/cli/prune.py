@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from gpmt import allocations
-from gpmt.cli.files import Force, Quiet
+from gpmt.cli.files import Force
+from gpmt.cli.narration import working
 from gpmt.cli.options import (
     AsJson,
     Exclude,
@@ -16,12 +17,14 @@ from gpmt.cli.options import (
     InputShape,
     MinKept,
     ModelName,
+    Quiet,
     Scope,
+    Sparsity,
+    Verbose,
     check_exists,
     check_request,
     examples,
     print_json,
-    working,
 )
 from gpmt.errors import CheckpointError
 
@@ -50,15 +53,14 @@ def prune(
         Path,
         typer.Option(
             "--output",
+            "--out",
             "-o",
             metavar="OUT",
             help="File to write; its suffix is the format, such as .pth or .sparse.safetensors. Of a Hugging Face "
             "folder also a folder, which opens like IN.",
         ),
     ],
-    sparsity: Annotated[
-        str, typer.Option(help="Fraction of the prunable weights to prune: 0.9, 90% or 9/10.")
-    ],
+    sparsity: Sparsity,
     min_kept: MinKept = "0",
     scope: Scope = None,
     exclude: Exclude = None,
@@ -74,6 +76,7 @@ def prune(
     input_shape: InputShape = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     force: Force = False,
 ) -> None:
     """Prune a checkpoint to exactly the sparsity asked for, and write it to OUT.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpmt.cli.options import AsJson, examples, print_json, working
+from gpmt.cli.narration import working
+from gpmt.cli.options import AsJson, Quiet, Verbose, examples, print_json
 from gpmt.core.budget import parse_sparsity
 from gpmt.errors import RecipeError
 
@@ -36,6 +37,8 @@ def recipes(
         bool, typer.Option("--resolved", help="Show NAME with all it inherits and every default.")
     ] = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """List the recipes that come with the package, by network and data, or show one of them."""
     from gpmt.training.recipes.files import load_recipe, shipped, shipped_text
@@ -43,18 +46,18 @@ def recipes(
     if name is None:
         if resolved:
             raise RecipeError("--resolved is given, but no NAME; name a recipe, such as digits")
-        with working("reading the recipes", quiet=as_json):
+        with working("reading the recipes", quiet=quiet or as_json):
             listed = [(name, load_recipe(name, look_up=False)) for name in shipped()]
         listed.sort(key=lambda item: _sort_key(*item))
         if as_json:
             print_json({"recipes": [_summary(*item) for item in listed]})
-        else:
+        elif not quiet:
             _print(listed)
         return
     recipe = load_recipe(name, look_up=name not in shipped())
     if as_json:
         print_json({**_summary(name, recipe), "settings": recipe.model_dump(mode="json")})
-    else:
+    elif not quiet:
         text = shipped_text(name) if name in shipped() else Path(name).read_text(encoding="utf-8")
         print(recipe.to_yaml() if resolved else text, end="")
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from gpmt.cli.options import AsJson, RecipeName, examples, print_json
+from gpmt.cli.options import AsJson, Quiet, RecipeName, Verbose, examples, print_json
 
 EXAMPLES = examples(
     "gpmt run digits",
-    "gpmt run cifar10-resnet20 data.root=cifar10 sparsity=0.95 min_kept=0.2% --out runs/mt-95",
+    "gpmt run cifar10-resnet20 data.root=cifar10 sparsity=0.95 min_kept=0.2% -o runs/mt-95",
     "gpmt run runs/mt-95/recipe.yaml --resume",
 )
 
@@ -22,11 +22,18 @@ def run(
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Changes, such as sparsity=0.95 finetune.lr=0.01."),
     ] = None,
+    sparsity: Annotated[
+        str | None,
+        typer.Option("--sparsity", "-s", metavar="RATIO", help="The same as sparsity=RATIO."),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The run folder; runs/RECIPE if not given.")
+        Path | None,
+        typer.Option(
+            "--output", "--out", "-o", metavar="FOLDER", help="The run folder; runs/RECIPE if not given."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the run in the folder.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the run in the folder.")] = False,
     dense_from: Annotated[
         Path | None,
         typer.Option(
@@ -43,6 +50,8 @@ def run(
         bool, typer.Option("--tensorboard", help="Write the curves for TensorBoard too.")
     ] = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train or load a dense network, prune it, fine-tune it, and report; writes a run folder.
 
@@ -51,19 +60,20 @@ def run(
     """
     from gpmt.training.recipes.files import load_recipe, short_name
 
-    load_recipe(recipe, overrides or [], look_up=False)
+    overrides = [*(overrides or []), *([f"sparsity={sparsity}"] if sparsity is not None else [])]
+    load_recipe(recipe, overrides, look_up=False)
 
     from accelerate import PartialState
 
     from gpmt.training.run.run import Interrupted, Stopped
     from gpmt.training.run.run import run as run_recipe
 
-    loaded = load_recipe(recipe, overrides or [])
+    loaded = load_recipe(recipe, overrides)
     if out is None:  # the recipe.yaml of a run folder resumes in that folder
         path = Path(recipe)
         out = path.parent if path.name == "recipe.yaml" else Path("runs") / short_name(recipe)
     command = shlex.join(["gpmt", *sys.argv[1:]])
-    again = shlex.join(["gpmt", "run", recipe, *(overrides or []), "--out", str(out), "--resume"])
+    again = shlex.join(["gpmt", "run", recipe, *overrides, "-o", str(out), "--resume"])
     try:
         metrics = run_recipe(
             loaded,
@@ -75,6 +85,7 @@ def run(
             max_epochs=max_epochs,
             tensorboard=tensorboard,
             command=command,
+            quiet=quiet,
         )
     except (Interrupted, Stopped) as stopped:
         interrupted = isinstance(stopped, Interrupted)
@@ -85,7 +96,7 @@ def run(
     if PartialState().is_main_process:
         if as_json:
             print_json(metrics)
-        else:
+        elif not quiet:
             _print(metrics, out)
     if not metrics["verified"]:
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpmt.cli.options import AsJson, RecipeName, examples, print_json
+from gpmt.cli.options import AsJson, Quiet, RecipeName, Verbose, examples, print_json
 from gpmt.errors import GpmtError
 
 EXAMPLES = examples(
@@ -38,7 +38,14 @@ def sweep(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The sweep's folder; sweeps/RECIPE if not given.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="The sweep's folder; sweeps/RECIPE if not given.",
+        ),
     ] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, which share cores and GPUs.")
@@ -47,8 +54,12 @@ def sweep(
         bool,
         typer.Option("--resume", help="Keep finished runs, and go on with the others; the grid may grow."),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Remove the runs in the folder first.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Remove the runs in the folder first.")
+    ] = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Run a recipe for every combination of settings, and report mean ± standard deviation over the seeds.
 
@@ -70,19 +81,25 @@ def sweep(
     options = [part for variant in variants or [] for part in ("--variant", variant)]
     jobs_options = ["--jobs", str(jobs)] if jobs > 1 else []
     again = shlex.join(
-        ["gpmt", "sweep", recipe, *(settings or []), *options, *jobs_options, "--out", str(out), "--resume"]
+        ["gpmt", "sweep", recipe, *(settings or []), *options, *jobs_options, "-o", str(out), "--resume"]
     )
     grid = make_grid(recipe, settings or [], variants or [])
     try:
         results = run_sweep(
-            grid, out, jobs=jobs, resume=resume, force=force, command=shlex.join(["gpmt", *sys.argv[1:]])
+            grid,
+            out,
+            jobs=jobs,
+            resume=resume,
+            force=force,
+            command=shlex.join(["gpmt", *sys.argv[1:]]),
+            quiet=quiet,
         )
     except Interrupted as stopped:
         typer.echo(f"interrupted {stopped}; go on with: {again}", err=True)
         raise typer.Exit(130) from None
     if as_json:
         print_json(results)
-    else:
+    elif not quiet:
         _print(results, out)
     if failed := results["failed"]:
         named = ", ".join(failure["run"] for failure in failed)

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from gpmt.cli.narration import working
 from gpmt.cli.options import (
     AsJson,
     Exclude,
     Granularity,
     MinKept,
+    Quiet,
     Scope,
+    Verbose,
     check_exists,
     check_request,
     examples,
     print_json,
-    working,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +35,10 @@ def verify(
     path: Annotated[
         Path, typer.Argument(metavar="FILE", help="The checkpoint to check, or the folder of a run.")
     ],
-    sparsity: Annotated[str | None, typer.Option(help="The sparsity asked for: 0.9, 90% or 9/10.")] = None,
+    sparsity: Annotated[
+        str | None,
+        typer.Option("--sparsity", "-s", metavar="RATIO", help="The sparsity asked for: 0.9, 90% or 9/10."),
+    ] = None,
     min_kept: MinKept = "0",
     masks: Annotated[
         Path | None, typer.Option(metavar="MASKS", help="Masks whose pruned weights must all be zero.")
@@ -43,17 +48,19 @@ def verify(
     granularity: Granularity = "weight",
     tolerance: Annotated[int, typer.Option(help="Weights (or columns) by which the total may differ.")] = 0,
     as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Check that zeros are exactly where they were promised: totals, minimums, masks, no dead layer.
 
-    Exit code 0: all checks pass; 1: one fails; 2: the request or a file is not valid.
+    Exit code 0: all checks pass; 1: one fails; 2: the request or a file is not valid; 130: interrupted.
     """
     check_request(sparsity=sparsity, min_kept=min_kept, granularity=granularity)
     check_exists(path)
 
     from gpmt.verification import verify as run_checks
 
-    with working(f"checking {path}", quiet=as_json):
+    with working(f"checking {path}", quiet=quiet or as_json):
         result = run_checks(
             path,
             sparsity=sparsity,
@@ -66,7 +73,7 @@ def verify(
         )
     if as_json:
         print_json({"file": str(path), **result.to_dict()})
-    else:
+    elif not quiet:
         from gpmt.report.tables import check_lines, console, count_table
 
         screen = console()

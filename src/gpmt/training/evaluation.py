@@ -124,13 +124,13 @@ class Evaluation:
 
 
 def evaluate_checkpoint(
-    recipe: Recipe, checkpoint: Checkpoint | None, *, batch_size: int = BATCH_SIZE
+    recipe: Recipe, checkpoint: Checkpoint | None, *, batch_size: int = BATCH_SIZE, quiet: bool = False
 ) -> Evaluation:
     """Evaluate a checkpoint on the test split of a recipe's data, in float32 whatever the recipe trains in.
 
     The recipe gives the network, the data, the scope of pruning and the published accuracy. Without a checkpoint
     the network is evaluated as it is built, which is for networks with weights of their own. With several
-    processes each takes a part of the images, and all return the same.
+    processes each takes a part of the images, and all return the same. With `quiet` no progress is shown.
 
     Raises CheckpointError where the weights do not fit network or data, and what `datasets.load` and `build` raise.
     """
@@ -144,7 +144,7 @@ def evaluate_checkpoint(
         }
     )
     accelerator = make_accelerator(recipe)
-    reporter = Reporter(silent=not accelerator.is_main_process)
+    reporter = Reporter(silent=not accelerator.is_main_process, quiet=quiet)
     source = load_source(recipe, accelerator, reporter)
     network = new_network(recipe, source)
     if checkpoint is not None:

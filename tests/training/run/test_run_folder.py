@@ -15,7 +15,7 @@ def test_an_existing_run_is_overwritten_only_when_forced(finished, small, tmp_pa
     (out / "notes.txt").write_text("mine")
     recipe = small("dense.epochs=1", "finetune.epochs=0")
     with pytest.raises(
-        RecipeError, match=r"run is not empty; choose another folder with --out, go on with --resume"
+        RecipeError, match=r"run is not empty; choose another folder with -o, go on with --resume"
     ):
         run(recipe, out)
     assert same_weights(out / "model.pt", finished[0] / "model.pt")

@@ -95,9 +95,13 @@ def test_resuming_a_finished_run_returns_it_unchanged(finished, small):
     assert (out / "metrics.json").stat().st_mtime_ns == before
 
 
-def test_resuming_where_nothing_is_starts(small, tmp_path: Path):
-    metrics = run(small("dense.epochs=1", "finetune.epochs=0"), tmp_path / "run", resume=True)
-    assert metrics["finetuned"] == metrics["pruned"]
+def test_resuming_where_nothing_is_is_refused(small, tmp_path: Path):
+    with pytest.raises(RecipeError, match="run does not exist, so there is nothing to go on with; leave out"):
+        run(small(), tmp_path / "run", resume=True)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecipeError, match="empty holds no run, so there is nothing to go on with; leave out"):
+        run(small(), tmp_path / "empty", resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
 def test_resuming_with_another_recipe_is_refused(finished, small):

@@ -30,9 +30,7 @@ def test_a_grid_may_not_lose_what_is_there(copied: Path):
 
 
 def test_a_folder_in_use_or_not_a_sweep_is_refused(copied: Path, tmp_path: Path):
-    with pytest.raises(
-        RecipeError, match="copied is not empty; choose another folder with --out, go on with"
-    ):
+    with pytest.raises(RecipeError, match="copied is not empty; choose another folder with -o, go on with"):
         sweep(small_grid(), copied)
     with (
         SweepFolder(copied).locked(),

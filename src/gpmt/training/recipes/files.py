@@ -1,6 +1,6 @@
 """Recipes as YAML files: found by name or path, extended by one another, changed by ``key=value``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,10 @@ def load_recipe(name: str, overrides: Sequence[str] = (), *, look_up: bool = Tru
     A key is dotted (``finetune.lr=0.01``); its last part is enough where only one section has it
     (``sparsity=0.95``). Values are read as YAML. A recipe may extend another, given by shipped name or by a
     path relative to the file: ``extends: NAME`` takes all its settings, and the file's own replace the settings
-    that they name. Without `look_up`, the names of network and data are taken as they are, so that PyTorch is not
-    imported. Raises RecipeError with all errors, one on a line.
+    that they name. A warm-up that was taken over is shortened to fit into fewer epochs. Without `look_up`, the
+    names of network and data are taken as they are, so that PyTorch is not imported.
+
+    Raises RecipeError with all errors, one on a line.
     """
     return make_recipe(_read_extended(name), overrides, label=f"recipe {name}", look_up=look_up)
 
@@ -56,8 +58,7 @@ def make_recipe(
 ) -> Recipe:
     """Return the recipe of these settings, changed by overrides as in `load_recipe`; errors begin with `label`."""
     settings = dict(settings)
-    for override in overrides:
-        apply_override(settings, override)
+    _shorten_warmup(settings, {apply_override(settings, override) for override in overrides})
     try:
         return Recipe.model_validate(settings, context=None if look_up else NAMES_ALONE)
     except ValidationError as error:
@@ -82,7 +83,22 @@ def _read_extended(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]
         raise RecipeError(f"recipe {name} has extends {parent!r}, but must name one recipe")
     if parent not in shipped():
         parent = str(Path(name).parent / parent)
-    return _merged(_read_extended(parent, (*extending, name)), settings)
+    merged = _merged(_read_extended(parent, (*extending, name)), settings)
+    sections = {key: value for key, value in settings.items() if isinstance(value, Mapping)}
+    _shorten_warmup(merged, {f"{name}.{key}" for name, section in sections.items() for key in section})
+    return merged
+
+
+def _shorten_warmup(settings: dict[str, Any], changed: Collection[str]) -> None:
+    """Fit the warm-up of a phase, where it was taken over, into the epochs that were changed."""
+    for phase in ("dense", "finetune"):
+        section = settings.get(phase)
+        if f"{phase}.epochs" not in changed or f"{phase}.warmup_epochs" in changed:
+            continue
+        if isinstance(section, Mapping):
+            epochs, warmup = section["epochs"], section.get("warmup_epochs")
+            if type(epochs) is type(warmup) is int and 0 < epochs <= warmup:
+                settings[phase] = {**section, "warmup_epochs": epochs - 1}
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from gpmt.suggestions import did_you_mean
 from gpmt.training.recipes.schema import Recipe
 
 
-def apply_override(settings: dict[str, Any], override: str) -> None:
-    """Set the value of one ``key=value`` in the settings of a recipe.
+def apply_override(settings: dict[str, Any], override: str) -> str:
+    """Set the value of one ``key=value`` in the settings of a recipe, and return the dotted key.
 
     Raises RecipeError for a key that does not exist or is not unique.
     """
@@ -23,12 +23,14 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text
-    *sections, last = full_key(key.strip()).split(".")
+    full = full_key(key.strip())
+    *sections, last = full.split(".")
     for section in sections:
         inner = settings.get(section)
         settings[section] = inner = dict(inner) if isinstance(inner, Mapping) else {}
         settings = inner
     settings[last] = value
+    return full
 
 
 def full_key(key: str) -> str:

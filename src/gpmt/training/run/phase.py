@@ -13,6 +13,7 @@ from gpmt.errors import RecipeError
 from gpmt.extras_private import forget_optimizer
 from gpmt.formats.checkpoint import load_checkpoint
 from gpmt.pruner.pruner import Pruner
+from gpmt.report.durations import duration
 from gpmt.training.recipes.schema import Finetune, Training
 from gpmt.training.run.loop import train_epoch
 from gpmt.training.run.objective import Objective
@@ -174,8 +175,8 @@ class Phase:
         return {**row, "images_per_second": rate}
 
     def _remaining(self, epoch: int, seconds: float) -> str:
-        minutes = (self.settings.epochs - epoch) * seconds / 60
-        return "" if epoch == self.settings.epochs else f"; {minutes:,.1f} min left of {self.name}"
+        left = (self.settings.epochs - epoch) * seconds
+        return "" if epoch == self.settings.epochs else f"; {duration(left)} left of {self.name}"
 
     def _after_step(self) -> None:
         if self.pruner is not None:

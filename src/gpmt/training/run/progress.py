@@ -7,9 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+
+from gpmt.report.tables import console
 
 REDRAW_SECONDS = 0.5
 """How often the rate and the loss are shown; reading a loss makes the program wait for a GPU."""
@@ -25,17 +26,23 @@ class Advance(Protocol):
 class Reporter:
     """Writes lines to standard error and to a log file, and draws progress bars on a terminal.
 
-    With `silent`, as in all processes but the first, it reports nothing.
+    With `silent`, as in all processes but the first, it reports nothing; with `quiet` it writes to the log alone.
     """
 
-    def __init__(self, *, silent: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=silent, highlight=False, soft_wrap=True)
+    def __init__(self, *, silent: bool = False, quiet: bool = False) -> None:
+        self.console = console(stderr=True)
+        self.console.quiet = silent or quiet
+        self.silent = silent
         self.log: Path | None = None
 
     def line(self, text: str) -> None:
-        """Write one line, with the time of day in the log."""
-        self.console.print(text, markup=False)
-        if self.log is not None and not self.console.quiet:
+        """Write one line, which a terminal wraps at words, with the time of day in the log."""
+        self.console.print(text)
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Write one line to the log alone, where the command line says the same in its own words."""
+        if self.log is not None and not self.silent:
             with self.log.open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {text}\n")
 

@@ -35,15 +35,16 @@ def run(
     max_epochs: int | None = None,
     tensorboard: bool = False,
     command: str = "",
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Carry out `recipe`, write everything into the folder `out`, and return the metrics.
 
-    With `resume` the run goes on after the last epoch that was finished, with the same result as if it had
-    not been stopped; a finished run is returned as it is. With `force` the run in `out` is overwritten.
+    With `resume` the run in `out` goes on after the last epoch that was finished, with the same result as if it
+    had not been stopped; a finished run is returned as it is. With `force` the run in `out` is overwritten.
     `dense_from` is the folder of a run with the same dense network, which is taken from there. After
     `max_minutes` or `max_epochs` of this call, the run stops with its state saved. `tensorboard` writes the
     curves for TensorBoard too, and `command` is noted in the metrics. In the metrics, sparsity and accuracy
-    are fractions, times are seconds.
+    are fractions, times are seconds. With `quiet` progress goes to the log in the folder alone.
 
     Errors in the recipe, the data, the checkpoint or the sparsity are raised before `out` is touched. Raises the
     subclasses of GpmtError, `Interrupted` on Ctrl-C, and `Stopped`.
@@ -51,7 +52,7 @@ def run(
     folder = RunFolder(out)
     folder.check(recipe, resume=resume, force=force)
     accelerator = make_accelerator(recipe)
-    reporter = Reporter(silent=not accelerator.is_main_process)
+    reporter = Reporter(silent=not accelerator.is_main_process, quiet=quiet)
     if resume and (metrics := folder.finished()):
         reporter.line(f"{out} is finished already")
         return metrics
@@ -70,10 +71,10 @@ def run(
         experiment.execute()
         results = [_finish(experiment) if accelerator.is_main_process else None]
     except KeyboardInterrupt:
-        reporter.line(f"interrupted {experiment.progress}")
+        reporter.note(f"interrupted {experiment.progress}")
         raise Interrupted(experiment.progress) from None
     except TimeBudgetSpent as spent:
-        reporter.line(f"stopped {spent}, {experiment.progress}")
+        reporter.note(f"stopped {spent}, {experiment.progress}")
         raise Stopped(f"{spent}, {experiment.progress}") from None
     except RuntimeError as error:
         if sentence := _resource_failure(error, experiment.progress):

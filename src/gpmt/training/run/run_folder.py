@@ -27,7 +27,7 @@ This folder holds one run of `gpmt run`. What is in it:
 
 | file | what it is |
 |---|---|
-| recipe.yaml | every setting, defaults written out; `gpmt run recipe.yaml --out ELSEWHERE` repeats the run |
+| recipe.yaml | every setting, defaults written out; `gpmt run recipe.yaml -o ELSEWHERE` repeats the run |
 | log.txt | what the run printed, with times and commands |
 | history.csv | loss, accuracy, learning rate, sparsity and speed of every epoch |
 | dense.pt | the dense network that was pruned |
@@ -63,20 +63,26 @@ class RunFolder:
 
     def check(self, recipe: Recipe, *, resume: bool, force: bool) -> None:
         """Raise RecipeError if the run must not start here; nothing is changed."""
+        if resume and not force and not (self.path.is_file() or self.recipe.exists()):
+            state = "holds no run" if self.path.exists() else "does not exist"
+            raise RecipeError(
+                f"{self.path} {state}, so there is nothing to go on with; leave out --resume to start one, or give "
+                "the folder of the run with -o"
+            )
         if not self.path.exists() or force:
             return
         if not self.path.is_dir():
-            raise RecipeError(f"{self.path} is a file, but a run needs a folder; choose another with --out")
-        if resume and self.recipe.exists():
+            raise RecipeError(f"{self.path} is a file, but a run needs a folder; choose another with -o")
+        if resume:
             different = _differences(load_recipe(str(self.recipe)), recipe)
             if different:
                 raise RecipeError(
                     f"{self.path} was started with another recipe ({', '.join(different)}); "
-                    f"go on with `gpmt run {self.recipe} --resume`, or choose another --out"
+                    f"go on with `gpmt run {self.recipe} --resume`, or choose another folder with -o"
                 )
         elif any(self.path.iterdir()):
             raise RecipeError(
-                f"{self.path} is not empty; choose another folder with --out, go on with --resume, "
+                f"{self.path} is not empty; choose another folder with -o, go on with --resume, "
                 "or overwrite the run in it with --force"
             )
 
@@ -91,7 +97,7 @@ class RunFolder:
                         path.unlink(missing_ok=True)
         except OSError as error:
             raise CheckpointError(
-                f"{self.path} cannot be used for a run ({error.strerror}); choose another --out"
+                f"{self.path} cannot be used for a run ({error.strerror}); choose another folder with -o"
             ) from error
         self.write_text(self.recipe, recipe.to_yaml())
         if tensorboard:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from gpmt.report.durations import duration
 from gpmt.training.run.progress import Reporter
 from gpmt.training.sweep.grid import Grid, Point
 from gpmt.training.sweep.results import result_row, summarise, write_results
@@ -116,7 +117,9 @@ class RunQueue:
 
     def _start(self, point: Point, trainer: Point) -> None:
         out = self.folder.run(point).path
-        arguments = [str(self.folder.recipe), *point.overrides, "--out", str(out), "--resume"]
+        arguments = [str(self.folder.recipe), *point.overrides, "-o", str(out)]
+        if self.folder.run(point).recipe.exists():
+            arguments.append("--resume")
         if trainer is not point:
             arguments += ["--dense-from", str(self.folder.run(trainer).path)]
         slot = min(set(range(self.jobs)) - {process.slot for process in self.active.values()})
@@ -131,9 +134,7 @@ class RunQueue:
             self._seconds[self._trains_dense(point)].append(process.seconds)
             row = self.rows[point.folder]
             unverified = "" if row["verified"] else ", pruned weights NOT as promised"
-            self._report(
-                point, f"top-1 {row['finetuned_top1']:.2%}, {_duration(process.seconds)}{unverified}"
-            )
+            self._report(point, f"top-1 {row['finetuned_top1']:.2%}, {duration(process.seconds)}{unverified}")
         else:
             self._fail(point, process.failure())
 
@@ -144,7 +145,7 @@ class RunQueue:
     def _report(self, point: Point, outcome: str) -> None:
         write_results(self.folder.path, self.results())
         left = self._seconds_left()
-        remaining = "" if left is None else f"; about {_duration(left)} left"
+        remaining = "" if left is None else f"; about {duration(left)} left"
         total = len(self.grid.points)
         self.reporter.line(f"run {self.ended} of {total}: {point.title}: {outcome}{remaining}")
 
@@ -175,14 +176,3 @@ class RunQueue:
             f"{len(self.grid.points)} runs ({', '.join(counts)}) in {self.folder.path}: {len(self.rows)} finished, "
             f"{len(self.waiting)} to do, {dense} of them with dense training, {self.jobs} at a time"
         )
-
-
-def _duration(seconds: float) -> str:
-    """Format a time for reading.
-
-    >>> _duration(23.4), _duration(840), _duration(9000)
-    ('23 s', '14 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

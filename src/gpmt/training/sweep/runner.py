@@ -16,7 +16,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 def sweep(
-    grid: Grid, out: Path, *, jobs: int = 1, resume: bool = False, force: bool = False, command: str = ""
+    grid: Grid,
+    out: Path,
+    *,
+    jobs: int = 1,
+    resume: bool = False,
+    force: bool = False,
+    command: str = "",
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Carry out all runs of `grid` in folders below `out`, and return the results.
 
@@ -26,7 +33,7 @@ def sweep(
     others wait for it.
 
     With `resume` finished runs are kept and stopped runs are resumed; the grid may have grown. With
-    `force` the runs in `out` are removed first. `command` is noted in sweep.json.
+    `force` the runs in `out` are removed first. `command` is noted in sweep.json. With `quiet` no progress is shown.
 
     Returns what results.json holds: ``runs``, ``summary`` (see `summarise`), ``failed`` (title, folder and the
     sentence that says why), ``axes``, ``total`` and ``title``. It is written after every run, so that a sweep that
@@ -38,7 +45,7 @@ def sweep(
     """
     if jobs < 1:
         raise RecipeError(f"jobs is {jobs}, but must be at least 1")
-    folder, reporter = SweepFolder(out), Reporter()
+    folder, reporter = SweepFolder(out), Reporter(quiet=quiet)
     grid = folder.check(grid, resume=resume, force=force)
     reporter.line(f"{grid.base.title}: checking {len(grid.points)} runs")
     check_runs([p for p in grid.points if force or not folder.run(p).metrics.exists()], reporter)

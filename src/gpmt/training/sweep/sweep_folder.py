@@ -45,18 +45,22 @@ class SweepFolder:
         Raises RecipeError where the sweep must not start, or the earlier one has runs that `grid` lacks.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise RecipeError(f"{self.path} is a file, but a sweep needs a folder; choose another with --out")
+            raise RecipeError(f"{self.path} is a file, but a sweep needs a folder; choose another with -o")
+        if resume and not force:
+            if self.sweep.exists():
+                return self._adopted(grid)
+            state = (
+                "does not hold a sweep (sweep.json is missing)" if self.path.exists() else "does not exist"
+            )
+            raise RecipeError(
+                f"{self.path} {state}, so there is nothing to go on with; leave out --resume to start one, or give "
+                "the folder of the sweep with -o"
+            )
         if force or not self.path.exists():
             return grid
-        if resume and self.sweep.exists():
-            return self._adopted(grid)
-        if resume and any(self.path.iterdir()):
-            raise RecipeError(
-                f"{self.path} does not hold a sweep (sweep.json is missing); choose another --out"
-            )
         if any(self.path.iterdir()):
             raise RecipeError(
-                f"{self.path} is not empty; choose another folder with --out, go on with --resume, "
+                f"{self.path} is not empty; choose another folder with -o, go on with --resume, "
                 "or start the sweep in it anew with --force"
             )
         return grid
@@ -71,7 +75,7 @@ class SweepFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(
-                f"{self.path} cannot be used for a sweep ({error.strerror}); choose another --out"
+                f"{self.path} cannot be used for a sweep ({error.strerror}); choose another folder with -o"
             ) from error
         if sys.platform == "win32":
             yield ()
@@ -123,14 +127,14 @@ class SweepFolder:
             if point.identity not in identities:
                 raise RecipeError(
                     f"{self.path} was started with other settings: its run {point.title} is not one of this "
-                    "grid; give the earlier values too, or choose another --out"
+                    "grid; give the earlier values too, or choose another folder with -o"
                 )
             folders[point.identity] = point.folder
         points = tuple(replace(p, folder=folders.get(p.identity, p.folder)) for p in grid.points)
         names = [point.folder for point in points]
         if taken := {name for name in names if names.count(name) > 1}:
             raise RecipeError(
-                f"{self.path} has another run in {min(taken)}, which this grid needs; choose another --out"
+                f"{self.path} has another run in {min(taken)}, which this grid needs; choose another folder with -o"
             )
         return replace(grid, points=points)
 
