@@ -89,6 +89,8 @@ def test_a_newer_version(path):
         ("kept", 10**30),
         ("parameter", 99),
         ("parameter", None),
+        ("parameter", "3"),
+        ("complement", 0),
     ],
 )
 def test_wrong_entries(path, field, value):
@@ -103,6 +105,24 @@ def test_wrong_entries(path, field, value):
 def test_wrong_metadata(path, text):
     rewrite(path, masks=text)
     with pytest.raises(MaskError, match=r"damaged"):
+        read_mask_file(path)
+
+
+def test_a_name_that_is_there_twice(path):
+    text = safe_open(path, framework="pt").metadata()["masks"]
+    entry = json.dumps(json.loads(text)["b.weight"])
+    rewrite(path, masks=f'{text[:-1]}, "b.weight": {entry}}}')
+    with pytest.raises(
+        MaskError, match=r"m\.safetensors is damaged \('b\.weight' is there twice\); save the masks again"
+    ):
+        read_mask_file(path)
+
+
+def test_a_mask_that_is_not_listed(path):
+    entries = json.loads(safe_open(path, framework="pt").metadata()["masks"])
+    del entries["b.weight"]
+    rewrite(path, masks=json.dumps(entries))
+    with pytest.raises(MaskError, match=r"is damaged \(it holds b\.weight, which its list of masks lacks\)"):
         read_mask_file(path)
 
 

@@ -121,11 +121,31 @@ def assemble(document, metadata, data):
             layout = layout | {"tensors": tensors}
         text = json.dumps(layout)
         metadata |= {"layout": text, "crc32": f"{zlib.crc32(text.encode()):08x}"}
+        if "entries_crc32" in metadata:
+            metadata["entries_crc32"] = _sign_entries(layout, document)
     else:
         digest = _digest(metadata["masks"], document, data) or metadata.get("digest", "")
         metadata |= {"masks": json.dumps(metadata["masks"]), "digest": digest}
     text = json.dumps({"__metadata__": metadata} | document).encode()
     return struct.pack("<Q", len(text)) + text + data
+
+
+def _sign_entries(layout, document):
+    """Return the checksum of the types and shapes of all entries, where they can be written down."""
+    text = ""
+    try:
+        for name, entry in layout["tensors"].items():
+            for part in _parts(name, entry):
+                if part in document:
+                    shape = ",".join(map(str, document[part]["shape"]))
+                    text += f"{document[part]['dtype']}[{shape}]"
+    except (KeyError, TypeError, AttributeError):
+        pass
+    return f"{zlib.crc32(text.encode(errors='surrogatepass')):08x}"
+
+
+def _parts(name, entry):
+    return [name] if isinstance(entry, str) else [f"{name}:{part}" for part in ("scales", "values", "mask")]
 
 
 def _digest(entries, document, data):
@@ -145,9 +165,8 @@ def _digest(entries, document, data):
 
 def _sign(name, entry, document, data):
     """Return a tensor's entry in the layout with the checksum of its bytes, where it has some."""
-    parts = [name] if isinstance(entry, str) else [f"{name}:{part}" for part in ("scales", "values", "mask")]
     try:
-        spans = [document[part]["data_offsets"] for part in parts if part in document]
+        spans = [document[part]["data_offsets"] for part in _parts(name, entry) if part in document]
         crc = f"{zlib.crc32(b''.join(data[start:end] for start, end in spans)):08x}"
     except (KeyError, TypeError, ValueError):
         return entry

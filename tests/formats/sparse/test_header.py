@@ -36,10 +36,15 @@ from gpmt.errors import CheckpointError
         ({"bytes": 1 << 50}, r"holds U8 \(\d+,\) as conv\.weight:mask where its header needs U8"),
         ({"dtype": "F128"}, "which this gpmt does not know"),
         ({"dtype": "I64"}, r"claims to hold conv\.weight of type I64 as F32"),
-        ({"crc32": "zz"}, "header that is not valid"),
+        ({"dtype": "F16"}, r"claims to hold conv\.weight of type F16 as F32"),
+        ({"crc32": "zz"}, "with 'zz' for a checksum"),
+        ({"crc32": "0000000A"}, "with '0000000A' for a checksum"),
+        ({"crc32": "+0x0000a"}, "with '\\+0x0000a' for a checksum"),
+        ({"error": "0.1"}, "with '0.1' for a number"),
+        ({"error": True}, "with 'True' for a number"),
         ({"crc32": "00000000"}, "does not match its checksum"),
         ({"error": -1.0}, r"claims an error of -1\.0"),
-        ({"error": 1e999}, "claims an error of inf"),
+        ({"error": 1e999}, "Infinity is not a number of JSON"),
         ({"complement": True}, "damaged"),
     ],
 )
@@ -57,6 +62,8 @@ def test_an_entry_that_lies(path, entry, message):
         ("{", "header that is not valid"),
         ("[]", "header that is not valid"),
         ("{}", "header that is not valid"),
+        ('{"tensors": {}, "tied": {}, "tensors": {}}', "header that is not valid .*'tensors' is there twice"),
+        ('{"tensors": {}, "record": {"loss": NaN}}', "NaN is not a number of JSON"),
         ("[" * 100_000, "header that is not valid"),
         ('{"tensors": []}', "header that is not valid"),
         ('{"tensors": {}}', "does not match its entries"),
@@ -104,6 +111,36 @@ def test_a_damaged_header(path):
     rewrite(path, document, data)
     with pytest.raises(CheckpointError, match="has a damaged header"):
         gpmt.load_sparse(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("fc.weight", {"dtype": "I32"}),
+        ("fc.weight", {"shape": [400, 10]}),
+        ("fc.bias", {"shape": [2, 5]}),
+        ("bn.weight", {"dtype": "U32"}),
+        ("conv.weight:values", {"dtype": "I32"}),
+    ],
+)
+def test_types_and_shapes_are_covered_by_a_checksum(path, part, changes):
+    """Nothing but the container's own header says them, and the bytes fit."""
+    document, data = header(path)
+    document[part] |= changes
+    rewrite(path, document, data)
+    message = r"m\.sparse\.safetensors has damaged types or shapes \(their checksum does not match\); copy or"
+    with pytest.raises(CheckpointError, match=message):
+        gpmt.load_sparse(path)
+    del document["__metadata__"]["entries_crc32"]  # as in files written before there was one
+    rewrite(path, document, data)
+    gpmt.load_sparse(path)
+
+
+def test_what_is_unknown_is_ignored(path):
+    document, data = header(path)
+    layout = change(json.loads(document["__metadata__"]["layout"]), "conv.weight", new=[1])
+    rewrite(path, document, data, layout=layout | {"future": {"x": 1}}, note="new")
+    assert list(gpmt.load_sparse(path)) == list(layout["tensors"])
 
 
 def test_a_small_file_that_claims_a_terabyte_is_refused_at_once(tmp_path):

@@ -1,9 +1,11 @@
 """Reading a sparse file, whole and in parts, and what is damaged in it."""
 
+import json
+
 import pytest
 import torch
 from tests.formats.checkpoints import assert_same
-from tests.formats.sparse.containers import damage
+from tests.formats.sparse.containers import change, damage, header, rewrite
 from tests.formats.sparse.networks import sparse, state
 
 import gpmt
@@ -151,6 +153,33 @@ def test_more_than_there_is_memory_for(path, monkeypatch):
     with gpmt.SparseFile(path) as file:
         assert file["conv.weight"].shape == (16, 8, 3, 3)
         assert file.damaged() == {}
+
+
+def test_a_limit_of_bytes(path):
+    message = "would take 20,720 bytes of memory, more than the 20,719 allowed; raise max_bytes if you trust the file"
+    with pytest.raises(CheckpointError, match=message):
+        gpmt.load_sparse(path, max_bytes=20_719)
+    assert_same(gpmt.load_sparse(path, max_bytes=20_720), state())
+    with gpmt.SparseFile(path, max_bytes=4608) as file:
+        assert file["conv.weight"].nbytes == 4608
+        with pytest.raises(CheckpointError, match="more than the 4,608 allowed"):
+            file["fc.weight"]
+
+
+def test_the_most_that_a_file_expands_is_stated(tmp_path):
+    """Eight bytes of index stand for 65,536 weights; a header that claims more of them is refused."""
+    path = tmp_path / "zeros.sparse.safetensors"
+    numel = 40 * 65_536
+    gpmt.save_sparse({"w": torch.zeros(numel, dtype=torch.float64)}, path)
+    document, data = header(path)
+    assert document["w:mask"]["shape"] == [40 * 8]
+    assert 65_536 * len(data) == 8 * numel
+    layout = change(json.loads(document["__metadata__"]["layout"]), "w", shape=[numel + 1])
+    rewrite(path, document, data, layout=layout)
+    with pytest.raises(
+        CheckpointError, match=r"claims 0 of 2,621,441 weights for w, with a mask of 320 bytes"
+    ):
+        gpmt.SparseFile(path)
 
 
 def test_a_file_is_a_mapping(path):

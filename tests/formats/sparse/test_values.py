@@ -8,6 +8,7 @@ from tests.formats.sparse.networks import sparse
 
 import gpmt
 from gpmt.errors import WeightsError
+from gpmt.formats.sparse.values import check_codes
 from gpmt.masks import Masks
 
 
@@ -104,3 +105,31 @@ def test_eight_bits_of_a_tensor_without_weights(out):
     masks = Masks.from_dense({"w": torch.ones(0, 5).bool()})
     gpmt.save_sparse({"w": torch.ones(0, 5)}, out, masks=masks, values="int8")
     assert gpmt.load_sparse(out)["w"].shape == (0, 5)
+
+
+def test_the_largest_weight_does_not_become_infinite_in_eight_bits(out):
+    """A step that is rounded up would take the largest beyond what float32 can hold."""
+    largest = torch.finfo(torch.float32).max
+    weights = torch.zeros(200, 40)
+    for row, low in enumerate(torch.linspace(0.1, 0.9, 200).tolist()):
+        weights[row, :3] = torch.tensor([largest, -low * largest, -largest])
+    size = gpmt.save_sparse({"w": weights}, out, values="int8")
+    loaded = gpmt.load_sparse(out)["w"]
+    assert loaded.isfinite().all()
+    assert (loaded - weights).abs().max() == size.error < 0.01 * largest
+
+
+@pytest.mark.parametrize(
+    ("codes", "scales", "problem"),
+    [
+        ([1, -127, 127], [[0.0, 0.5], [1.0, 0.0]], ""),
+        ([], [[], []], ""),
+        ([1, 0, 3], [[0.0], [1.0]], "a value in 8 bits is 0"),
+        ([1, -128], [[0.0], [1.0]], "a value in 8 bits is -128"),
+        ([1], [[-1.0], [1.0]], "a scale is negative or not finite"),
+        ([1], [[0.0], [math.nan]], "a scale is negative or not finite"),
+        ([1], [[math.inf], [0.0]], "a scale is negative or not finite"),
+    ],
+)
+def test_codes_that_no_writer_writes(codes, scales, problem):
+    assert check_codes(torch.tensor(codes, dtype=torch.int8), torch.tensor(scales)) == problem

@@ -16,6 +16,7 @@ from gpmt.atomic import atomic_path
 from gpmt.errors import MaskError
 from gpmt.formats.masks import rice
 from gpmt.formats.masks.hashes import Shapes, mask_hash, structure_hash
+from gpmt.formats.masks.strict_json import read_json
 from gpmt.system import memory_limit
 
 FORMAT = "gpmt-masks"
@@ -87,7 +88,7 @@ def read_mask_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dic
             "use the gpmt that wrote it"
         )
     try:
-        packed, shapes = _decode(json.loads(metadata["masks"]), coded)
+        packed, shapes = _decode(read_json(metadata["masks"]), coded)
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise MaskError(f"{path} is damaged ({error}); save the masks again") from None
     if mask_hash(shapes, packed) != metadata.get("digest"):
@@ -100,11 +101,15 @@ def _decode(
 ) -> tuple[dict[str, Tensor], dict[str, tuple[int, ...]]]:
     """Decode masks by the entries of a file, in which anything may be wrong; lengths are checked before bits."""
     packed, shapes, total = {}, {}, 0
+    if unlisted := coded.keys() - entries.keys():
+        raise MaskError(f"it holds {min(unlisted)}, which its list of masks lacks")
     for name, entry in entries.items():
         data, shape, kept = coded[name], tuple(entry["shape"]), entry["kept"]
-        sizes = (*shape, kept)
+        parameter, complement = entry["parameter"], entry["complement"]
+        sizes = (*shape, kept, parameter)
         if (
             data.dtype != torch.uint8
+            or type(complement) is not bool
             or len(shape) > _MAX_DIMENSIONS
             or not all(type(n) is int and n >= 0 for n in sizes)
         ):
@@ -114,8 +119,6 @@ def _decode(
             raise MaskError(
                 f"the masks up to {name} claim {total:,} weights, too many for this machine's memory"
             )
-        code = rice.RiceCode(
-            math.prod(shape), kept, int(entry["parameter"]), bool(entry["complement"]), data.numpy()
-        )
+        code = rice.RiceCode(math.prod(shape), kept, parameter, complement, data.numpy())
         packed[name], shapes[name] = torch.from_numpy(rice.decode(code)), shape
     return packed, shapes

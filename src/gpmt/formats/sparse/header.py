@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import torch
 
 from gpmt.errors import CheckpointError
 from gpmt.formats.masks import rice
+from gpmt.formats.masks.strict_json import read_json
 
 FORMAT = "gpmt-sparse"
 VERSION = 1
@@ -38,6 +40,7 @@ DTYPES: dict[str, torch.dtype] = {
     "C64": torch.complex64,
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
+_ENTRIES = "entries_crc32"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _MAX_BYTES = 1 << 62
 _MAX_DIMENSIONS = 64  # as many as PyTorch has
@@ -146,8 +149,14 @@ class Header:
             "format": FORMAT,
             "version": str(VERSION),
             "layout": text,
-            "crc32": f"{zlib.crc32(text.encode()):08x}",
+            "crc32": _checksum(text),
+            _ENTRIES: _checksum(self._entries()),
         }
+
+    def _entries(self) -> str:
+        """Return the types and shapes of all entries, such as "F32[2,3]U8[40]", in the order of the tensors."""
+        parts = (part for name, entry in self.entries.items() for part in entry.parts(name).values())
+        return "".join(f"{dtype}[{','.join(map(str, shape))}]" for dtype, shape in parts)
 
 
 def parse(metadata: Mapping[str, str], parts: Mapping[str, tuple[str, tuple[int, ...]]]) -> Header:
@@ -159,10 +168,10 @@ def parse(metadata: Mapping[str, str], parts: Mapping[str, tuple[str, tuple[int,
     version, text = metadata.get("version"), metadata.get("layout", "")
     if version != str(VERSION):
         raise HeaderError(f"has version {version}, but this gpmt reads version {VERSION}; use a newer gpmt")
-    if f"{zlib.crc32(text.encode()):08x}" != metadata.get("crc32"):
+    if _checksum(text) != metadata.get("crc32"):
         raise HeaderError("has a damaged header (its checksum does not match); copy or download it again")
     try:
-        document = json.loads(text)
+        document = read_json(text)
         entries = {name: _entry(name, value, parts) for name, value in document["tensors"].items()}
         header = Header(
             entries,
@@ -180,6 +189,11 @@ def parse(metadata: Mapping[str, str], parts: Mapping[str, tuple[str, tuple[int,
     if len(claimed) != len(set(claimed)) or set(claimed) != set(parts):
         odd = min(set(claimed) ^ set(parts), default="one")
         raise HeaderError(f"has a header that does not match its entries ({odd}); write it again")
+    # Files of earlier writers have no such checksum.
+    if metadata.get(_ENTRIES, expected := _checksum(header._entries())) != expected:
+        raise HeaderError(
+            "has damaged types or shapes (their checksum does not match); copy or download it again"
+        )
     for name, target in header.tied.items():
         if target not in entries or name in entries:
             raise HeaderError(f"ties {name} to {target}, which it does not hold; write it again")
@@ -193,7 +207,7 @@ def _entry(name: str, value: Any, parts: Mapping[str, tuple[str, tuple[int, ...]
         dtype, shape = parts[name]
         if dtype not in DTYPES:
             raise HeaderError(f"holds {name} as {dtype}, which this gpmt does not know; use a newer gpmt")
-        return Entry(dtype, shape, int(value, 16))
+        return Entry(dtype, shape, _crc32(value))
     stored, kept = parts.get(f"{name}:values", ("", ()))
     if len(kept) != 1 or f"{name}:mask" not in parts:
         raise HeaderError(f"lacks the values or the mask of {name}; copy or download it again")
@@ -203,15 +217,15 @@ def _entry(name: str, value: Any, parts: Mapping[str, tuple[str, tuple[int, ...]
         complement=_flag(value.get("complement", False)),
         mask_bytes=_count(value["bytes"]),
         values=stored,
-        error=float(value.get("error", 0.0)),
+        error=_number(value.get("error", 0.0)),
         masked=_flag(value.get("masked", False)),
     )
     shape = _shape(value["shape"])
-    entry = Entry(value.get("dtype", stored), shape, int(value["crc32"], 16), coding)
+    entry = Entry(value.get("dtype", stored), shape, _crc32(value["crc32"]), coding)
     if entry.dtype not in DTYPES or stored not in DTYPES:
         raise HeaderError(f"holds {name} as {stored} for {entry.dtype}, which this gpmt does not know")
-    rounded = coding.values != entry.dtype
-    if rounded and (entry.dtype not in _FLOATS or coding.values not in ("F16", "BF16", "I8")):
+    rounded, fewer = coding.values != entry.dtype, DTYPES[stored].itemsize < DTYPES[entry.dtype].itemsize
+    if rounded and not (entry.dtype in _FLOATS and coding.values in ("F16", "BF16", "I8") and fewer):
         raise HeaderError(f"claims to hold {name} of type {entry.dtype} as {coding.values}; write it again")
     if rounded and coding.values == "I8" and len(entry.shape) < 2:
         raise HeaderError(f"claims scales for {name}, which has no channels; write it again")
@@ -229,6 +243,22 @@ def _entry(name: str, value: Any, parts: Mapping[str, tuple[str, tuple[int, ...]
                 f"holds {found} as {part} where its header needs {expected[0]} {list(expected[1])}; write it again"
             )
     return entry
+
+
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _crc32(value: Any) -> int:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{8}", value):
+        raise HeaderError(f"has a header with {str(value)[:40]!r} for a checksum; write it again")
+    return int(value, 16)
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise HeaderError(f"has a header with {str(value)[:40]!r} for a number; write it again")
+    return float(value)
 
 
 def _count(value: Any) -> int:

@@ -28,6 +28,8 @@ class SparseFile(Mapping[str, Tensor]):
 
     Args:
         path: a file that `save_sparse` wrote.
+        max_bytes: refuse to decode more bytes than this at once, for files from strangers: zeros expand up to 65,536
+            times. The limit is the machine's memory in any case.
 
     Raises:
         CheckpointError: a file that is missing, truncated, foreign, of another version, or whose header contradicts
@@ -42,8 +44,9 @@ class SparseFile(Mapping[str, Tensor]):
     (['a', 'b'], (40, 40), 40, tensor([1., 1.]))
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, max_bytes: int | None = None) -> None:
         self.path = Path(path)
+        self._max_bytes = max_bytes
         self._file, self._header = _open(self.path)
         self._checked: set[str] = set()
 
@@ -195,6 +198,11 @@ class SparseFile(Mapping[str, Tensor]):
 
     def _check_memory(self, needed: int) -> None:
         available = memory_limit()
+        if self._max_bytes is not None and self._max_bytes < min(needed, available):
+            raise CheckpointError(
+                f"{self.path} would take {needed:,} bytes of memory, more than the {self._max_bytes:,} allowed; raise "
+                "max_bytes if you trust the file"
+            )
         if needed > available:
             raise CheckpointError(
                 f"{self.path} would take {needed:,} bytes of memory, more than the {available:,} there are; "
@@ -203,7 +211,11 @@ class SparseFile(Mapping[str, Tensor]):
 
 
 def load_sparse(
-    path: str | os.PathLike[str], *, names: Iterable[str] | None = None, skip_bad: bool = False
+    path: str | os.PathLike[str],
+    *,
+    names: Iterable[str] | None = None,
+    skip_bad: bool = False,
+    max_bytes: int | None = None,
 ) -> dict[str, Tensor]:
     """Read a sparse file into dense tensors on the CPU, by name, in the order of the network; tied ones share memory.
 
@@ -211,12 +223,13 @@ def load_sparse(
         path: a file that `save_sparse` wrote.
         names: only these tensors; nothing else is read.
         skip_bad: leave out tensors that are damaged, rather than raise an error; `SparseFile.damaged` names them.
+        max_bytes: refuse a network that takes more memory than this.
 
     Raises:
         CheckpointError: as `SparseFile` does, for a name that the file does not hold, and for a network that is
-            larger than the machine's memory.
+            larger than the machine's memory or `max_bytes`.
     """
-    with SparseFile(path) as file:
+    with SparseFile(path, max_bytes=max_bytes) as file:
         wanted = list(file if names is None else names)
         if skip_bad:
             bad = file.damaged(wanted)

@@ -17,7 +17,7 @@ from gpmt.formats.masks import rice
 from gpmt.formats.masks.rice import Bits
 from gpmt.formats.sparse.header import Entry
 from gpmt.formats.sparse.jobs import Job
-from gpmt.formats.sparse.values import Rounding
+from gpmt.formats.sparse.values import Rounding, check_codes
 
 
 class StoredTensor:
@@ -30,7 +30,7 @@ class StoredTensor:
         self._parts = parts
 
     def check(self) -> None:
-        """Raise `CheckpointError` where the stored bytes do not match their checksum."""
+        """Raise `CheckpointError` where the stored bytes do not match their checksum, or are not valid in 8 bits."""
         crc = 0
         for part in self._parts:
             crc = zlib.crc32(integers(part).data, crc)
@@ -39,6 +39,9 @@ class StoredTensor:
                 f"{self._path}: {self.name} does not match its checksum ({crc:08x}, not {self.entry.crc32:08x}); "
                 "copy it again, or read the others with --skip-bad (skip_bad=True)"
             )
+        scales, values = self._scales_and_values()
+        if scales and (problem := check_codes(values, *scales)):
+            raise CheckpointError(f"{self._path}: {self.name} is damaged: {problem}; write it again")
 
     def packed(self) -> Bits:
         """Return the mask's bits."""
@@ -61,7 +64,7 @@ class StoredTensor:
             kept = self._code.index.kept
         except MaskError as error:
             raise self._damaged(error) from None
-        *scales, values, _ = self._parts
+        scales, values = self._scales_and_values()
         rounding = Rounding(self.name, self.entry.coding.values, self.entry.shape, *scales)
         flat, stored = out.view(-1), integers(values)
 
@@ -92,6 +95,13 @@ class StoredTensor:
         assert coding is not None
         data = self._parts[-1].numpy()[: coding.mask_bytes]
         return rice.RiceCode(self.entry.numel, coding.kept, coding.parameter, coding.complement, data)
+
+    def _scales_and_values(self) -> tuple[list[Tensor], Tensor]:
+        """Return the scales, a list of one or none, and the values; of a dense tensor no scales and itself."""
+        if self.entry.coding is None:
+            return [], self._parts[0]
+        *scales, values, _ = self._parts
+        return scales, values
 
     def _damaged(self, error: MaskError) -> CheckpointError:
         """Return the error for an invalid code: a checksum that does not match explains it."""

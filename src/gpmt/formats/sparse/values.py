@@ -105,7 +105,23 @@ def find_scales(name: str, tensor: Tensor, packed: Bits) -> Tensor:
             "values instead"
         )
     low[np.isinf(low)] = 0  # a channel that keeps nothing
-    return torch.from_numpy(np.stack([low, (high - low) / np.float32(LEVELS - 1)]))
+    step = (high - low) / np.float32(LEVELS - 1)
+    with np.errstate(over="ignore"):
+        while (infinite := np.isinf(low + np.float32(LEVELS - 1) * step)).any():  # a step that was rounded up
+            step[infinite] = np.nextafter(step[infinite], np.float32(0))
+    return torch.from_numpy(np.stack([low, step]))
+
+
+def check_codes(codes: Tensor, scales: Tensor) -> str:
+    """Return what is wrong with eight-bit values and their scales, or ""; makes nothing as large as they are."""
+    numbers = codes.numpy()
+    if np.count_nonzero(numbers) < numbers.size:
+        return "a value in 8 bits is 0"
+    if numbers.size and numbers.min() < -LEVELS:
+        return f"a value in 8 bits is {numbers.min()}"
+    if not (torch.isfinite(scales) & (scales >= 0)).all():
+        return "a scale is negative or not finite"
+    return ""
 
 
 _jit = numba.njit(nogil=True, cache=True)
