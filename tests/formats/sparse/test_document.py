@@ -6,19 +6,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.formats.checkpoints import assert_same
+from tests.formats.sparse.make_vectors import FOLDER, held, sparse_files
 from tests.formats.sparse.networks import sparse
 
 import gpmt
 from gpmt.formats.masks import mask_file, rice
 from gpmt.formats.sparse import header
+from gpmt.masks import Masks
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
 
 
-def test_the_printed_reader_reads(tmp_path):
+@pytest.fixture(scope="module")
+def printed():
+    """The function that the page prints."""
     code = re.search(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert len(re.search(r"def read.*", code[1], re.DOTALL)[0].splitlines()) < 35
     names = {}
     exec(code[1], names)
+    return names["read"]
+
+
+def test_the_printed_reader_reads(tmp_path, printed):
     shared = sparse((100, 30))
     weights = {
         "conv": sparse((30, 40, 3, 3), 0.1),
@@ -26,15 +36,26 @@ def test_the_printed_reader_reads(tmp_path):
         "mostly": sparse((300, 300), 0.9),
         "long": sparse((70_000,), 0.02),
         "nothing": torch.zeros(50, 50),
+        "half": sparse((60, 60), 0.1, torch.bfloat16),
+        "eight": sparse((60, 60), 0.1, torch.float8_e5m2),
+        "complex": sparse((60, 60), 0.1, torch.complex64),
         "shared": shared,
+        "scalar": torch.tensor(7),
+        "empty": torch.zeros(0, 3),
         "again": shared,
     }
     path = tmp_path / "a.sparse.safetensors"
-    gpmt.save_sparse(weights, path)
-    read = names["read"](path)
-    assert set(read) == set(weights)
-    for name, tensor in weights.items():
-        np.testing.assert_array_equal(read[name], tensor.numpy())
+    gpmt.save_sparse(weights, path, masks=Masks.from_dense({"empty": torch.ones(0, 3).bool()}))
+    assert_same(printed(path), weights)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, (_, options) in sparse_files().items() if "values" not in options]
+)
+@pytest.mark.parametrize("folder", ["", "old"])
+def test_the_printed_reader_reads_the_vectors(printed, folder, name):
+    path = FOLDER / folder / f"{name}.sparse.safetensors"
+    assert_same(printed(path), held(path))
 
 
 def test_the_printed_example():
@@ -48,7 +69,13 @@ def test_the_printed_example():
 
 @pytest.mark.parametrize(
     "value",
-    [f"`version` | `{header.VERSION}`", f"{rice.BLOCK:,}", f"`gpmt-masks`, `version` {mask_file.VERSION}"],
+    [
+        f"`version` | `{header.VERSION}`",
+        f"{rice.BLOCK:,}",
+        f"k, 0 to {rice.MAX_PARAMETER}",
+        f"`gpmt-masks`, `version` `{mask_file.VERSION}`",
+        "**Types** are " + " and ".join([", ".join(list(header.DTYPES)[:-1]), list(header.DTYPES)[-1]]) + ".",
+    ],
 )
 def test_the_numbers_in_it(value):
     assert value in DOCUMENT

@@ -200,8 +200,8 @@ class SparseFile(Mapping[str, Tensor]):
         available = memory_limit()
         if self._max_bytes is not None and self._max_bytes < min(needed, available):
             raise CheckpointError(
-                f"{self.path} would take {needed:,} bytes of memory, more than the {self._max_bytes:,} allowed; raise "
-                "max_bytes if you trust the file"
+                f"{self.path} would take {needed:,} bytes of memory, more than the {self._max_bytes:,} allowed; "
+                "raise max_bytes if you trust the file"
             )
         if needed > available:
             raise CheckpointError(
