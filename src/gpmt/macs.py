@@ -84,7 +84,9 @@ def _arguments(
     """Return an example as arguments of the model, on the device and in the dtype of one of its tensors."""
     if isinstance(example, Mapping):
         return [], {key: _moved(tensor, like) for key, tensor in example.items()}
-    return [_moved(example if isinstance(example, Tensor) else torch.zeros(1, *example), like)], {}
+    if not isinstance(example, Tensor):
+        example = torch.zeros(1, *example, device="cpu")
+    return [_moved(example, like)], {}
 
 
 def _moved(tensor: Tensor, like: Tensor) -> Tensor:

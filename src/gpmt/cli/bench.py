@@ -152,7 +152,10 @@ def _open(
             start = time.perf_counter()
             program = load_program(path, threads=threads)
             taken = time.perf_counter() - start
-        example = {name: torch.zeros(size, dtype=dtype) for name, (size, dtype) in program.inputs.items()}
+        example = {
+            name: torch.zeros(size, dtype=dtype, device="cpu")
+            for name, (size, dtype) in program.inputs.items()
+        }
         return None, program, random_inputs(example, batch), taken
 
     from gpmt.cli.network import require_network

@@ -114,8 +114,8 @@ def random_inputs(example: Tensor | Mapping[str, Tensor], rows: int | None = Non
     def random_tensor(tensor: Tensor) -> Tensor:
         shape = (rows or tensor.shape[0], *tensor.shape[1:]) if tensor.ndim else ()
         if tensor.is_floating_point():
-            return torch.randn(shape, generator=generator, dtype=tensor.dtype)
-        return torch.zeros(shape, dtype=tensor.dtype)
+            return torch.randn(shape, generator=generator, dtype=tensor.dtype, device="cpu")
+        return torch.zeros(shape, dtype=tensor.dtype, device="cpu")
 
     if isinstance(example, Mapping):
         return {name: random_tensor(tensor) for name, tensor in example.items()}

@@ -119,7 +119,7 @@ def compress(
                 raise CheckpointError(
                     f"{name + SHAPE} is a tensor, but is to hold the shape of {name}; rename it"
                 )
-            compressed[name + SHAPE] = torch.tensor(tensor.shape)
+            compressed[name + SHAPE] = torch.tensor(tensor.shape, device="cpu")
     return compressed, dropped
 
 
@@ -146,7 +146,7 @@ def _sparse(tensor: Tensor, keep: Tensor, layout: Layout) -> Tensor:
     if layout == "csc":
         matrix, keep = matrix.T, keep.T
     lines, entries = keep.nonzero(as_tuple=True)
-    starts = torch.cat([torch.zeros(1, dtype=torch.int64), keep.sum(dim=1).cumsum(0)])
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64, device="cpu"), keep.sum(dim=1).cumsum(0)])
     index = index_dtype(max(*shape, len(entries)))
     return _build(starts, entries, matrix[lines, entries], shape, layout, index)
 
@@ -156,7 +156,14 @@ def _build(
 ) -> Tensor:
     make = torch.sparse_csr_tensor if layout == "csr" else torch.sparse_csc_tensor
     with quiet():
-        return make(starts.to(index), entries.to(index), values, size=shape, check_invariants=True)
+        return make(
+            starts.to(index),
+            entries.to(index),
+            values,
+            size=shape,
+            device=values.device,
+            check_invariants=True,
+        )
 
 
 def _dense(name: str, tensor: Tensor, shape: Tensor | None) -> Tensor:
@@ -182,8 +189,8 @@ def _dense(name: str, tensor: Tensor, shape: Tensor | None) -> Tensor:
         _build(starts, entries, tensor.values(), tensor.shape, layout, starts.dtype)
     except RuntimeError as error:
         raise CheckpointError(f"{name} is damaged ({str(error).strip()}); write the file again") from None
-    matrix = torch.zeros(tensor.shape, dtype=tensor.dtype)
-    lines = torch.arange(len(starts) - 1).repeat_interleave(starts.diff())
+    matrix = torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+    lines = torch.arange(len(starts) - 1, device=starts.device).repeat_interleave(starts.diff())
     (matrix if layout == "csr" else matrix.T)[lines, entries.long()] = tensor.values()
     return matrix.reshape(sizes)
 

@@ -26,7 +26,7 @@ def check_ranks_agree(
         groups.append(replica.process_group)
     if not groups:
         return
-    digest = torch.tensor(list(bytes.fromhex(masks.digest())))
+    digest = torch.tensor(list(bytes.fromhex(masks.digest())), device="cpu")
     # The digests are equal if and only if, for each byte, max(byte) = min(byte) = −max(−byte).
     largest = torch.stack([digest, -digest]).to(local(weights[0]).device)
     for group in groups:

@@ -31,7 +31,8 @@ def export_csr(
     tensors, dropped = compress(state_dict, masks, layout, signed_zeros)
     with atomic_path(path) as temporary, quiet():
         torch.save(tensors, temporary)
-        again = from_csr(torch.load(temporary, weights_only=True))
+        with torch.device("cpu"):  # it would read into another default device
+            again = from_csr(torch.load(temporary, weights_only=True))
         for name, tensor in from_csr(tensors).items():
             if not same_bits(again[name], tensor):
                 raise CheckpointError(

@@ -107,7 +107,9 @@ def _tensors(example: object) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
 
 def _batch(tensor: Tensor, size: int) -> Tensor:
     if tensor.is_floating_point() and not tensor.any():
-        noise = torch.randn(size, *tensor.shape[1:], generator=torch.Generator().manual_seed(_SEED))
+        noise = torch.randn(
+            size, *tensor.shape[1:], generator=torch.Generator().manual_seed(_SEED), device="cpu"
+        )
         return noise.to(tensor)
     return tensor.detach()[torch.arange(size, device=tensor.device) % len(tensor)]
 

@@ -43,7 +43,8 @@ def export_program(
             warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
             torch.export.save(network.program, file)
             file.seek(0)
-            program = torch.export.load(file)
+            with torch.device("cpu"):  # it would read into another default device
+                program = torch.export.load(file)
         counts = check_weights(network, program.state_dict, path)
         call = program.module()
 

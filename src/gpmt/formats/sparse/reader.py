@@ -164,7 +164,8 @@ class SparseFile(Mapping[str, Tensor]):
         self._check_memory(sum(entry.nbytes for entry in entries.values()))
         stored = {name: self._open_tensor(name) for name in entries}
         tensors = {
-            name: torch.empty(entry.shape, dtype=DTYPES[entry.dtype]) for name, entry in entries.items()
+            name: torch.empty(entry.shape, dtype=DTYPES[entry.dtype], device="cpu")
+            for name, entry in entries.items()
         }
         jobs = [one.check for name, one in stored.items() if name not in self._checked]
         for name, one in stored.items():

@@ -72,7 +72,7 @@ class StoredTensor:
             start = first * rice.BLOCK
             piece = flat[start : last * rice.BLOCK]
             same = rounding.dtype == piece.dtype
-            staged = piece if same else torch.empty(piece.shape, dtype=rounding.dtype)
+            staged = piece if same else torch.empty(piece.shape, dtype=rounding.dtype, device="cpu")
             try:
                 rice.scatter(self._code, first, last, stored[kept[first] : kept[last]], integers(staged))
             except MaskError as error:

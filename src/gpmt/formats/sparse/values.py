@@ -50,7 +50,7 @@ class Rounding:
         weight that would become zero or infinite, or is not finite already.
         """
         if self._scales is not None:
-            codes = torch.empty(weights.shape, dtype=torch.int8)
+            codes = torch.empty(weights.shape, dtype=torch.int8, device="cpu")
             exact = weights if weights.dtype in (torch.float32, torch.float64) else weights.float()
             low, step = self._scales
             error, lost = _quantise(exact.numpy(), start, self._columns, packed, low, step, codes.numpy())
@@ -82,7 +82,9 @@ class Rounding:
         if self._scales is None:
             out.copy_(stored)
             return
-        weights = out if out.dtype == torch.float32 else torch.empty(out.shape, dtype=torch.float32)
+        weights = (
+            out if out.dtype == torch.float32 else torch.empty(out.shape, dtype=torch.float32, device="cpu")
+        )
         low, step = self._scales
         _restore(stored.numpy(), start, self._columns, low, step, weights.numpy())
         if weights is not out:

@@ -89,14 +89,14 @@ class FileSource:
         """Yield this process's part of each batch of `batch_size` samples, as `shares` divides the epoch."""
         train = self._training_split()
         generator = torch.Generator().manual_seed(mix_seed(seed))
-        order = torch.randperm(self.train_size, generator=generator)
+        order = torch.randperm(self.train_size, generator=generator, device="cpu")
         parts = shares(self.train_size, batch_size, rank=self.rank, processes=self.processes)
         keys = (list(zip(order[part].tolist(), range(part.start, part.stop), strict=True)) for part in parts)
         return self._batches(_Reader(train, self.transform, seed), keys)
 
     def test_batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield every sample of the test split once, this process's share of it, without augmentation."""
-        order = torch.arange(self.test_size)
+        order = torch.arange(self.test_size, device="cpu")
         parts = torch.split(order, batch_size)[self.rank :: self.processes]
         return self._batches(_Reader(self.test, self.transform), _evaluation_keys(parts))
 

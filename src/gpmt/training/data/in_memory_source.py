@@ -79,9 +79,9 @@ class InMemorySource:
     def train_batches(self, batch_size: int, *, seed: tuple[int, ...]) -> Iterator[Batch]:
         """Yield this process's part of each batch of `batch_size` samples, as `shares` divides the epoch."""
         generator = torch.Generator().manual_seed(mix_seed(seed))
-        order = torch.randperm(len(self.train), generator=generator)
-        shifts = torch.randint(2 * self.crop_padding + 1, (2, len(order)), generator=generator)
-        mirrored = torch.rand(len(order), generator=generator) < (0.5 if self.flip else 0.0)
+        order = torch.randperm(len(self.train), generator=generator, device="cpu")
+        shifts = torch.randint(2 * self.crop_padding + 1, (2, len(order)), generator=generator, device="cpu")
+        mirrored = torch.rand(len(order), generator=generator, device="cpu") < (0.5 if self.flip else 0.0)
         device = self.train.labels.device
         order, shifts, mirrored = (t.to(device) for t in (order, shifts, mirrored))
         for part in shares(len(order), batch_size, rank=self.rank, processes=self.processes):

@@ -24,7 +24,7 @@ def shares(count: int, batch_size: int, *, rank: int, processes: int) -> list[sl
 
 def fixed_order(count: int) -> Tensor:
     """Return a permutation of `count` positions that is always the same."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0), device="cpu")
 
 
 def balanced_subset(labels: Tensor, count: int) -> Tensor:
@@ -42,7 +42,8 @@ def balanced_subset(labels: Tensor, count: int) -> Tensor:
     sizes = torch.bincount(shuffled)
     # The first of every class come first, then the second of every class, and so on; a short class drops out.
     turn = torch.empty_like(order)
-    turn[grouped] = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    first = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    turn[grouped] = torch.arange(len(labels), device="cpu") - first
     return order[torch.argsort(turn, stable=True)[:count]].sort().values
 
 

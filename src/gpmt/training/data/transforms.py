@@ -122,7 +122,7 @@ class ImageTransform:
 
     def example(self) -> Tensor:
         """Return zeros [1, 3, size, size]."""
-        return torch.zeros(1, *self.input_shape)
+        return torch.zeros(1, *self.input_shape, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class TextTransform:
     def evaluation_input(self, sample: str) -> dict[str, Tensor]:
         """Return input_ids, attention_mask and, for networks that take them, token_type_ids, each [max_length]."""
         tokens = self.tokenizer(sample, truncation=True, padding="max_length", max_length=self.max_length)
-        return {key: torch.tensor(values) for key, values in tokens.items()}
+        return {key: torch.tensor(values, device="cpu") for key, values in tokens.items()}
 
     training_input = evaluation_input
 

@@ -26,12 +26,12 @@ def example(model: nn.Module, input_shape: Sequence[int]) -> Tensor | dict[str, 
     Raises RecipeError when a text model is given another shape than (length,).
     """
     if getattr(model, "main_input_name", None) != "input_ids":
-        return torch.zeros(1, *input_shape)
+        return torch.zeros(1, *input_shape, device="cpu")
     if len(input_shape) != 1:
         raise RecipeError(
             f"{type(model).__name__} takes texts of shape (tokens,), not inputs of shape {shown(input_shape)}"
         )
-    tokens = torch.zeros(1, *input_shape, dtype=torch.int64)
+    tokens = torch.zeros(1, *input_shape, dtype=torch.int64, device="cpu")
     return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
 
 

@@ -135,7 +135,7 @@ class _CompressedTensor:
                 raise CheckpointError(
                     f"{self.where} its row_offsets do not fit its bitmask; it is damaged, download it again"
                 )
-        dense = torch.zeros(rows, columns, dtype=self.values.dtype)
+        dense = torch.zeros(rows, columns, dtype=self.values.dtype, device="cpu")
         dense[mask] = self.values.reshape(-1)
         return dense.view(self.shape), mask.view(self.shape)
 

@@ -213,15 +213,15 @@ class _Reader:
                 f"{self.path} has no index for each value of the sparse {name}; export it again"
             )
         if indices.ndim == 2:
-            sizes = torch.tensor(shape)
-            steps = torch.tensor([math.prod(shape[axis + 1 :]) for axis in range(len(shape))])
+            sizes = torch.tensor(shape, device="cpu")
+            steps = torch.tensor([math.prod(shape[axis + 1 :]) for axis in range(len(shape))], device="cpu")
             inside = bool(((indices >= 0) & (indices < sizes)).all())
             indices = (indices * steps).sum(1)
         else:
             inside = bool(((indices >= 0) & (indices < numel)).all())
         if not inside:
             raise CheckpointError(f"{self.path} has an index outside the sparse {name}; export it again")
-        dense = torch.zeros(numel, dtype=values.dtype)
+        dense = torch.zeros(numel, dtype=values.dtype, device="cpu")
         dense[indices] = values.reshape(-1)
         return dense.view(shape)
 
@@ -234,7 +234,7 @@ class _Reader:
             self.files[path] = (
                 torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
                 if size
-                else torch.empty(0, dtype=torch.uint8)
+                else torch.empty(0, dtype=torch.uint8, device="cpu")
             )
         data = self.files[path]
         try:
@@ -259,7 +259,7 @@ class _Reader:
 
 def _from_bytes(raw: bytes, dtype: torch.dtype) -> Tensor | None:
     if not raw:
-        return torch.empty(0, dtype=dtype)
+        return torch.empty(0, dtype=dtype, device="cpu")
     return None if len(raw) % dtype.itemsize else torch.frombuffer(bytearray(raw), dtype=dtype)
 
 

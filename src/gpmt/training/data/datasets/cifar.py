@@ -49,7 +49,7 @@ def _read_published(name: str, root: Path) -> tuple[Split, Split, tuple[str, ...
         raise DataError(
             f"{root / BATCHES[name]} is incomplete or not the published files; unpack {archive} there anew"
         ) from error
-    train, test = (Split(torch.from_numpy(s.data), torch.tensor(s.targets)) for s in splits)
+    train, test = (Split(torch.from_numpy(s.data), torch.tensor(s.targets, device="cpu")) for s in splits)
     return train, test, tuple(splits[0].classes)
 
 

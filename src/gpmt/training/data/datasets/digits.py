@@ -22,11 +22,11 @@ def load(name: str, root: Path | None, track: Track) -> InMemorySource:
     bundle = load_digits()
     pixels = torch.from_numpy(np.rint(bundle.images * (255 / 16)).astype(np.uint8)).unsqueeze(3)
     labels = torch.from_numpy(bundle.target.astype(np.int64))
-    in_test = torch.zeros(len(labels), dtype=torch.bool)
+    in_test = torch.zeros(len(labels), dtype=torch.bool, device="cpu")
     generator = torch.Generator().manual_seed(0)
     for label in range(10):
         members = torch.nonzero(labels == label).flatten()
-        members = members[torch.randperm(len(members), generator=generator)]
+        members = members[torch.randperm(len(members), generator=generator, device="cpu")]
         in_test[members[: len(members) // 5]] = True
     train, test = (Split(pixels[chosen], labels[chosen]) for chosen in (~in_test, in_test))
     return InMemorySource(

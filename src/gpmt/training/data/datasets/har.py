@@ -38,7 +38,7 @@ def load(name: str, root: Path | None, track: Track) -> SeriesSource:
     mean, std = (tuple(statistic.tolist()) for statistic in (values.mean((0, 1)), values.std((0, 1))))
     if name == "har6":
         return SeriesSource(train, test, ACTIVITIES, mean, std)
-    merged = torch.tensor([int(activity in HAR2[1]) for activity in ACTIVITIES])
+    merged = torch.tensor([int(activity in HAR2[1]) for activity in ACTIVITIES], device="cpu")
     train, test = (Split(split.samples, merged[split.labels]) for split in (train, test))
     return SeriesSource(train, test, tuple(" or ".join(group) for group in HAR2), mean, std)
 

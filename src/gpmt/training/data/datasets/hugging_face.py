@@ -77,7 +77,7 @@ def load(root: Path, *, as_text: bool, expected: str) -> tuple[Rows | None, Rows
         if not as_text:  # decoded by `decode_image`, so that the error names a damaged image
             part = part.cast_column(column, import_extra("datasets", DataError).Image(decode=False))
         labels = _label_indices(values[split], classes, title)
-        samples[split] = Rows(part, title, column, torch.arange(len(labels)), labels)
+        samples[split] = Rows(part, title, column, torch.arange(len(labels), device="cpu"), labels)
     return samples.get("train"), samples[test], classes
 
 
@@ -154,4 +154,4 @@ def _label_indices(values: Sequence[Any], classes: tuple[str, ...], title: str) 
             raise DataError(
                 f"row {row} of {title} has label {label}, but must have one from 0 to {len(classes) - 1}"
             )
-    return torch.tensor(labels, dtype=torch.int64)
+    return torch.tensor(labels, dtype=torch.int64, device="cpu")

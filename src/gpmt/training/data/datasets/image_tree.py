@@ -56,7 +56,7 @@ def image_tree(root: Path) -> tuple[ImageFiles, tuple[str, ...]]:
             labels += [label] * len(found)
     if not names:
         raise DataError(f"{root} does not hold images; it must hold {root.name}/<class>/*.jpg")
-    return ImageFiles(root, np.array(names), torch.tensor(labels)), classes
+    return ImageFiles(root, np.array(names), torch.tensor(labels, device="cpu")), classes
 
 
 def tree_pair(root: Path, *, train: str, test: str) -> tuple[ImageFiles, ImageFiles, tuple[str, ...]]:

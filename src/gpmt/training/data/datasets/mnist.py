@@ -41,6 +41,11 @@ def load(name: str, root: Path | None, track: Track) -> InMemorySource:
                 f"{root} has {len(pixels):,} {part} images, {len(labels):,} labels and the largest label "
                 f"{labels.max(initial=0)}, but there must be a label from 0 to 9 for each image"
             )
-        splits.append(Split(torch.tensor(pixels).unsqueeze(3), torch.tensor(labels, dtype=torch.int64)))
+        splits.append(
+            Split(
+                torch.tensor(pixels, device="cpu").unsqueeze(3),
+                torch.tensor(labels, dtype=torch.int64, device="cpu"),
+            )
+        )
     mean, std = NORMALISATION[name]
     return InMemorySource(splits[0], splits[1], CLASSES[name], mean, std)
