@@ -72,6 +72,7 @@ def plan(
     b.weight  1×2          2    1*   50.000%
     total                  6    3    50.000%
     3 of 6 weights pruned (50.0000%), global threshold 3; minimum 1 a tensor, which binds in 1 of 2 (*)
+    scope judged by name and shape, since no network is known
     """
     several = sparsity if isinstance(sparsity, list | tuple) else [sparsity]
     wanted = [parse_sparsity(value) for value in several]

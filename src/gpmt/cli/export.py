@@ -24,6 +24,7 @@ from gpmt.cli.options import AsJson, InputShape, ModelName, Quiet, Verbose, chec
 from gpmt.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from gpmt.cli.hub_source import HubSource
     from gpmt.cli.network import Network
     from gpmt.formats.bits import SignedZeros
     from gpmt.formats.checkpoint import Checkpoint
@@ -34,7 +35,7 @@ EXAMPLES = examples(
     "gpmt export onnx pruned.pth -o model.onnx --model torchvision:resnet50 --input 3x224x224",
     "gpmt export program runs/cifar10-resnet20 -o resnet20.pt2",
     "gpmt export runtime pruned.pth -o model.program.safetensors --model torchvision:resnet50 --input 3x224x224",
-    "gpmt export hub model.sparse.safetensors -o my-model --card README.md",
+    "gpmt export hub pruned.pt -o my-bert-sparse --model hf:my-bert",
     "gpmt export csr pruned.pt -o model.csr.pt",
 )
 WEIGHTS_ALONE = ("sparse", "dense", "csr", "csc")
@@ -73,7 +74,8 @@ def export(
 
     sparse: kept values and coded masks, a fraction of the size. dense: plain weights, by the suffix of OUT. onnx,
     program (torch.export) and runtime (gpmt.load_program): the network too, compared with PyTorch; they need --model
-    where the file does not name it. hub: a folder as the Hugging Face hub has it. csr, csc: PyTorch's sparse tensors.
+    where the file does not name it. hub: a folder as the Hugging Face hub has it, with the config, tokenizer and
+    other files of IN, or of FOLDER with --model hf:FOLDER. csr, csc: PyTorch's sparse tensors.
     """
     from gpmt.formats.suffixes import check_format_suffix
 
@@ -90,7 +92,7 @@ def export(
     check_exists(source)
     silent = quiet or as_json
     checkpoint = read(source, weights=weights, skip_bad=skip_bad, quiet=silent)
-    network = None if kind in WEIGHTS_ALONE else _network(kind, checkpoint, model, input_shape)
+    network = _network(kind, checkpoint, model, input_shape)
     with working(f"writing {out}", quiet=silent):
         facts = _write(
             kind,
@@ -119,18 +121,25 @@ def export(
             screen.print(f"and {card}")
 
 
-def _network(kind: str, checkpoint: Checkpoint, model: str | None, shape: str | None) -> Network | None:
-    """Build the network that the weights belong to; for a hub folder None where it is not known."""
-    from gpmt.cli.network import find_network, require_network
+def _network(
+    kind: str, checkpoint: Checkpoint, model: str | None, shape: str | None
+) -> Network | HubSource | None:
+    """Build the network that the weights belong to; for a hub folder, find what goes into it."""
+    if kind in WEIGHTS_ALONE:
+        return None
+    if kind == "hub":
+        from gpmt.cli.hub_source import find_hub_source
 
-    build = find_network if kind == "hub" else require_network
-    return build(checkpoint, model=model, input_shape=shape)
+        return find_hub_source(checkpoint, model=model, input_shape=shape)
+    from gpmt.cli.network import require_network
+
+    return require_network(checkpoint, model=model, input_shape=shape)
 
 
 def _write(
     kind: str,
     checkpoint: Checkpoint,
-    network: Network | None,
+    network: Network | HubSource | None,
     out: Path,
     *,
     values: str,
@@ -167,13 +176,17 @@ def _write(
         )
         return {"bytes": disk_size(out), "negative_zeros": dropped}
     elif kind == "hub":
-        from gpmt.formats.exporters.hub import export_hub
-
-        export_hub(network.module if network else checkpoint.state_dict, out, force=force)
+        return _write_hub(cast("HubSource", network), out, force)
     else:
-        assert network is not None
-        return _write_network(kind, network, out, opset, tolerance)
+        return _write_network(kind, cast("Network", network), out, opset, tolerance)
     return {"bytes": disk_size(out)}
+
+
+def _write_hub(found: HubSource, out: Path, force: bool) -> dict[str, Any]:
+    from gpmt.formats.exporters.hub import export_hub
+
+    export_hub(found.weights, out, beside=found.beside, without=found.without, force=force)
+    return {"bytes": disk_size(out), "beside": str(found.beside) if found.beside else None}
 
 
 def _write_network(
@@ -234,6 +247,8 @@ def _describe(facts: dict[str, Any], values: str) -> str:
         text += f", {facts['bytes'] / dense:.1%} of the {dense:,} that its tensors take in memory"
     if "zeros" in facts:
         text += f"\n{facts['zeros']:,} of its {facts['weights']:,} prunable weights are zero"
+    if beside := facts.get("beside"):
+        text += f"\nits config, tokenizer and other files are those of {beside}"
     if on_pytorch := facts.get("on_pytorch"):
         text += f"\n{on_pytorch:,} {'operators run' if on_pytorch > 1 else 'operator runs'} on PyTorch"
     if "negative_zeros" not in facts and "error" in facts:

@@ -114,6 +114,7 @@ def _print(
     screen.print(count_table(rows, macs=macs, out=screen))
     screen.print(totals(facts["weights"], facts["kept"]))
     others = facts["other_tensors"]
+    screen.print(str(found.judged))
     screen.print(f"{others['count']:,} other tensors, not in scope, with {others['values']:,} values")
     for name, further in found.aliases.items():
         screen.print(f"tied, counted once: {name} = {' = '.join(further)}")
@@ -144,6 +145,7 @@ def _facts(checkpoint: Checkpoint, found: FoundScope, rows: tuple[TensorCount, .
         "kept": kept,
         "pruned": numel - kept,
         "sparsity": (numel - kept) / numel,
+        "scope": found.judged.to_dict(),
         "other_tensors": {"count": len(others), "values": sum(tensor.numel() for tensor in others)},
         "tensors": [row.to_dict() | {"aliases": list(found.aliases.get(row.name, ()))} for row in rows],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpmt.errors import CheckpointError, GpmtError, RecipeError
@@ -36,14 +37,19 @@ class Network:
 def find_network(checkpoint: Checkpoint, *, model: str | None, input_shape: str | None) -> Network | None:
     """Build the network `model`, or the one that the file itself names, around a checkpoint's tensors.
 
-    Returns None where neither names one. Raises `GpmtError` for a name or shape that cannot be used, and
-    `CheckpointError` where the weights do not fit the network.
+    Returns None where neither names one. Of ``hf:FOLDER`` that is no classifier it returns None too, since no input
+    of it is known, and the state_dict gets to know the layers of the network (`Described`). Raises `GpmtError` for a
+    name or shape that cannot be used, and `CheckpointError` where the weights do not fit the network.
     """
     if model is None:
         model = recorded_name(checkpoint)
     if model is None:
         if input_shape is not None:
             raise GpmtError(f"--input is {input_shape}, but no network is known; name it with --model")
+        return None
+
+    if model.startswith("hf:") and not _is_classifier(checkpoint, model):
+        _describe(checkpoint, Path(model.removeprefix("hf:")).expanduser())
         return None
 
     from gpmt.macs import count_macs
@@ -66,11 +72,52 @@ def find_network(checkpoint: Checkpoint, *, model: str | None, input_shape: str 
 def require_network(checkpoint: Checkpoint, *, model: str | None, input_shape: str | None) -> Network:
     """Return what `find_network` returns; raise `CheckpointError` where nothing names the network."""
     network = find_network(checkpoint, model=model, input_shape=input_shape)
+    if network is None and model is not None:
+        raise CheckpointError(
+            f"--model is {model}, whose network is no classifier, so its input is not known; give a classifier, or "
+            "export the network from Python"
+        )
     if network is None:
         raise CheckpointError(
             f"{checkpoint.path} does not say which network it belongs to; name it with --model, and --input"
         )
     return network
+
+
+def makes_classifier(name: str) -> bool:
+    """Return whether ``hf:FOLDER`` is a classifier, whose input is known."""
+    from gpmt.training.models import check_name
+
+    try:
+        check_name(name)
+    except RecipeError:
+        return False
+    return True
+
+
+def _is_classifier(checkpoint: Checkpoint, name: str) -> bool:
+    """Return whether weights are those of a classifier, not of the class that the config of ``hf:FOLDER`` names."""
+    from gpmt.formats.hub_network import build_network, misfit
+
+    if not makes_classifier(name):
+        return False
+    try:
+        network = build_network(Path(name.removeprefix("hf:")).expanduser())
+    except CheckpointError:
+        return True
+    kind = type(network).__name__
+    if kind.endswith(("ForImageClassification", "ForSequenceClassification")):
+        return True
+    return misfit(network, checkpoint.state_dict) is not None
+
+
+def _describe(checkpoint: Checkpoint, folder: Path) -> None:
+    """Give the state_dict of a checkpoint the network of a folder; raise `CheckpointError` where it does not fit."""
+    from gpmt.formats.hub_network import describe
+
+    checkpoint.state_dict = described = describe(folder, checkpoint.state_dict)
+    if described.description.network is None:
+        raise CheckpointError(f"--model is hf:{folder}, but {described.description.why}")
 
 
 def recorded_name(checkpoint: Checkpoint) -> str | None:

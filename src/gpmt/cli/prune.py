@@ -159,6 +159,7 @@ def prune(
         screen = console()
         screen.print(plan_table(decided, macs=macs, out=screen))
         screen.print(decided.summary())
+        screen.print(str(decided.judged))
         if zeros > masks.total_pruned:
             screen.print(
                 f"note: {zeros:,} weights are zero, {zeros - masks.total_pruned:,} more than asked for, because they "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from gpmt.core.described import Described, Description, Judgement
 from gpmt.core.patterns import EMBEDDINGS, Pattern, Patterns, Reach, listed, matcher, names_type, shown
 from gpmt.core.shards import is_shared, local
 from gpmt.errors import ScopeError
@@ -30,6 +31,8 @@ _LAYERS: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
 )
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
+_BY_NAMES = Judgement("names", None, "no network is known")
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -40,11 +43,13 @@ class Scope:
         aliases: first name -> the further names of a tied tensor; only tied tensors have an entry.
         kinds: name -> class of the owning layer (`"Conv2d"`); for a state_dict, where no class is known,
             `"matrix"`, `"convolution"`, `"attention"` or `"recurrent"`, judged by name and dimensions.
+        judged: what told which tensors are prunable.
     """
 
     tensors: dict[str, Tensor]
     aliases: dict[str, tuple[str, ...]]
     kinds: dict[str, str]
+    judged: Judgement = _BY_NAMES
 
     @property
     def numel(self) -> int:
@@ -69,7 +74,8 @@ def find_scope(
     From a state_dict, where only names and shapes are known: floating tensors of two or more dimensions whose
     last name is `weight` or one of the weight names of attention and recurrent layers, unless the layer (the
     last name before it that is not a number) is named like a norm (`norm1`, `ln_f`) or, with two dimensions, like
-    an embedding (`embed_tokens`, `word_embeddings`, `wte`). Entries that are not tensors are ignored.
+    an embedding (`embed_tokens`, `word_embeddings`, `wte`). Entries that are not tensors are ignored. The weights
+    that `gpmt.load` reads beside a config.json of transformers are judged as those of the network (`Described`).
 
     A tensor under several names counts once, under the first; a pattern may use any of its names.
 
@@ -97,7 +103,8 @@ def find_scope(
     candidates = _candidates_of(target)
     if not candidates:
         raise ScopeError(_why_nothing(target))
-    typed = isinstance(target, nn.Module)
+    judged = _judgement(target)
+    typed = judged.by == "layers"
     chosen = {i for i, c in enumerate(candidates) if c.needs == Reach.BROAD}
     if scope is not None:
         if not scope:
@@ -121,7 +128,17 @@ def find_scope(
         tensors={c.names[0]: c.tensor for c in remaining},
         aliases={c.names[0]: tuple(c.names[1:]) for c in remaining if len(c.names) > 1},
         kinds={c.names[0]: c.kind for c in remaining},
+        judged=judged,
     )
+
+
+def _judgement(target: nn.Module | Mapping[str, Tensor]) -> Judgement:
+    network = target if isinstance(target, nn.Module) else None
+    if isinstance(target, Described):
+        network = target.description.network
+        if network is None:
+            return Judgement("names", None, target.description.why)
+    return _BY_NAMES if network is None else Judgement("layers", type(unwrap(network)).__name__)
 
 
 @dataclass
@@ -139,6 +156,7 @@ class _Candidate:
 def _candidates_of(target: object) -> list[_Candidate]:
     """All parameters of a module, or all tensors of a mapping; tied ones joined."""
     modules: dict[str, nn.Module] = {}
+    described: dict[str, _Candidate] = {}
     if isinstance(target, nn.Module):
         model = unwrap(target)
         modules = dict(model.named_modules(remove_duplicate=False))
@@ -147,6 +165,8 @@ def _candidates_of(target: object) -> list[_Candidate]:
     elif isinstance(target, Mapping):
         tensors = {k: v for k, v in target.items() if isinstance(k, str) and isinstance(v, Tensor)}
         stored_names = set(tensors)
+        if isinstance(target, Described) and target.description.network is not None:
+            described = _in_network(target.description)
     else:
         raise ScopeError(
             f"cannot prune an object of type {type(target).__name__}; give an nn.Module or a state_dict"
@@ -156,10 +176,16 @@ def _candidates_of(target: object) -> list[_Candidate]:
         name, problem = _reparametrised(stored_name, stored_names)
         key: Hashable = name if problem else identity(tensor)
         parent, _, attribute = name.rpartition(".")
-        owner = modules.get(parent)
+        known = described.get(stored_name)
+        owner = modules.get(parent) if known is None else known.owners[0]
         needs = Reach.NEVER
         if _holds_weights(tensor):
-            needs = _needs_by_name(parent, attribute, tensor) if owner is None else _needs(owner, attribute)
+            if known is not None:
+                needs = known.needs
+            else:
+                needs = (
+                    _needs_by_name(parent, attribute, tensor) if owner is None else _needs(owner, attribute)
+                )
         kind = _kind_by_name(attribute, tensor) if owner is None else type(owner).__name__
         candidate = found.setdefault(key, _Candidate(tensor, kind, problem or _unusable(name, tensor)))
         if name not in candidate.names:  # it is there for the second part of a reparametrised weight
@@ -171,6 +197,22 @@ def _candidates_of(target: object) -> list[_Candidate]:
         else:
             candidate.needs = min(needs, candidate.needs)
     return list(found.values())
+
+
+def _in_network(description: Description) -> dict[str, _Candidate]:
+    """Name of a stored tensor -> the parameter of the network that it is, with the owner under that name."""
+    assert description.network is not None
+    network = unwrap(description.network)
+    names = {*dict(network.named_parameters(remove_duplicate=False)), *dict(network.named_buffers())}
+    found = {
+        name: replace(candidate, owners=[owner])
+        for candidate in _candidates_of(network)
+        for name, owner in zip(candidate.names, candidate.owners, strict=True)
+    }
+    buffer = _Candidate(torch.empty(0), "buffer", None, owners=[None])  # which a network never trains
+    return {
+        stored: found.get(_reparametrised(own, names)[0], buffer) for stored, own in description.names.items()
+    }
 
 
 def identity(tensor: Tensor) -> Hashable:

@@ -90,7 +90,7 @@ def read_hub_folder(path: Path) -> Checkpoint:
     missing, a JSON file that is damaged or too large, and a name that leads out of the folder.
     """
     files = find_weights(path)
-    config = _read_config(files.folder)
+    config = _facts(read_config(files.folder))
     if files.index is not None:
         checkpoint = _read_shards(files, files.folder / files.index)
     else:
@@ -164,11 +164,15 @@ def _stored(shard: Checkpoint) -> dict[str, Tensor]:
     return {shard.prefix + name: tensor for name, tensor in shard.state_dict.items()}
 
 
-def _read_config(folder: Path) -> dict[str, str]:
-    """Return the facts on the network in config.json, as strings; nothing where there is no such file."""
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """Return what config.json holds, nothing without such a file. Raises `CheckpointError` for a damaged one."""
     if not os.path.lexists(folder / CONFIG):
         return {}
-    config = _read_json(named_file(folder, CONFIG, folder), _CONFIG_LIMIT)
+    return _read_json(named_file(folder, CONFIG, folder), _CONFIG_LIMIT)
+
+
+def _facts(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the facts on the network in a config.json, as strings."""
     found: dict[str, str] = {}
     for key, names in (
         ("architectures", ("architectures", "architecture", "_class_name")),

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from gpmt.core.described import Described
 from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.checkpoint import Checkpoint
+from gpmt.formats.hub_folder import CONFIG
+from gpmt.formats.hub_network import describe
 from gpmt.formats.importers.mask_files import gpmt_masks
 from gpmt.formats.importers.registry import MASK_FILES, MASKED_WEIGHTS
 from gpmt.formats.importers.source import Source
@@ -63,7 +66,15 @@ def load(
             f"{path} holds weights itself ({checkpoint.source}); leave out weights=, which is for masks alone"
         )
     importer = MASKED_WEIGHTS.recognising(source)
-    return checkpoint if importer is None else importer.read(source)
+    return _describe(checkpoint if importer is None else importer.read(source))
+
+
+def _describe(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint whose state_dict knows the network of the config.json beside it, where there is one."""
+    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
+    if not (folder / CONFIG).is_file():
+        return checkpoint
+    return replace(checkpoint, state_dict=describe(folder, checkpoint.state_dict))
 
 
 def holds_masks(path: str | os.PathLike[str]) -> bool:
@@ -91,11 +102,13 @@ def _weights(path: Path, kind: str, weights: Weights | None) -> Checkpoint:
 def _combine(path: Path, base: Checkpoint, masks: Masks, kind: str) -> Checkpoint:
     """Return weights under masks; the given tensors stay as they are, and those that are tied stay tied."""
     copies: dict[Hashable, Tensor] = {}
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, tensor in base.state_dict.items():
         key = identity(tensor)
         if key not in copies:
             copies[key] = tensor.detach().cpu().clone()
         state[name] = copies[key]
     masks.apply_(state)
+    if isinstance(base.state_dict, Described):
+        state = base.state_dict.with_tensors(state)
     return replace(base, path=path, state_dict=state, masks=masks, source=kind)

@@ -57,6 +57,7 @@ class Plan:
         granularity: "weight", or "column"; then `numel`, `kept`, `pruned`, `min_kept` and those of `tensors`
             count columns, and the threshold is a sum of magnitudes.
         unit: the values that are counted, "weights" or "columns".
+        judged: what told which tensors are prunable: the network's layers, or only names and shapes.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Plan:
         self.threshold: float | None = None
         if has_threshold and selection.key is not None:
             self.threshold = key_value(selection.key, key_format)
-        self.aliases = scope.aliases
+        self.aliases, self.judged = scope.aliases, scope.judged
         self._packer: MaskPacker | None = MaskPacker(scope.tensors, sources, key_format, selection)
         self._masks: Masks | None = None
 
@@ -124,6 +125,7 @@ class Plan:
             "threshold": self.threshold,
             "min_kept": self.min_kept,
             "allocation": self.allocation,
+            "scope": self.judged.to_dict(),
             "tensors": [
                 {
                     "name": row.name,
@@ -141,7 +143,10 @@ class Plan:
         }
 
     def __str__(self) -> str:
-        """Draw a table with one line a tensor; a floor that binds is marked with an asterisk."""
+        """Draw a table with one line a tensor; a floor that binds is marked with an asterisk.
+
+        Below it is said where only names and shapes told what can be pruned.
+        """
         rows = [("tensor", "shape", self.unit, "kept", "density")]
         for row in self.tensors:
             shape = "×".join(map(str, row.shape))
@@ -159,6 +164,8 @@ class Plan:
             for cells in rows
         ]
         lines.append(self.summary())
+        if self.judged.by == "names":
+            lines.append(str(self.judged))
         return "\n".join(lines)
 
     def summary(self) -> str:

@@ -7,9 +7,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import redirect_stderr
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,14 @@ from gpmt.extras_private import save_timm_config
 from gpmt.formats.bits import same_bits
 from gpmt.formats.checkpoint import save_checkpoint
 from gpmt.formats.exporters.card import Library, model_card
-from gpmt.formats.hub_folder import CARD, CONFIG, INDEX, WEIGHTS, read_hub_folder
+from gpmt.formats.exporters.hub_copy import copy_files, side_files
+from gpmt.formats.hub_folder import CARD, CONFIG, INDEX, WEIGHTS, read_config, read_hub_folder
 from gpmt.formats.new_folder import new_folder
 from gpmt.model_tools import unwrap
 
 _SHARD = "model-{:05d}-of-{:05d}.safetensors"
 _OURS = rf"{WEIGHTS}|{INDEX}|{CONFIG}|{CARD}|generation_config.json|model-\d{{5}}-of-\d{{5}}.safetensors"
+_WEIGHTS_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".tar", ".th")
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -36,6 +37,8 @@ def export_hub(
     config: Mapping[str, Any] | None = None,
     card: str | None = None,
     shard_size: int | str = "50GB",
+    beside: str | os.PathLike[str] | None = None,
+    without: Collection[str] = (),
     force: bool = False,
 ) -> Path:
     """Write a folder that can be put on the Hugging Face hub as it is, atomically, and return its path.
@@ -48,8 +51,11 @@ def export_hub(
         source: the network, or its state_dict.
         folder: the folder to make; its parent must be there.
         config: further entries of config.json; for a bare state_dict e.g. {"architecture": "resnet20"}.
-        card: the text of README.md; by default that of `model_card`.
+        card: the text of README.md; by default that of `beside`, or else of `model_card`.
         shard_size: weights of more bytes go into several files (of timm's networks never): a number or e.g. "5GB".
+        beside: a Hugging Face folder of the same network, whose config.json, tokenizer and other files are copied,
+            but no weights; for a bare state_dict it makes the new folder one that opens as this one does.
+        without: keys to leave out of the config.json of `beside`, such as those of compressed weights.
         force: replace the folder, provided that it holds nothing but what an export writes.
 
     Raises:
@@ -66,17 +72,56 @@ def export_hub(
     entries: Mapping[str, Any] = source if module is None else module.state_dict()  # type: ignore[assignment]
     state_dict = {name: tensor for name, tensor in entries.items() if isinstance(tensor, Tensor)}
     library = _library(module)
-    with new_folder(target, force=force, ours=partial(re.fullmatch, _OURS)) as temporary:
+    copied = () if beside is None else _side_files(Path(beside))
+    written = {Path(name).parts[0] for name in copied}
+    with new_folder(
+        target, force=force, ours=lambda name: name in written or re.fullmatch(_OURS, name)
+    ) as temporary:
         _write(module, state_dict, temporary, library, limit)
+        if beside is not None:
+            _add_files(Path(beside), copied, temporary)
+            if module is None:
+                library = _copy_config(Path(beside), temporary / CONFIG, state_dict, without) or library
         if config:
             path = temporary / CONFIG
             _write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **config})
-        if card is None:
+        if card is None and not (temporary / CARD).exists():
             file = WEIGHTS if (temporary / WEIGHTS).exists() else INDEX
             card = model_card(state_dict, name=target.name, library=library, file=file)
-        (temporary / CARD).write_text(card, encoding="utf-8")
+        if card is not None:
+            (temporary / CARD).write_text(card, encoding="utf-8")
         _check(state_dict, temporary, target, partly=library == "transformers")
     return target
+
+
+def _side_files(folder: Path) -> tuple[str, ...]:
+    """Return the files of a folder to copy: neither weights, whatever their names, nor the config."""
+    names, _ = side_files(folder)
+    return tuple(
+        name
+        for name in names
+        if name != CONFIG and not (Path(name).suffix in _WEIGHTS_SUFFIXES and "/" not in name)
+    )
+
+
+def _add_files(source: Path, names: Iterable[str], target: Path) -> None:
+    """Copy the files that are not there yet."""
+    copy_files(source, [name for name in names if not (target / name).exists()], target)
+
+
+def _copy_config(
+    source: Path, target: Path, state_dict: Mapping[str, Tensor], without: Collection[str]
+) -> Library | None:
+    """Write the config.json of a folder for these weights, and return the library that it is of."""
+    document = {key: value for key, value in read_config(source).items() if key not in without}
+    types = {tensor.dtype for tensor in state_dict.values() if tensor.is_floating_point()}
+    for key in ("dtype", "torch_dtype"):
+        if isinstance(document.get(key), str) and len(types) == 1:
+            document[key] = str(next(iter(types))).removeprefix("torch.")
+    _write_json(target, document)
+    if "model_type" in document:
+        return "transformers"
+    return "timm" if "pretrained_cfg" in document else None
 
 
 def _library(module: nn.Module | None) -> Library:

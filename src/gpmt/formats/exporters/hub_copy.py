@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -56,13 +56,10 @@ def copy_hub_folder(
     """
     check_copy(checkpoint, folder, force=force)
     files = find_weights(checkpoint.path)
-    copied, left_out = _side_files(files)
+    copied, left_out = side_files(files.folder, files)
     written = {Path(name).parts[0] for name in (*copied, *files.shards)}
     with new_folder(folder, force=force, ours=written.__contains__) as temporary:
-        for name in copied:
-            place = temporary / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(named_file(files.folder, name, files.folder), place)
+        copy_files(files.folder, copied, temporary)
         for name in files.shards:
             place = temporary / name
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -82,24 +79,37 @@ def check_copy(checkpoint: Checkpoint, folder: str | os.PathLike[str], *, force:
     source, target = (Path(os.path.realpath(path)) for path in (files.folder, folder))
     if source in target.parents or target in source.parents:
         raise CheckpointError(f"{folder} and {files.folder} are inside each other; choose another folder")
-    copied, _ = _side_files(files)
+    copied, _ = side_files(files.folder, files)
     written = {Path(name).parts[0] for name in (*copied, *files.shards)}
     check_folder(folder, force=force, ours=written.__contains__)
 
 
-def _side_files(files: HubWeights) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the files to copy, the index included, and those of what is left out."""
+def copy_files(source: Path, names: Iterable[str], target: Path) -> None:
+    """Copy files of a folder into another; raise `CheckpointError` for a link that leads out of it."""
+    for name in names:
+        place = target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(named_file(source, name, source), place)
+
+
+def side_files(folder: Path, weights: HubWeights | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of all files beside a folder's weights, and those of other files that hold the same network.
+
+    The index of `weights` is one of the first; without `weights` every file that may hold the network is left out.
+    """
+    shards = () if weights is None else weights.shards
+    index = None if weights is None else weights.index
     copied: list[str] = []
     left_out: list[str] = []
-    for entry in sorted(files.folder.iterdir(), key=lambda entry: entry.name):
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
         name = entry.name
         if entry.is_dir():
             leave = name in _HISTORY or bool(_OTHER_FOLDERS.fullmatch(name)) or entry.is_symlink()
-            inner = [] if leave else [str(file.relative_to(files.folder)) for file in _files_in(entry)]
-            copied += [path for path in inner if path not in files.shards]
+            inner = [] if leave else [str(file.relative_to(folder)) for file in _files_in(entry)]
+            copied += [path for path in inner if path not in shards]
         else:
-            leave = name not in (*files.shards, files.index) and bool(_OTHER_WEIGHTS.fullmatch(name))
-            copied += [name] if not leave and name not in files.shards else []
+            leave = name not in (*shards, index) and bool(_OTHER_WEIGHTS.fullmatch(name))
+            copied += [name] if not leave and name not in shards else []
         if leave and name not in _HISTORY:
             left_out.append(name)
     return tuple(copied), tuple(left_out)

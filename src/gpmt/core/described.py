@@ -1,0 +1,74 @@
+"""A state_dict that knows the network of its tensors, so that the network's layers say which can be pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of the network that tensors belong to.
+
+    Attributes:
+        network: the network, whose tensors need no data; None where it is not known.
+        names: name of a tensor -> the parameter of the network that it is, or is a part of; a tensor that is not in
+            the network has no entry.
+        why: where there is no network, the reason as a part of a sentence.
+    """
+
+    network: nn.Module | None
+    names: Mapping[str, str] = field(default_factory=dict)
+    why: str = ""
+
+
+class Described(dict[str, Tensor]):
+    """A state_dict with the network that its tensors belong to.
+
+    Args:
+        tensors: name -> tensor.
+        describe: finds the network; it is called once, when the scope of the tensors is first asked for.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], describe: Callable[[Mapping[str, Tensor]], Description]
+    ) -> None:
+        super().__init__(tensors)
+        self._describe = describe
+
+    @cached_property
+    def description(self) -> Description:
+        """The network, built when this is first read."""
+        return self._describe(self)
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Described:
+        """Return other tensors of the same network."""
+        return Described(tensors, self._describe)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What told which tensors can be pruned.
+
+    Attributes:
+        by: the classes of the network's layers, or the names and shapes of the tensors.
+        network: the class of the network, None where it is not known.
+        why: where it is by names, the reason as a part of a sentence.
+    """
+
+    by: Literal["layers", "names"]
+    network: str | None
+    why: str = ""
+
+    def __str__(self) -> str:
+        if self.by == "layers":
+            return f"scope judged by the layers of {self.network}"
+        return f"scope judged by name and shape, since {self.why}"
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Return the judgement as plain values, ready for JSON."""
+        return {"by": self.by, "network": self.network, "why": self.why or None}
