@@ -1,5 +1,7 @@
 import logging
-from collections.abc import Iterator
+import re
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +11,17 @@ import torch
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from gpmt.errors import CheckpointError
-from gpmt.model_tools import evaluating, keeping_modes, quiet, split_example, unwrap
+import gpmt
+from gpmt.errors import CheckpointError, GpmtError
+from gpmt.model_tools import (
+    evaluating,
+    keeping_modes,
+    not_a_network,
+    program_kind,
+    quiet,
+    split_example,
+    unwrap,
+)
 
 
 @pytest.fixture
@@ -112,3 +123,76 @@ def test_an_example_of_another_type_is_refused(example: object) -> None:
     )
     with pytest.raises(CheckpointError, match=message):
         split_example(example, CheckpointError)
+
+
+def programs() -> dict[str, Any]:
+    network = nn.Sequential(nn.Linear(4, 4), nn.ReLU()).eval()
+    exported = torch.export.export(network, (torch.ones(4, 4),))
+    with warnings.catch_warnings(action="ignore"):  # PyTorch calls TorchScript deprecated
+        script = torch.jit.script(network)
+    return {
+        "TorchScript program": script,
+        "program of torch.export": exported,
+        "graph of torch.fx": exported.module(),
+    }
+
+
+PROGRAMS = ["TorchScript program", "program of torch.export", "graph of torch.fx"]
+USES: dict[str, Callable[[Any, Path], object]] = {
+    "plan": lambda program, _: gpmt.plan(program, sparsity=0.5),
+    "prune_": lambda program, _: gpmt.prune_(program, sparsity=0.5),
+    "verify": lambda program, _: gpmt.verify(program),
+    "find_scope": lambda program, _: gpmt.find_scope(program),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_of_a_program_the_state_dict_is_asked_for(kind: str, use: str, tmp_path: Path) -> None:
+    program = programs()[kind]
+    with pytest.raises(GpmtError) as refused:
+        USES[use](program, tmp_path)
+    message = str(refused.value)
+    assert message.startswith(
+        f"the network is a {kind}, in which no layers can be seen; give the module that it was"
+    )
+    # What it says works, and changes the program itself.
+    state = eval(message.rpartition(", ")[2], {"program": program})
+    plan = gpmt.prune_(state, sparsity=0.5)
+    again = program.state_dict if kind == "program of torch.export" else program.state_dict()
+    assert int((again["0.weight"] == 0).sum()) == plan.pruned == 8
+    call = program.module() if kind == "program of torch.export" else program
+    torch.testing.assert_close(call(torch.eye(4)), torch.relu(again["0.weight"].T + again["0.bias"]))
+
+
+@pytest.mark.parametrize("target", [torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),)), 3])
+def test_what_is_no_network_is_refused_where_weights_are_asked_for(tmp_path: Path, target: Any) -> None:
+    masks = gpmt.Masks.from_dense({"weight": torch.eye(2, dtype=torch.bool)})
+    masks.save(tmp_path / "masks.safetensors")
+    sentence = f"^{re.escape(not_a_network(target))}$"
+    with pytest.raises(GpmtError, match=sentence):
+        gpmt.save_sparse(target, tmp_path / "a.sparse.safetensors")
+    with pytest.raises(GpmtError, match=sentence):
+        masks.apply_(target)
+    with pytest.raises(GpmtError, match=sentence):
+        gpmt.load(tmp_path / "masks.safetensors", weights=target)
+
+
+def test_a_program_of_torch_export_has_one_mode() -> None:
+    with (
+        pytest.raises(
+            GpmtError, match=r"is a program of torch\.export, whose mode is fixed; give the module"
+        ),
+        evaluating(programs()["graph of torch.fx"]),
+    ):
+        pass
+    with pytest.raises(
+        GpmtError, match=r"the network is a program of torch\.export, which hides its forward"
+    ):
+        gpmt.compile(programs()["program of torch.export"], torch.ones(1, 4))
+    assert program_kind(nn.Linear(2, 2)) is None
+
+
+def test_a_graph_of_torch_fx_with_layers_is_a_network() -> None:
+    graph = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+    assert gpmt.prune_(graph, sparsity=0.5).pruned == 8

@@ -16,7 +16,7 @@ from gpmt.core.missing_data import check_has_data
 from gpmt.core.shards import local, local_part
 from gpmt.errors import MaskError
 from gpmt.formats.masks.hashes import mask_hash, structure_hash
-from gpmt.model_tools import unwrap
+from gpmt.model_tools import not_a_network, unwrap
 
 Target = nn.Module | Mapping[str, Tensor]
 
@@ -154,8 +154,10 @@ class Masks(Mapping[str, Tensor]):
     def _tensors(self, target: Target) -> dict[str, Tensor]:
         if isinstance(target, nn.Module):
             available: Mapping[str, Tensor] = dict(unwrap(target).named_parameters(remove_duplicate=False))
-        else:
+        elif isinstance(target, Mapping):
             available = target
+        else:
+            raise MaskError(not_a_network(target))
         found = {}
         for name, shape in self._shapes.items():
             if name not in available:

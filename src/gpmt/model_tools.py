@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
@@ -26,6 +27,37 @@ def unwrap(model: nn.Module) -> nn.Module:
             model = model.module
         else:
             return model
+
+
+def not_a_network(target: object) -> str:
+    """Return the message for what is neither a module with layers nor a mapping of tensors, such as a program."""
+    kind = program_kind(target) or (
+        "a graph of torch.fx" if isinstance(target, torch.fx.GraphModule) else None
+    )
+    if kind is None:
+        return f"the network is an object of type {type(target).__name__}; give an nn.Module or a state_dict"
+    state = "state_dict" if _is_exported(target) else "state_dict()"
+    return (
+        f"the network is {kind}, in which no layers can be seen; give the module that it was made from, or the "
+        f"program's weights, program.{state}"
+    )
+
+
+def program_kind(target: object) -> str | None:
+    """Name the kind of a program, which has weights, but no layers and no code; None for anything else."""
+    if isinstance(target, torch.jit.ScriptModule):
+        return "a TorchScript program"
+    if _is_exported(target):
+        return "a program of torch.export"
+    return None
+
+
+def _is_exported(target: object) -> bool:
+    # By its name, since torch.export takes long to import, and whoever has a program has imported it.
+    return (type(target).__module__, type(target).__name__) == (
+        "torch.export.exported_program",
+        "ExportedProgram",
+    )
 
 
 @contextmanager
@@ -48,7 +80,10 @@ def keeping_modes(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode and back; text generators of transformers return no cache meanwhile."""
+    """Switch to evaluation mode and back; text generators of transformers return no cache meanwhile.
+
+    Raises `GpmtError` for a program of torch.export, which has one mode.
+    """
     configs: dict[int, Any] = {
         id(part.config): part.config for part in module.modules() if hasattr(part, "config")
     }
@@ -57,7 +92,13 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         try:
             for config in configs.values():
                 config.use_cache = False
-            module.eval()
+            try:
+                module.eval()
+            except NotImplementedError:  # of what `ExportedProgram.module()` returns
+                raise GpmtError(
+                    "the network is a program of torch.export, whose mode is fixed; give the module that it was "
+                    "made from"
+                ) from None
             yield
         finally:
             for config in configs.values():

@@ -23,7 +23,10 @@ def test_verify_exit_codes(dense: str) -> None:
 def test_verify_with_masks_of_another_network(dense: str) -> None:
     Masks.from_dense({"other.weight": torch.ones(2, 2, dtype=torch.bool)}).save("other.safetensors")
     assert "other.weight is missing" in error("verify", dense, "--masks", "other.safetensors")
-    assert f"{dense} is not a readable safetensors file" in error("verify", dense, "--masks", dense)
+    assert (
+        f"{dense} is not a readable safetensors file (it is one of torch.save); save the masks again"
+        in error("verify", dense, "--masks", dense)
+    )
 
 
 def test_verify_json(dense: str) -> None:

@@ -1,6 +1,8 @@
 """Files of torch.save, read without running code from their pickles."""
 
 import argparse
+import re
+import zipfile
 from collections import OrderedDict
 from decimal import Decimal
 from pathlib import Path
@@ -74,8 +76,39 @@ def test_a_whole_model_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 def test_torchscript_is_refused(tmp_path: Path) -> None:
     torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "a.pt"))
-    with pytest.raises(CheckpointError, match=r"a\.pt is a TorchScript program; save its weights again"):
-        read_torch(tmp_path / "a.pt")
+    path = tmp_path / "a.pt"
+    with pytest.raises(
+        CheckpointError, match=r"a\.pt is a TorchScript program, whose code is not run"
+    ) as error:
+        read_torch(path)
+    assert_weights_are_written(str(error.value), path, nn.Linear(2, 2))
+
+
+def test_a_program_of_torch_export_is_called_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt2"
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),)), path)
+    with pytest.raises(
+        CheckpointError, match=r"a\.pt2 is a program of torch\.export \(\.pt2\), whose code"
+    ) as error:
+        read_torch(path)
+    assert_weights_are_written(str(error.value), path, nn.Linear(2, 2))
+
+
+def test_a_program_of_an_older_torch_export(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pt2", "w") as archive:
+        for name in ("version", "serialized_exported_program.json", "serialized_state_dict.pt"):
+            archive.writestr(name, "5.1")
+    with pytest.raises(CheckpointError, match=r"a\.pt2 is a program of torch\.export \(\.pt2\), whose code"):
+        read_torch(tmp_path / "a.pt2")
+
+
+def assert_weights_are_written(message: str, program: Path, network: nn.Module) -> None:
+    """Run the Python that a message asks for, and read the weights that it writes."""
+    code = re.search(r"torch\.save\(.*'weights\.pt'\)", message)
+    assert code
+    weights = program.parent / "weights.pt"
+    exec(code[0].replace("'weights.pt'", repr(str(weights))), {"torch": torch})
+    assert read_torch(weights).keys() == network.state_dict().keys()
 
 
 def test_a_truncated_file_says_so(tmp_path: Path, write: Any) -> None:

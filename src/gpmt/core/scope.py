@@ -14,7 +14,7 @@ from gpmt.core.described import Described, Description, Judgement
 from gpmt.core.patterns import EMBEDDINGS, Pattern, Patterns, Reach, listed, matcher, names_type, shown
 from gpmt.core.shards import is_shared, local
 from gpmt.errors import ScopeError
-from gpmt.model_tools import unwrap
+from gpmt.model_tools import not_a_network, program_kind, unwrap
 from gpmt.suggestions import close_names
 from gpmt.torch_private import ConvNd, storage_id
 
@@ -167,6 +167,8 @@ def _candidates_of(target: object) -> list[_Candidate]:
         stored_names = set(tensors)
         if isinstance(target, Described) and target.description.network is not None:
             described = _in_network(target.description)
+    elif program_kind(target):
+        raise ScopeError(not_a_network(target))
     else:
         raise ScopeError(
             f"cannot prune an object of type {type(target).__name__}; give an nn.Module or a state_dict"
@@ -354,6 +356,8 @@ def _close_names(candidates: list[_Candidate], pattern: Pattern) -> str:
 
 def _why_nothing(target: nn.Module | Mapping[str, object]) -> str:
     """Why a target has no prunable tensor of its own."""
+    if program_kind(target) or isinstance(target, torch.fx.GraphModule):
+        return not_a_network(target)
     if isinstance(target, nn.Module):
         return f"{type(target).__name__} has no prunable tensor, such as the weight of a convolution"
     inner = [key for key, value in target.items() if isinstance(value, Mapping)]

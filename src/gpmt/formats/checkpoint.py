@@ -16,9 +16,10 @@ from torch import Tensor
 from gpmt.atomic import atomic_path
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.scope import identity
-from gpmt.errors import CheckpointError
+from gpmt.errors import CheckpointError, GpmtError, MaskError
 from gpmt.formats.bits import SignedZeros, same_bits
 from gpmt.formats.file_format import weights_format
+from gpmt.formats.masks.mask_file import FORMAT as MASK_FORMAT
 from gpmt.formats.sparse.header import Values
 from gpmt.formats.sparse.reader import SparseFile, is_sparse
 from gpmt.formats.sparse.writer import SparseSize, save_sparse
@@ -162,9 +163,15 @@ def _load_safetensors(path: Path, skip_bad: bool) -> Checkpoint:
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             metadata = dict(file.metadata() or {})
+            if metadata.get("format") == MASK_FORMAT:
+                raise MaskError(
+                    f"{path} holds masks alone (of gpmt), and no weights; give the weights that they belong to"
+                )
             if is_sparse(metadata):
                 return _load_sparse(path, skip_bad)
             state_dict = {name: file.get_tensor(name) for name in file.offset_keys()}
+    except GpmtError:
+        raise
     except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is truncated or damaged ({error}); copy or download it again"

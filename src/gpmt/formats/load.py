@@ -19,7 +19,7 @@ from gpmt.formats.importers.mask_files import gpmt_masks
 from gpmt.formats.importers.registry import MASK_FILES, MASKED_WEIGHTS
 from gpmt.formats.importers.source import Source
 from gpmt.masks import Masks
-from gpmt.model_tools import unwrap
+from gpmt.model_tools import not_a_network, unwrap
 
 Weights = nn.Module | Mapping[str, Tensor] | Checkpoint | str | os.PathLike[str]
 
@@ -96,7 +96,9 @@ def _weights(path: Path, kind: str, weights: Weights | None) -> Checkpoint:
         return Checkpoint(path, unwrap(weights).state_dict())
     if isinstance(weights, Mapping):
         return Checkpoint(path, dict(weights))
-    return load(weights)
+    if isinstance(weights, str | os.PathLike):
+        return load(weights)
+    raise CheckpointError(not_a_network(weights))
 
 
 def _combine(path: Path, base: Checkpoint, masks: Masks, kind: str) -> Checkpoint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,12 @@ def read_torch(path: Path, further: PickleGlobals = ()) -> Any:
             return torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged file can make an unpickler raise anything
         text = str(error)
-        if "TorchScript" in text:
-            raise CheckpointError(f"{path} is a TorchScript program; {RESAVE}") from None
+        if program := _program(path):
+            kind, opened = program
+            raise CheckpointError(
+                f"{path} is {kind}, whose code is not run; give its weights, which "
+                f"torch.save({opened}, 'weights.pt') writes"
+            ) from None
         if needs := re.search(
             r"GLOBAL (\S+) |unsupported GLOBAL (\S+)|reduce for unrecognized function (\S+)", text
         ):
@@ -52,3 +57,17 @@ def read_torch(path: Path, further: PickleGlobals = ()) -> Any:
         raise CheckpointError(
             f"{path} is truncated or damaged ({type(error).__name__}); copy or download it again"
         ) from error
+
+
+def _program(path: Path) -> tuple[str, str] | None:
+    """Return what kind of program a file is, by the names in its archive, and the Python that gives its weights."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+    except Exception:  # a damaged archive can make its reader raise anything
+        return None
+    if names & {"archive_format", "serialized_exported_program.json"}:
+        return "a program of torch.export (.pt2)", f"torch.export.load({str(path)!r}).state_dict"
+    if "constants.pkl" in names:
+        return "a TorchScript program", f"torch.jit.load({str(path)!r}).state_dict()"
+    return None

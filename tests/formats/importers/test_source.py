@@ -80,3 +80,15 @@ def test_damaged_tensors_are_left_out_where_asked(tmp_path: Path) -> None:
         _ = Source(path).checkpoint
     checkpoint = Source(path, skip_bad=True).checkpoint
     assert len(checkpoint.state_dict) == len(checkpoint.damaged) == 1
+
+
+def test_metadata_are_those_of_safetensors_alone(tmp_path: Path) -> None:
+    save_file(weights(), tmp_path / "a.safetensors", metadata={"epoch": "3"})
+    assert Source(tmp_path / "a.safetensors").metadata == {"epoch": "3"}
+    save_file(weights(), tmp_path / "b.safetensors")
+    assert Source(tmp_path / "b.safetensors").metadata == {}
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "c.safetensors").write_bytes(whole[:-1])
+    torch.save(weights(), tmp_path / "d.pt")
+    for name in ("c.safetensors", "d.pt", "."):
+        assert Source(tmp_path / name).metadata == {}

@@ -127,7 +127,7 @@ class Unregistered:
         (
             torch.jit.ScriptModule(),
             noise(3),
-            "the network is TorchScript, which hides its forward; compile the module that it was made from",
+            "the network is a TorchScript program, which hides its forward; compile the module that it was made from",
         ),
     ],
 )

@@ -45,6 +45,19 @@ class Source:
         """The format by `head`; None for a folder, and for formats without a known beginning."""
         return None if self.is_hub_folder else format_of(self.head)
 
+    @cached_property
+    def metadata(self) -> Mapping[str, str]:
+        """The strings in the header of a safetensors file; none of a file that is damaged or of another format."""
+        import safetensors
+
+        if self.format != "safetensors":
+            return {}
+        try:
+            with safetensors.safe_open(self.path, framework="numpy") as file:
+                return dict(file.metadata() or {})
+        except (safetensors.SafetensorError, OSError, ValueError):
+            return {}
+
     @property
     def is_torch_file(self) -> bool:
         """Whether torch.save wrote it, in either of its formats."""

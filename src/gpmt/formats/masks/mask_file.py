@@ -76,9 +76,11 @@ def read_mask_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dic
             metadata = file.metadata() or {}
             coded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        with Path(path).open("rb") as opened:
+            torch_file = opened.read(2) in (b"PK", b"\x80\x02")
         raise MaskError(
-            f"{path} is not a readable safetensors file ({error}); save the masks again with gpmt, which reads "
-            "no pickled ones"
+            f"{path} is not a readable safetensors file ({'it is one of torch.save' if torch_file else error}); save "
+            "the masks again with gpmt, which reads no pickled ones"
         ) from None
     if metadata.get("format") != FORMAT:
         raise MaskError(f"{path} is a safetensors file but holds no gpmt masks; give a file that gpmt wrote")

@@ -26,7 +26,7 @@ from gpmt.formats.masks.rice import Bits
 from gpmt.formats.sparse.header import CODES, DTYPES, Coding, Entry, Header, Values, check_dtype
 from gpmt.formats.sparse.values import Rounding, find_scales
 from gpmt.masks import Masks
-from gpmt.model_tools import unwrap
+from gpmt.model_tools import not_a_network, unwrap
 
 _STORED = {"fp16": "F16", "bf16": "BF16", "int8": "I8"}
 _CHUNK = 16 * rice.BLOCK
@@ -113,6 +113,8 @@ def save_sparse(
     if values not in get_args(Values):
         raise GpmtError(f"values is {values!r}, but must be one of {', '.join(get_args(Values))}")
     keep = keeps_signs(signed_zeros)
+    if not isinstance(model, nn.Module | Mapping):
+        raise CheckpointError(not_a_network(model))
     tensors = unwrap(model).state_dict() if isinstance(model, nn.Module) else model
     single, tied = _untie(tensors)
     given = _stored_masks(masks, tensors, tied)

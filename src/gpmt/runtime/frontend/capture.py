@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.errors import RuntimeProgramError, first_sentence
-from gpmt.model_tools import Example, evaluating, quiet, split_example, unwrap
+from gpmt.model_tools import Example, evaluating, program_kind, quiet, split_example, unwrap
 from gpmt.runtime.frontend.aten import translate
 from gpmt.runtime.frontend.call_signature import CallSignature
 from gpmt.runtime.frontend.record import Aliased, record
@@ -44,9 +44,9 @@ def capture(model: nn.Module, example: Example, *, thorough: bool = True) -> Cap
             depends on the values of its inputs.
     """
     model = unwrap(model)
-    if isinstance(model, torch.jit.ScriptModule):
+    if kind := program_kind(model):
         raise RuntimeProgramError(
-            "the network is TorchScript, which hides its forward; compile the module that it was made from"
+            f"the network is {kind}, which hides its forward; compile the module that it was made from"
         )
     positional, named = _tensors(example)
     _check_state(model)

@@ -9,6 +9,7 @@ from tests.formats.checkpoints import source
 
 import gpmt
 from gpmt.errors import CheckpointError, MaskError
+from gpmt.formats.checkpoint import load_checkpoint
 from gpmt.formats.importers.mask_files import gpmt_masks
 from gpmt.formats.load import holds_masks
 
@@ -38,3 +39,13 @@ def test_whether_a_file_holds_masks(path: Path, tmp_path: Path) -> None:
         assert not holds_masks(tmp_path / name), name
     with pytest.raises(CheckpointError, match="none does not exist; check the path"):
         holds_masks(tmp_path / "none")
+
+
+def test_masks_are_never_taken_for_weights(path: Path) -> None:
+    sentence = (
+        r"masks\.safetensors holds masks alone \(of gpmt\), and no weights; give the weights that they belong"
+    )
+    with pytest.raises(MaskError, match=sentence):
+        load_checkpoint(path)
+    with pytest.raises(MaskError, match=sentence):
+        gpmt.load(path.parent)  # a folder with one safetensors file

@@ -11,7 +11,7 @@ NAME = "masks of gpmt"
 
 def recognises(source: Source) -> bool:
     """Tell by the format that the metadata of a safetensors file name."""
-    return source.format == "safetensors" and source.checkpoint.metadata.get("format") == FORMAT
+    return source.metadata.get("format") == FORMAT
 
 
 def read(source: Source) -> Masks:
