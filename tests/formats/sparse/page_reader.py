@@ -242,8 +242,12 @@ def widen(values, stored):
 
 
 def narrow(number, dtype):
-    """Return the bytes of a float32 number in another type, ties to even."""
+    """Return the bytes of a float32 number in another type: ties to even, and infinity beyond the largest."""
     if dtype != "BF16":
-        return struct.pack({"F64": "<d", "F32": "<f", "F16": "<e"}[dtype], number)
+        code = {"F64": "<d", "F32": "<f", "F16": "<e"}[dtype]
+        try:
+            return struct.pack(code, number)
+        except OverflowError:
+            return struct.pack(code, math.copysign(math.inf, number))
     [bits] = struct.unpack("<I", struct.pack("<f", number))
     return struct.pack("<H", bits + 0x7FFF + (bits >> 16 & 1) >> 16)

@@ -24,6 +24,7 @@ from gpmt.errors import CheckpointError
         ({"shape": [1 << 24]}, r"claims \d+ of 16,777,216 weights for conv\.weight, with a mask of"),
         ({"shape": [-1, 5]}, "with '-1' for a count"),
         ({"shape": [True, 1152]}, "with 'True' for a count"),
+        ({"shape": [16.0, 72]}, "with '16.0' for a count"),
         ({"shape": 5}, "a shape that is not a list of a few numbers"),
         ({"shape": [1] * 65}, "a shape that is not a list of a few numbers"),
         ({"shape": [(1 << 62) - 1] * 64}, "has a header with the shape"),
@@ -87,6 +88,8 @@ def test_a_layout_that_lies(path, layout, message):
         ({"tied": ["x"]}, "values that are not strings"),
         ({"metadata": {"x": 1}}, "values that are not strings"),
         ({"record": [1]}, "a record that is not a mapping"),
+        ({"record": None}, "a record that is not a mapping"),
+        ({"tied": None}, "values that are not strings"),
     ],
 )
 def test_notes_that_lie(path, notes, message):

@@ -1,6 +1,7 @@
 """The test vectors: gpmt reads and writes these bytes, and so does a reader written from docs/format.md alone."""
 
 import json
+import math
 import re
 
 import pytest
@@ -153,34 +154,63 @@ def test_both_readers_agree_on_what_is_written(
         } == {name: masks[name].flatten().tolist() for name in masks}
 
 
-@settings(max_examples=150)
+VALUES = [
+    0,
+    1,
+    2,
+    5,
+    16,
+    17,
+    -1,
+    2.0,
+    0.5,
+    True,
+    False,
+    None,
+    "F16",
+    "F32",
+    [3, 4],
+    [4, 3],
+    [12],
+    [],
+    {},
+    {"v": "w"},
+    "w",
+]
+KEYS = ["shape", "rice", "bytes", "crc32", "complement", "dtype", "error", "masked", "new"]
+
+
+@settings(max_examples=200)
 @given(st.data())
 def test_both_readers_refuse_the_same_changes(tmp_path_factory, data):
-    """A bit of the data changed, or a number of the layout, under checksums that fit."""
-    small = [
-        path
-        for path in SPARSE_FILES
-        if path.name.split(".")[0] in ("example", "int8", "complement", "masked", "notes")
-    ]
-    source = data.draw(st.sampled_from(small))
+    """A bit of the data changed, an entry's type or shape, or a value of the layout, under checksums that fit."""
+    names = ("example", "int8", "complement", "masked", "notes")
+    source = data.draw(st.sampled_from([path for path in SPARSE_FILES if path.name.split(".")[0] in names]))
     file = File(source)
-    if data.draw(st.booleans()):
-        part = data.draw(st.sampled_from([name for name in file.data if file.data[name]]))
-        content = bytearray(file.data[part])
-        bit = data.draw(st.integers(0, 8 * min(len(content), 400) - 1))
-        content[bit // 8] ^= 1 << bit % 8
-        file.data[part] = bytes(content)
-    else:
-        entry = data.draw(
-            st.sampled_from([e for e in file.layout["tensors"].values() if isinstance(e, dict)])
-        )
-        key = data.draw(
-            st.sampled_from(["shape", "rice", "bytes", "complement", "dtype", "error", "masked", "new"])
-        )
-        numbers = st.sampled_from(
-            [0, 1, 2, 5, 16, 17, -1, True, False, "F16", "F32", 0.5, None, [3, 4], [4, 3], [12], []]
-        )
-        entry[key] = data.draw(numbers)
+    part = data.draw(st.sampled_from([name for name in file.data if file.data[name]]))
+    entries = [entry for entry in file.layout["tensors"].values() if isinstance(entry, dict)]
+    match data.draw(st.sampled_from(["bit", "type", "shape", "tensor", "layout"])):
+        case "bit":
+            content = bytearray(file.data[part])
+            bit = data.draw(st.integers(0, 8 * min(len(content), 400) - 1))
+            content[bit // 8] ^= 1 << bit % 8
+            file.data[part] = bytes(content)
+        case "type":
+            size = page_reader.SIZES[file.header[part]["dtype"]]
+            alike = [dtype for dtype, width in page_reader.SIZES.items() if width == size]
+            file.header[part]["dtype"] = data.draw(st.sampled_from(alike))
+        case "shape":
+            shape = file.header[part]["shape"]
+            file.header[part]["shape"] = data.draw(
+                st.sampled_from([shape[::-1], [*shape, 1], [1, *shape], [math.prod(shape)]])
+            )
+        case "tensor":
+            data.draw(st.sampled_from(entries))[data.draw(st.sampled_from(KEYS))] = data.draw(
+                st.sampled_from(VALUES)
+            )
+        case "layout":
+            key = data.draw(st.sampled_from(["tied", "metadata", "record", "new"]))
+            file.layout[key] = data.draw(st.sampled_from(VALUES))
     file.sign()
     path = tmp_path_factory.mktemp("changed") / "a.sparse.safetensors"
     file.save(path)

@@ -179,7 +179,7 @@ def parse(metadata: Mapping[str, str], parts: Mapping[str, tuple[str, tuple[int,
             _strings(document.get("metadata", {})),
             document.get("record"),
         )
-        if header.record is not None and not isinstance(header.record, dict):
+        if "record" in document and not isinstance(header.record, dict):
             raise HeaderError("has a record that is not a mapping; write it again")
     except HeaderError:
         raise
