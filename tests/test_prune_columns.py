@@ -12,6 +12,7 @@ from torch import nn
 import gpmt
 from gpmt.core.structure import live_columns
 from gpmt.errors import BudgetError, ScopeError, WeightsError
+from gpmt.prune import decide
 from gpmt.training.models.fastgrnn import FastGRNN
 from tests.core.oracle import keep
 
@@ -58,7 +59,7 @@ def test_masks_are_those_of_a_full_sort_of_the_columns(shapes, seed, percent, mi
         with pytest.raises(BudgetError, match=rf"of {columns} columns, but the minimum of {min_kept}"):
             gpmt.plan(state, sparsity=f"{percent}%", min_kept=min_kept, granularity="column")
         return
-    plan = gpmt.plan(state, sparsity=f"{percent}%", min_kept=min_kept, granularity="column")
+    [plan] = decide(state, [f"{percent}%"], min_kept=min_kept, granularity="column")
     expected = keep(sums, total=total, floors=floors)
     assert (plan.numel, plan.kept) == (columns, total)
     masks = plan.masks()
@@ -73,7 +74,7 @@ def test_masks_are_those_of_a_full_sort_of_the_columns(shapes, seed, percent, mi
 @given(matrices, st.integers(0, 10_000), st.integers(0, 99))
 def test_every_allocation_is_exact_in_columns_and_keeps_whole_ones(allocation, shapes, seed, percent):
     state = draw_matrices(shapes, seed)
-    plan = gpmt.plan(state, sparsity=f"{percent}%", allocation=allocation, granularity="column")
+    [plan] = decide(state, [f"{percent}%"], allocation=allocation, granularity="column")
     assert plan.pruned == sum(columns for _, columns in shapes) * percent // 100
     for row, mask in zip(plan.tensors, plan.masks().values(), strict=True):
         assert torch.equal(mask.all(dim=0), mask.any(dim=0))

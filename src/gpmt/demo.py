@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from gpmt.core.budget import Ratio
 from gpmt.core.schedule import OneShot
-from gpmt.prune import plan
+from gpmt.prune import decide
 from gpmt.pruner.pruner import Pruner
 from gpmt.training.data import datasets
 from gpmt.training.data.source import Source
@@ -139,7 +139,7 @@ def compare(
     seed_everything((seed,))
     network = construct(RECIPE.model, num_classes=len(source.classes), input_shape=source.input_shape)
     network.to(accelerator.device).to(memory_format=torch.channels_last)
-    plans = plan(network, sparsity=list(sparsities), min_kept=min_kept)
+    plans = decide(network, sparsities, min_kept=min_kept)
     trainer = _Trainer(source, accelerator, reporter, seed)
 
     trainer.train(network, make_optimizer(network, dense), dense, "dense training")

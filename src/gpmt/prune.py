@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack, overload
 
@@ -18,6 +18,7 @@ from gpmt.core.structure import Granularity, column_scores, counted
 from gpmt.errors import BudgetError
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
+from gpmt.warning import warn
 
 Target = nn.Module | Mapping[str, Tensor]
 
@@ -64,6 +65,9 @@ def plan(
         ScopeError: a pattern that matches nothing, nothing to prune, or columns of a tensor that is not a matrix.
         WeightsError: NaN or infinite weights, or weights without data.
 
+    Warns (`GpmtWarning`) of tensors that are left with no weight, of a first or last layer with less than half as
+    many weights as outputs, and of tensors that are all zero already; the sentences are in `Plan.warnings` too.
+
     >>> import torch, gpmt
     >>> weights = {"a.weight": torch.tensor([[4.0, -3.0, 2.0, 1.0]]), "b.weight": torch.tensor([[0.1, 0.2]])}
     >>> print(gpmt.plan(weights, sparsity=0.5, min_kept=1))
@@ -75,7 +79,34 @@ def plan(
     scope judged by name and shape, since no network is known
     """
     several = sparsity if isinstance(sparsity, list | tuple) else [sparsity]
-    wanted = [parse_sparsity(value) for value in several]
+    plans = decide(
+        target,
+        several,
+        min_kept=min_kept,
+        scope=scope,
+        exclude=exclude,
+        allocation=allocation,
+        granularity=granularity,
+        seed=seed,
+    )
+    for text in (text for each in plans for text in each.warnings):
+        warn(text)
+    return plans if several is sparsity else plans[0]
+
+
+def decide(
+    target: Target,
+    sparsities: Sequence[Ratio],
+    *,
+    min_kept: int | str = 0,
+    scope: Patterns | None = None,
+    exclude: Patterns = (),
+    allocation: str = "exact",
+    granularity: Granularity = "weight",
+    seed: int = 0,
+) -> list[Plan]:
+    """Return one plan for each sparsity, as `plan` does, but leave their warnings to the caller."""
+    wanted = [parse_sparsity(value) for value in sparsities]
     unit = counted(granularity)
     method = allocations.find(allocation)
     if granularity == "column" and not method.columns:
@@ -90,7 +121,7 @@ def plan(
     problem = Problem(ranked, sparsities=wanted, min_kept=sigma, seed=seed, unit=unit)
     sources, key_format = method.keys(problem)
     selections = method.select(problem, sources, key_format)
-    plans = [
+    return [
         Plan(
             found,
             sources,
@@ -104,7 +135,6 @@ def plan(
         )
         for value, selection in zip(wanted, selections, strict=True)
     ]
-    return plans if several is sparsity else plans[0]
 
 
 def prune_(target: Target, *, sparsity: Ratio, **options: Unpack[PlanOptions]) -> Plan:

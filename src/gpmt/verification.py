@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.core.budget import Ratio, floor_of, parse_min_kept, parse_sparsity, pruned_count
+from gpmt.core.layers import output_dim
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
@@ -248,10 +249,7 @@ def _by_columns(row: TensorCount, matrix: Tensor, masks: Masks | None) -> Tensor
 
 @torch.no_grad()
 def _count(name: str, tensor: Tensor, kind: str, masks: Masks | None) -> TensorCount:
-    # Outputs come first, but for these two layers, whose weights are [inputs, outputs, ...]. Where a transposed
-    # convolution has groups, an output of its weight stands for one of each group.
-    transposed = kind == "Conv1D" or kind.startswith("ConvTranspose")
-    rows = tensor.transpose(0, 1) if transposed else tensor
+    rows = tensor.transpose(0, output_dim(kind))
     at_a_time = max(1, CHUNK * len(rows) // max(1, tensor.numel()))
     kept = not_finite = live = 0
     for start in range(0, len(rows), at_a_time):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import gpmt
 from gpmt import allocations
 from gpmt.errors import BudgetError
+from gpmt.prune import decide
 
 NAMES = allocations.names()
 EXACT_TOTALS = [name for name in NAMES if allocations.find(name).exact_total]
@@ -29,7 +30,7 @@ def test_the_names_are_those_of_the_files():
 def test_totals_are_exact_and_floors_are_kept(network, allocation, parts, min_kept):
     sparsity = Fraction(parts, 1000)
     try:
-        plan = gpmt.plan(network, sparsity=sparsity, min_kept=min_kept, allocation=allocation)
+        [plan] = decide(network, [sparsity], min_kept=min_kept, allocation=allocation)
     except BudgetError as error:
         assert "ask for a sparsity of at most" in str(error)  # noqa: PT017
         return

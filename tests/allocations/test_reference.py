@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import gpmt
 from gpmt.allocations.reference import refine
 from gpmt.errors import BudgetError
+from gpmt.prune import decide
 
 
 def scripts_masks(weights, target, min_kept):
@@ -58,7 +59,7 @@ def test_reference_gives_the_masks_of_the_scripts(seed, sizes, percent, min_kept
     tensors = {f"t{i}.weight": torch.from_numpy(values).reshape(1, -1) for i, values in enumerate(weights)}
     expected = scripts_masks(weights, percent / 100, min_kept)
     try:
-        plan = gpmt.plan(tensors, sparsity=f"{percent}%", min_kept=min_kept, allocation="reference")
+        [plan] = decide(tensors, [f"{percent}%"], min_kept=min_kept, allocation="reference")
     except BudgetError as error:
         assert "ask for a sparsity" in str(error) or expected is None  # noqa: PT017
         return

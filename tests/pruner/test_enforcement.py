@@ -13,6 +13,7 @@ from torch import nn
 
 from gpmt.core.schedule import Gradual, OneShot
 from gpmt.pruner.pruner import Pruner
+from gpmt.warning import GpmtWarning
 
 Make = Callable[..., torch.optim.Optimizer]
 STATES = {"sgd": 1, "nesterov": 1, "adam": 2, "amsgrad": 3, "adamw": 2}
@@ -127,7 +128,8 @@ def test_step_counter_is_not_mistaken_for_momentum() -> None:
     with torch.no_grad():
         model.one.weight.fill_(1e-9)
         model.many.weight.fill_(1.0)
-    Pruner(model, optimizer, schedule=OneShot("1/9"))
+    with pytest.warns(GpmtWarning, match=r"no weight in 1 of 2 tensors \(one\.weight\)"):
+        Pruner(model, optimizer, schedule=OneShot("1/9"))
     for _ in range(3):
         (model.one.weight.sum() + model.many.weight.sum()).backward()
         optimizer.step()

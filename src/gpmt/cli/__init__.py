@@ -92,7 +92,7 @@ def gpmt(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Prune PyTorch networks to exactly the sparsity asked for, with no layer collapsed.
+    """Prune PyTorch networks to exactly the sparsity asked for; --min-kept keeps every layer alive.
 
     Exit code 0: done; 1: a check failed, or files differ; 2: the request or a file is not valid; 3: a run was stopped
     by its limits; 130: interrupted.

@@ -105,12 +105,16 @@ def check_feasible(
     raise BudgetError(
         f"sparsity {float(sparsity):g} keeps {kept:,} of {numel:,} {unit}, but the minimum of {min_kept:,} in each "
         f"of {len(sizes)} tensors needs {needed:,} (most: {named}); ask for a sparsity of at most "
-        f"{_largest_sparsity(numel, needed)} or a smaller min_kept"
+        f"{largest_sparsity(numel, needed)} or a smaller min_kept"
     )
 
 
-def _largest_sparsity(numel: int, needed: int) -> str:
-    """Format (numel − needed) / numel, rounded down so that the number printed is itself feasible."""
+def largest_sparsity(numel: int, needed: int) -> str:
+    """Format (numel − needed) / numel, the largest sparsity that keeps `needed`, rounded down so that it does.
+
+    >>> largest_sparsity(10_150, 210)
+    '0.9793'
+    """
     digits = 4
     while True:
         scale = 10**digits

@@ -108,3 +108,15 @@ def flat_chunks(tensor: Tensor, chunk: int) -> Iterator[Tensor]:
         rows = max(1, tensor.shape[axis] * chunk // tensor.numel())
         for part in torch.split(tensor, rows, dim=axis):
             yield from flat_chunks(part, chunk)
+
+
+def is_all_zero(tensor: Tensor) -> bool:
+    """Whether every element is zero; a tensor with others is known from the first of them.
+
+    >>> is_all_zero(torch.tensor([0.0, -0.0])), is_all_zero(torch.tensor([0.0, 1.0]))
+    (True, False)
+    """
+    start = tensor.detach()[:1]  # of nearly all tensors it is enough
+    return not bool(start.any()) and not any(
+        bool(chunk.any()) for chunk in flat_chunks(tensor.detach(), CHUNK)
+    )

@@ -44,12 +44,15 @@ class Scope:
         kinds: name -> class of the owning layer (`"Conv2d"`); for a state_dict, where no class is known,
             `"matrix"`, `"convolution"`, `"attention"` or `"recurrent"`, judged by name and dimensions.
         judged: what told which tensors are prunable.
+        ends: the first and the last layer of the whole network, where they are in the scope: name -> `"first"` or
+            `"last"`; empty for a network of one layer.
     """
 
     tensors: dict[str, Tensor]
     aliases: dict[str, tuple[str, ...]]
     kinds: dict[str, str]
     judged: Judgement = _BY_NAMES
+    ends: dict[str, str] = field(default_factory=dict)
 
     @property
     def numel(self) -> int:
@@ -129,6 +132,7 @@ def find_scope(
         aliases={c.names[0]: tuple(c.names[1:]) for c in remaining if len(c.names) > 1},
         kinds={c.names[0]: c.kind for c in remaining},
         judged=judged,
+        ends=_ends(candidates, remaining),
     )
 
 
@@ -139,6 +143,15 @@ def _judgement(target: nn.Module | Mapping[str, Tensor]) -> Judgement:
         if network is None:
             return Judgement("names", None, target.description.why)
     return _BY_NAMES if network is None else Judgement("layers", type(unwrap(network)).__name__)
+
+
+def _ends(candidates: list[_Candidate], remaining: list[_Candidate]) -> dict[str, str]:
+    """Return which of the remaining tensors are the first and the last layer of the network."""
+    layers = [candidate for candidate in candidates if candidate.needs == Reach.BROAD]
+    if len(layers) < 2:
+        return {}
+    ends = ((layers[0], "first"), (layers[-1], "last"))
+    return {layer.names[0]: end for layer, end in ends if any(layer is other for other in remaining)}
 
 
 @dataclass

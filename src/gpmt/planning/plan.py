@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from gpmt.arithmetic import ceil_div
 from gpmt.core.budget import floor_of
-from gpmt.core.keys import KeyFormat, KeySource, key_value
+from gpmt.core.keys import KeyFormat, KeySource, is_all_zero, key_value
+from gpmt.core.layers import output_dim
 from gpmt.core.scope import Scope
 from gpmt.core.select import Selection
 from gpmt.core.structure import Granularity, counted, spread
 from gpmt.masks import Masks
 from gpmt.planning.packing import MaskPacker
+from gpmt.planning.shortage import Shortage
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,9 @@ class Plan:
             count columns, and the threshold is a sum of magnitudes.
         unit: the values that are counted, "weights" or "columns".
         judged: what told which tensors are prunable: the network's layers, or only names and shapes.
+        warnings: a sentence about tensors that are left with no weight, or a first or last layer with less
+            than half as many weights as outputs, and what prevents it; another about tensors that
+            were all zero before.
     """
 
     def __init__(
@@ -92,12 +98,28 @@ class Plan:
         self.numel = sum(row.numel for row in self.tensors)
         self.kept = sum(row.kept for row in self.tensors)
         self.pruned = self.numel - self.kept
+        self.shortage = Shortage(
+            sizes={row.name: row.numel for row in self.tensors},
+            kept={row.name: row.kept for row in self.tensors},
+            ends=scope.ends,
+            outputs={
+                row.name: row.shape[output_dim(row.kind)] for row in self.tensors if row.name in scope.ends
+            },
+            needs={row.name: self._need(row) for row in self.tensors if row.name in scope.ends},
+            zeros=[name for name, tensor in scope.tensors.items() if is_all_zero(tensor)],
+            unit=self.unit,
+        )
+        self.warnings = tuple(self.shortage.sentences(float(sparsity)))
         self.threshold: float | None = None
         if has_threshold and selection.key is not None:
             self.threshold = key_value(selection.key, key_format)
         self.aliases, self.judged = scope.aliases, scope.judged
         self._packer: MaskPacker | None = MaskPacker(scope.tensors, sources, key_format, selection)
         self._masks: Masks | None = None
+
+    def _need(self, end: TensorPlan) -> int:
+        # With fewer weights, most outputs have none.
+        return ceil_div(end.shape[output_dim(end.kind)], 2) if self.granularity == "weight" else 1
 
     def masks(self) -> Masks:
         """Return the masks; the first call computes them, with one pass over the weights.
@@ -126,6 +148,7 @@ class Plan:
             "min_kept": self.min_kept,
             "allocation": self.allocation,
             "scope": self.judged.to_dict(),
+            "warnings": list(self.warnings),
             "tensors": [
                 {
                     "name": row.name,

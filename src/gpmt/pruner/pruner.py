@@ -21,11 +21,12 @@ from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
-from gpmt.prune import plan
+from gpmt.prune import decide
 from gpmt.pruner.agreement import check_ranks_agree
 from gpmt.pruner.enforcement import Enforcement, pruned_weight
 from gpmt.pruner.optimizers import unwrap_optimizer
 from gpmt.torch_private import step_hooks, support_step_hooks
+from gpmt.warning import warn
 
 VERSION = 1
 """The version of the state that `Pruner.state_dict` returns."""
@@ -83,6 +84,8 @@ class Pruner:
         MaskError: another Pruner of this optimizer has some of the tensors, or the ranks' masks differ.
         ScopeError, WeightsError: as from `gpmt.plan`.
 
+    Each pruning warns as `gpmt.plan` does, once of each tensor.
+
     >>> import torch
     >>> from gpmt.core.schedule import OneShot
     >>> model = nn.Linear(10, 10)
@@ -127,6 +130,7 @@ class Pruner:
         self._steps_per_unit = _steps_per_unit(schedule, steps_per_epoch)
         self._enforcement: Enforcement | None = None
         self._averages: list[nn.Module] = []
+        self._warned: frozenset[str] = frozenset()
         self._check_only_pruner()
         first = schedule.event(0)
         if first is None or first.sparsity != schedule.sparsity:
@@ -267,11 +271,18 @@ class Pruner:
             self._set_masks(None)
         else:
             self.plan = self._plan(event.sparsity)
+            self._warn(self.plan)
             self._set_masks(self.plan.masks())
 
     def _plan(self, sparsity: Ratio) -> Plan:
         reshard(self._model)
-        return plan(self._model, sparsity=sparsity, **self._options)
+        return decide(self._model, [sparsity], **self._options)[0]
+
+    def _warn(self, plan: Plan) -> None:
+        """Warn of the tensors that the plan leaves with too little, once of each."""
+        for text in plan.shortage.sentences(float(plan.sparsity), known=self._warned):
+            warn(text)
+        self._warned |= plan.shortage.names
 
     def _set_masks(self, masks: Masks | None) -> None:
         self.masks = masks

@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from gpmt.errors import RecipeError
-from gpmt.prune import plan
+from gpmt.prune import decide
 from gpmt.training.recipes.schema import Recipe
 from gpmt.training.run.devices import prepare
 from gpmt.training.run.phase import PHASES, Phase
@@ -54,7 +54,7 @@ class Experiment:
         self._current: Phase | None = None
         self.setup = Setup(recipe, folder, accelerator, reporter, time_budget, source, network, record)
         # A sparsity that cannot be met fails now, not after the dense training.
-        plan(network, sparsity=recipe.prune.sparsity, **self.setup.pruning)
+        decide(network, [recipe.prune.sparsity], **self.setup.pruning)
         self.setup.model = prepare(network, accelerator, compiled=recipe.compute.compile)
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from gpmt.errors import GpmtError
-from gpmt.prune import plan
+from gpmt.prune import decide
 from gpmt.training.data.source import Source
 from gpmt.training.recipes.schema import Recipe
 from gpmt.training.run.devices import computes_on_cpu
@@ -14,7 +14,7 @@ from gpmt.training.run.setup import new_network, read_source
 from gpmt.training.sweep.grid import Point
 from gpmt.training.weights import load_weights
 
-_PLAN_SETTINGS = {"sparsity", "min_kept", "scope", "exclude", "allocation", "granularity"}
+_PLAN_SETTINGS = {"min_kept", "scope", "exclude", "allocation", "granularity"}
 
 
 def check_runs(points: Iterable[Point], reporter: Reporter) -> None:
@@ -50,7 +50,7 @@ def _check(
         networks[key] = new_network(recipe, source)
         if checkpoint is not None:
             load_weights(networks[key], checkpoint.expanduser(), name=recipe.model)
-    plan(networks[key], **recipe.prune.model_dump(include=_PLAN_SETTINGS))
+    decide(networks[key], [recipe.prune.sparsity], **recipe.prune.model_dump(include=_PLAN_SETTINGS))
     recipe.prune.make_schedule(
         epochs=recipe.finetune.epochs, steps_per_epoch=source.train_steps(recipe.finetune.batch_size)
     )

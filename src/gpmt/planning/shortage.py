@@ -1,0 +1,108 @@
+"""What a plan keeps too little of: tensors with no weight, first and last layers with hardly any, and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import cached_property
+
+from gpmt.core.budget import floor_of, largest_sparsity
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """What a plan keeps too little of.
+
+    Attributes:
+        sizes: the number of values of each tensor, by name.
+        kept: how many of them it keeps.
+        ends: the first and the last layer of the network, as far as they are in the scope: name -> "first" or "last".
+        outputs: the number of outputs of these two.
+        needs: the values that they need at least.
+        zeros: the tensors that were all zero before.
+        unit: what is counted, "weights" or "columns".
+    """
+
+    sizes: Mapping[str, int]
+    kept: Mapping[str, int]
+    ends: Mapping[str, str]
+    outputs: Mapping[str, int]
+    needs: Mapping[str, int]
+    zeros: Sequence[str]
+    unit: str
+
+    @cached_property
+    def dead(self) -> list[str]:
+        """The tensors that keep nothing, though they had something."""
+        return [name for name, kept in self.kept.items() if not kept and name not in self.zeros]
+
+    @cached_property
+    def thin(self) -> list[str]:
+        """The first and the last layer where they keep something, but less than they need."""
+        return [name for name, need in self.needs.items() if 0 < self.kept[name] < need]
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """All tensors that `sentences` is about."""
+        pruned_zeros = (name for name in self.zeros if self.kept[name] < self.sizes[name])
+        return frozenset([*self.dead, *self.thin, *pruned_zeros])
+
+    def min_kept(self) -> int | None:
+        """Return a minimum that surely leaves no shortage; None where the sparsity has no room for it."""
+        minimum = self._enough()
+        return minimum if self._taken(minimum) <= sum(self.kept.values()) else None
+
+    def _enough(self) -> int:
+        """Return the smallest minimum that is surely enough, whether there is room for it or not."""
+        needs = sorted({1, *self.needs.values()})
+        return next(minimum for minimum in needs if self._is_enough(minimum))
+
+    def _is_enough(self, minimum: int) -> bool:
+        # A minimum takes from the tensors above it what it gives to those below, from one tensor all of it at most.
+        given = sum(max(0, floor_of(size, minimum) - self.kept[name]) for name, size in self.sizes.items())
+        return all(minimum >= need or self.kept[name] - given >= need for name, need in self.needs.items())
+
+    def _taken(self, minimum: int) -> int:
+        return sum(floor_of(size, minimum) for size in self.sizes.values())
+
+    def sentences(self, sparsity: float, *, known: Set[str] = frozenset()) -> list[str]:
+        """Describe the shortages and their remedies, but for those of `known` tensors; empty where there is none."""
+        dead, thin, zeros = (
+            [name for name in names if name in self.names - known]
+            for names in (self.dead, self.thin, self.zeros)
+        )
+        said = []
+        if dead or thin:
+            parts = []
+            if dead:
+                parts.append(
+                    f"no {self.unit[:-1]} in {len(dead)} of {len(self.sizes)} tensors ({_some(dead)})"
+                )
+            parts += [
+                f"only {self.kept[name]:,} of {self.sizes[name]:,} {self.unit} in the {self.ends[name]} layer "
+                f"{name}, which has {self.outputs[name]:,} outputs"
+                for name in thin
+            ]
+            said.append(f"sparsity {sparsity:g} leaves {' and '.join(parts)}; {self._remedy()}")
+        if zeros:
+            were, them = ("was", "it") if len(zeros) == 1 else ("were", "them")
+            said.append(
+                f"{_some(zeros)} {were} all zero before pruning, so that magnitudes do not tell which weights matter "
+                f"and nearly all stay zero: exclude {them}, or prune after training"
+            )
+        return said
+
+    def _remedy(self) -> str:
+        minimum = self.min_kept()
+        if minimum is not None:
+            return f"a min_kept of {minimum:,} would prevent it"
+        numel, needed = sum(self.sizes.values()), self._taken(self._enough())
+        return (
+            f"a min_kept of {self._enough():,} would prevent it at a sparsity of at most "
+            f"{largest_sparsity(numel, needed)}"
+        )
+
+
+def _some(names: Sequence[str], limit: int = 3) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
