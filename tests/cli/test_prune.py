@@ -136,3 +136,14 @@ def test_bad_requests_write_nothing(dense: str, arguments: list[str], message: s
     sparsity = [] if "--sparsity" in arguments else ["--sparsity", "0.5"]
     assert message in error("prune", *command, *sparsity)
     assert sorted(os.listdir()) == before
+
+
+def test_layers_that_are_pruned_away_are_told_on_stderr(tmp_path: Path) -> None:
+    state = weights() | {"middle.weight": torch.full((4, 5), 1e-3)}
+    state = {name: state[name] for name in ("conv.weight", "middle.weight", "fc.weight")}
+    torch.save(state, "thin.pt")
+    result = gpmt("prune", "thin.pt", "-o", "out.pt", "--sparsity", "0.5")
+    assert result.stderr == (
+        "warning: sparsity 0.5 leaves no weight in 1 of 3 tensors (middle.weight); a min_kept of 1 would prevent it\n"
+    )
+    assert gpmt("prune", "thin.pt", "-o", "good.pt", "--sparsity", "0.5", "--min-kept", "1").stderr == ""
