@@ -20,7 +20,13 @@ def test_verbose_commands_say_where_an_error_was_raised():
     assert error("inspect", "missing.pt") == "missing.pt does not exist; check the path"
 
 
-def test_nothing_is_said_of_quiet_work(capsys: pytest.CaptureFixture):
-    with narration.working("reading", quiet=True):
+@pytest.mark.parametrize("quiet", [True, False])
+def test_progress_is_for_terminals(quiet: bool, capsys: pytest.CaptureFixture[str]):
+    with narration.working("reading", quiet=quiet):
         pass
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr() == ("", "")
+
+
+def test_errors_pass_through_progress():
+    with pytest.raises(ZeroDivisionError), narration.working("reading"):
+        raise ZeroDivisionError

@@ -1,12 +1,12 @@
 import io
 
+import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
 import gpmt
-from gpmt.report.tables import check_lines, console, count_table, plan_table, shorten
+from gpmt.core.compare import compare
+from gpmt.report.tables import check_lines, console, count_table, difference_table, plan_table
 from gpmt.verification import verify
 
 
@@ -34,13 +34,34 @@ def test_counts_and_totals_are_in_the_table() -> None:
     assert "MACs without the zeros; with them 3,456,000, so 10.000% are left" in lines
 
 
-def test_narrow_terminals_shorten_names_and_keep_numbers() -> None:
-    wide, narrow = render(120, macs=True), render(60, macs=True)
-    assert max(map(len, narrow)) <= 60
-    assert [line.split()[0] for line in narrow[3:7]] == [f"backb…{i}.0.conv1" for i in range(1, 5)]
-    assert not any("…" in line for line in wide)
-    for number in ("1,152", "18,432", "34,560", "* binds"):
-        assert any(number in line for line in narrow)
+def names_in(lines: list[str]) -> str:
+    """Return what the first column holds, its lines joined."""
+    return "".join(line.split("  ")[0].strip() for line in (line.removeprefix(" ") for line in lines))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_terminals_show_whole_names_and_what_is_kept(width: int) -> None:
+    lines = render(width, macs=True)
+    assert max(map(len, lines)) <= width
+    text = names_in(lines)
+    plan = gpmt.plan(state(), sparsity=0.9, min_kept=200)
+    for row in plan.tensors:
+        assert row.name.removesuffix(".weight") in text
+        assert any(f"{row.kept:,}" in line and f"{row.density:.3%}" in line for line in lines)
+    assert not any("…" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_differences_fit_a_terminal(width: int) -> None:
+    name = "vision_model.encoder.layers.{}.self_attn.out_proj.weight"
+    a = {name.format(i): torch.zeros(768, 768) for i in (1, 11)}
+    out = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    out.print(difference_table(compare(a, {key: tensor + 1 for key, tensor in a.items()}).tensors, out=out))
+    printed = out.file.getvalue()
+    assert max(map(len, printed.splitlines())) <= width
+    for i in (1, 11):
+        assert name.format(i).removesuffix(".weight") in names_in(printed.splitlines())
+    assert printed.count("589,824") >= 4
 
 
 def test_outputs_that_are_not_terminals_get_whole_lines_without_colour() -> None:
@@ -59,12 +80,3 @@ def test_names_in_brackets_are_not_markup() -> None:
     out = console(file=file)
     out.print(count_table(verify({"[bold]x.weight": torch.ones(2, 2)}).tensors, out=out))
     assert "[bold]x.weight" in file.getvalue()
-
-
-@given(st.text(max_size=30), st.integers(3, 40))
-def test_shortened_names_fit(name: str, width: int) -> None:
-    short = shorten(name, width)
-    assert len(short) <= width
-    assert (short == name) == (len(name) <= width) or "…" in name
-    assert short[:1] == name[:1]
-    assert short[-1:] == name[-1:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -256,77 +256,71 @@ def _print(path: Path, result: _Result, inputs: Inputs) -> None:
     tensors = list(inputs.values()) if isinstance(inputs, Mapping) else list(inputs)
     shapes = ", ".join(shape_text(tensor.shape) for tensor in tensors)
     threads = f"{result.threads} thread{'s' if result.threads > 1 else ''}"
-    screen.print(f"{path}: {shapes}, float32", soft_wrap=True)
+    screen.print(f"{path}: {shapes}, float32")
     screen.print(
         f"{cpu_name()} ({processor.host().kind}), {threads}; compiled in {result.compile_seconds:.1f} s",
-        soft_wrap=True,
     )
-    screen.print(_engine_table(result))
+    screen.print(_engine_table(result, screen.width))
     for name, reason in result.left_out.items():
-        screen.print(f"{ENGINES[name]} is left out: {reason}", soft_wrap=True)
+        screen.print(f"{ENGINES[name]} is left out: {reason}")
     if result.layers:
-        screen.print(_layer_table(result))
+        screen.print(_layer_table(result, screen.width))
         screen.print(
             f"The peak of {threads} is {result.peak / 1e9:.1f} GFLOP/s. Useful are multiply-adds with weights that "
             "are not zero; dense is the rate at which a dense engine would have to work to be as fast. Each layer "
             "was run again and again by itself" + (", with one input." if result.batch > 1 else "."),
-            soft_wrap=True,
         )
     for label, reason in result.program.fallbacks:
-        screen.print(f"on PyTorch: {label} ({reason})", soft_wrap=True)
+        screen.print(f"on PyTorch: {label} ({reason})")
     if result.on_torch > _MOSTLY_ON_PYTORCH:
         screen.print(
             f"hint: {result.on_torch:.0%} of the time goes to these operators, which pruning does not make faster",
-            soft_wrap=True,
         )
 
 
-def _table(*columns: str) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+def _engine_table(result: _Result, width: int) -> Table:
+    from gpmt.report.fitting import Column, draw_table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
-    return table
-
-
-def _engine_table(result: _Result) -> Table:
-    table = _table("engine", "ms a call", "inputs/s", "gpmt is faster by", "difference")
-    for name, timing in result.timings.items():
-        error = result.differences.get(name)
-        table.add_row(
-            ENGINES.get(name, name),
-            f"{timing.seconds * 1e3:.3f}",
-            f"{result.batch / timing.seconds:,.1f}",
-            "" if name == "gpmt" else f"{timing.ratio:.2f}×",
-            "" if error is None else f"{error:.1e}",
-        )
-    return table
+    timings = result.timings
+    errors = [result.differences.get(name) for name in timings]
+    columns = [
+        Column("ms a call", [f"{timing.seconds * 1e3:.3f}" for timing in timings.values()]),
+        Column("inputs/s", [f"{result.batch / timing.seconds:,.1f}" for timing in timings.values()], spare=2),
+        Column(
+            "gpmt is faster by",
+            ["" if name == "gpmt" else f"{timing.ratio:.2f}×" for name, timing in timings.items()],
+        ),
+        Column("difference", ["" if error is None else f"{error:.1e}" for error in errors], spare=1),
+    ]
+    names = Column("engine", [ENGINES.get(name, name) for name in timings], justify="left")
+    return draw_table(names, columns, width)
 
 
-def _layer_table(result: _Result) -> Table:
-    table = _table("layer", "what", "kernel", "ms", "share", "useful GFLOP/s", "of peak", "dense GFLOP/s")
-    for column in (1, 2):
-        table.columns[column].justify = "left"
-    total = sum(layer.seconds for layer in result.layers)
-    for layer in result.layers:
-        useful, dense = (2 * macs / layer.seconds for macs in (layer.kept_macs, layer.dense_macs))
-        rates = (f"{useful / 1e9:.1f}", f"{useful / result.peak:.0%}", f"{dense / 1e9:.1f}")
-        table.add_row(
-            layer.name.removesuffix(".weight"),
-            layer.label,
-            layer.kernel,
-            f"{layer.seconds * 1e3:.3f}",
-            f"{layer.seconds / total:.1%}",
-            *(rates if layer.dense_macs else ("", "", "")),
-        )
-    useful, dense = (
-        2 * sum(getattr(layer, f"{kind}_macs") for layer in result.layers) for kind in ("kept", "dense")
+def _layer_table(result: _Result, width: int) -> Table:
+    from gpmt.report.fitting import Column, draw_table
+
+    layers, total = result.layers, sum(layer.seconds for layer in result.layers)
+    kept, dense = (sum(getattr(layer, f"{kind}_macs") for layer in layers) for kind in ("kept", "dense"))
+
+    def rates(shown: Callable[[float], str], macs: Sequence[int], all_macs: int) -> list[str]:
+        """Format operations a second of every layer that has some, and of all."""
+        each = [
+            shown(2 * count / layer.seconds) if layer.dense_macs else ""
+            for count, layer in zip(macs, layers, strict=True)
+        ]
+        return [*each, shown(2 * all_macs / total)]
+
+    kept_macs, dense_macs = [layer.kept_macs for layer in layers], [layer.dense_macs for layer in layers]
+    columns = [
+        Column("what", [*(layer.label for layer in layers), ""], justify="left", spare=2),
+        Column("kernel", [*(layer.kernel for layer in layers), ""], justify="left", spare=3),
+        Column("ms", [f"{seconds * 1e3:.3f}" for seconds in (*(layer.seconds for layer in layers), total)]),
+        Column("share", [*(f"{layer.seconds / total:.1%}" for layer in layers), ""], spare=11),
+        Column("useful\nGFLOP/s", rates(lambda rate: f"{rate / 1e9:.1f}", kept_macs, kept), spare=12),
+        Column("of\npeak", rates(lambda rate: f"{rate / result.peak:.0%}", kept_macs, kept), spare=10),
+        Column("dense\nGFLOP/s", rates(lambda rate: f"{rate / 1e9:.1f}", dense_macs, dense), spare=1),
+    ]
+    names = Column(
+        "layer", [*(layer.name.removesuffix(".weight") for layer in layers), "all"], justify="left"
     )
-    table.add_section()
-    table.add_row(
-        "all", "", "", f"{total * 1e3:.3f}", "", f"{useful / total / 1e9:.1f}", f"{useful / total / result.peak:.0%}",
-        f"{dense / total / 1e9:.1f}",
-    )  # fmt: skip
-    return table
+    return draw_table(names, columns, width, sections={len(layers) - 1})

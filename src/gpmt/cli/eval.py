@@ -140,7 +140,7 @@ def _print(result: Evaluation) -> None:
     screen = console()
     verification, score = result.verification, result.score
     screen.print(count_table(verification.tensors, macs=result.macs, unit=verification.unit, out=screen))
-    screen.print(check_lines(verification), soft_wrap=True)
+    screen.print(check_lines(verification))
     macs = result.total_macs
     screen.print(
         f"{result.recipe.model}: {result.parameters:,} parameters, {macs['dense']:,} MACs, "
@@ -152,10 +152,9 @@ def _print(result: Evaluation) -> None:
         screen.print(
             f"top-1 is {abs(difference) * 100:.2f} points {'below' if difference < 0 else 'above'} "
             f"the published {top1:.2%}{f' ({source})' if source else ''}",
-            soft_wrap=True,
         )
     for note in result.notes():
-        screen.print(f"note: {note}", soft_wrap=True)
+        screen.print(f"note: {note}")
     screen.print(
         f"{score.images:,} images in {result.seconds:.1f} s ({score.images / result.seconds:,.1f} images/s)"
     )

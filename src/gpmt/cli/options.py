@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from gpmt.cli.narration import set_verbose
+
+_EXAMPLE_WIDTH = 76
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of text.", show_default=False)
@@ -76,8 +79,20 @@ InputShape = Annotated[
 
 
 def examples(*commands: str) -> str:
-    """Return commands for the end of a help page, each on a line of its own."""
-    return "\n\n".join(["[bold]Examples[/bold]", *(command.replace("[", r"\[") for command in commands)])
+    """Return commands for the end of a help page, each on lines that can be copied from 80 columns."""
+    lines = [line for command in commands for line in _continued(command)]
+    return "\n".join(["Examples", "", *lines])
+
+
+def _continued(command: str) -> list[str]:
+    """Break a command between words, not inside quotes nor before the value of an option; a shell takes the lines."""
+    lines = [""]
+    for word in re.findall(r"(?:--\S+ (?=[^-]))?(?:[^\s']|'[^']*')+", command):
+        if lines[-1] and len(lines[-1]) + len(word) + 1 > _EXAMPLE_WIDTH:
+            lines[-1] += " \\"
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return [lines[0], *(f"  {line}" for line in lines[1:])]
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -97,21 +97,32 @@ def _summary(name: str, recipe: Recipe) -> dict[str, Any]:
 
 
 def _print(listed: list[tuple[str, Recipe]]) -> None:
-    from rich.table import Table
-
+    from gpmt.report.fitting import Column, draw_table
     from gpmt.report.tables import console
 
     screen = console()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("recipe", "sparsity", "minimum", "schedule", "published\ntop-1", "hardware", "time"):
-        left = title in ("recipe", "schedule", "hardware")
-        table.add_column(title, justify="left" if left else "right", no_wrap=True, vertical="bottom")
+    rows: list[tuple[str, ...]] = []
     for experiment, group in groupby(listed, key=lambda item: _experiment(item[1])):
-        table.add_row()
-        table.add_row(experiment, style="bold")
-        for name, recipe in group:
-            table.add_row(*_row(name, recipe))
-    screen.print(table)
+        rows += [("",) * 7, (experiment,) + ("",) * 6]
+        rows += [_row(name, recipe) for name, recipe in group]
+    cells = list(zip(*rows, strict=True))
+    columns = [
+        Column("sparsity", cells[1]),
+        Column("minimum", cells[2], spare=4),
+        Column("schedule", cells[3], justify="left", spare=2),
+        Column("published\ntop-1", cells[4], spare=5),
+        Column("hardware", cells[5], justify="left", spare=1),
+        Column("time", cells[6], spare=3),
+    ]
+    screen.print(
+        draw_table(
+            Column("recipe", cells[0], justify="left"),
+            columns,
+            screen.width,
+            box=None,
+            padding=1 if screen.width < 100 else 2,
+        )
+    )
     screen.print(f"\n{NOTE}")
 
 

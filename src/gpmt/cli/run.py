@@ -123,11 +123,10 @@ def _print(metrics: dict[str, Any], out: Path) -> None:
     screen.print(
         f"{metrics['sparsity']:.4%} of {metrics['weights']:,} prunable {metrics['unit']} are zero ({verdict}); "
         f"the fewest kept in a tensor are {fewest['kept']:,} of {fewest['weights']:,}, in {fewest['name']}",
-        soft_wrap=True,
     )
     if dead := metrics["dead"]:
         some = ", ".join(dead[:3]) + (", ..." if len(dead) > 3 else "")
-        screen.print(f"no weight is left in {len(dead)} of the tensors: {some}", soft_wrap=True)
+        screen.print(f"no weight is left in {len(dead)} of the tensors: {some}")
     screen.print(
         f"written to {out}: model.pt, masks.safetensors, dense.pt, metrics.json and more, see its README.md"
     )

@@ -117,9 +117,9 @@ def _print(results: dict[str, Any], out: Path) -> None:
     screen = console()
     screen.print(results["title"])
     if results["summary"]:
-        screen.print(sweep_table(results["summary"], results["axes"]))
-        screen.print("mean ± sample standard deviation over the seeds; the last epoch counts", soft_wrap=True)
+        screen.print(sweep_table(results["summary"], results["axes"], width=screen.width))
+        screen.print("mean ± sample standard deviation over the seeds; the last epoch counts")
     for row in results["runs"]:
         if not row["verified"]:
-            screen.print(f"NOT as promised: {row['folder']}, see its metrics.json", soft_wrap=True)
-    screen.print(f"written to {out}: results.csv, summary.csv, results.json, sweep.json", soft_wrap=True)
+            screen.print(f"NOT as promised: {row['folder']}, see its metrics.json")
+    screen.print(f"written to {out}: results.csv, summary.csv, results.json, sweep.json")

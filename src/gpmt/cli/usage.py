@@ -25,6 +25,14 @@ class Command(TyperCommand):
         """Return the parameters, ``--help`` too."""
         return without_values(super().get_params(ctx))
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, and the examples in lines of their own, which Typer would join."""
+        examples, self.epilog = self.epilog, None
+        super().format_help(ctx, formatter)
+        self.epilog = examples
+        if examples:
+            formatter.write("\n".join(f" {line}" for line in examples.split("\n")) + "\n")
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return what follows the name of the command in its line of usage."""
         pieces = [self.options_metavar or ""]

@@ -78,6 +78,6 @@ def verify(
 
         screen = console()
         screen.print(count_table(result.tensors, unit=result.unit, out=screen))
-        screen.print(check_lines(result), soft_wrap=True)
+        screen.print(check_lines(result))
     if not result.ok:
         raise typer.Exit(1)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
+
+from gpmt.report.fitting import Column, draw_table
+from gpmt.report.tables import UNBOUNDED
 
 _PHASES = {
     "dense_top1": "dense",
@@ -14,28 +16,37 @@ _PHASES = {
     "recalibrated_top1": "recalibrated",
     "finetuned_top1": "fine-tuned",
 }
+_SPARE = {"recalibrated_top1": 3, "dense_top1": 4, "pruned_top1": 10}
+"""Which accuracies are left out first where they do not fit."""
 
 
-def sweep_table(summary: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> Table:
+def sweep_table(
+    summary: Sequence[Mapping[str, Any]], axes: Sequence[str], *, width: int = UNBOUNDED
+) -> Table:
     """Draw a sweep's summary: a line for each variant and values of the axes, top-1 accuracies in percent.
 
-    Columns that no line has anything for are left out.
+    Columns that no line has anything for are left out, and others where they do not fit in `width`.
     """
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     labels = [label for label in ("variant", *axes) if label != "seed" and any(row[label] for row in summary)]
     phases = {key: title for key, title in _PHASES.items() if any(row[key] for row in summary)}
-    for label in labels:
-        table.add_column(label, justify="left" if label == "variant" else "right")
-    for title in ("kept", *(f"{title} top-1 %" for title in phases.values()), "seeds"):
-        table.add_column(title, justify="right")
-    for row in summary:
-        table.add_row(
-            *(row[label] for label in labels),
-            f"{row['kept']['mean']:,.0f}",
-            *(_percent(row[key]) for key in phases),
-            str(len(row["seeds"])),
-        )
-    return table
+    first, *further = [
+        Column(label, [row[label] for row in summary], justify="left" if label == "variant" else "right")
+        for label in labels
+    ] or [Column("", [""] * len(summary))]
+    columns = [
+        *further,
+        Column("kept", [f"{row['kept']['mean']:,.0f}" for row in summary], spare=2),
+        *(
+            Column(
+                f"{title}\ntop-1 %",
+                [_percent(row[key]) for row in summary],
+                spare=_SPARE.get(key, 0),
+            )
+            for key, title in phases.items()
+        ),
+        Column("seeds", [str(len(row["seeds"])) for row in summary], spare=1),
+    ]
+    return draw_table(first, columns, width)
 
 
 def _percent(spread: Mapping[str, float | None] | None) -> str:

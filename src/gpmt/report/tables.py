@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
+
+from gpmt.report.fitting import Column, draw_table, fits
 
 if TYPE_CHECKING:  # PyTorch is not needed to draw what others counted
     from gpmt.core.compare import Difference
@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # PyTorch is not needed to draw what others counted
 
 Macs = Mapping[str, int | None]
 
-_UNBOUNDED = 10_000
-_SHORTEST_NAME = 12
+UNBOUNDED = 10_000
+"""Cells in a line of what is not a terminal."""
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
@@ -41,7 +41,7 @@ def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
     """Return a console that colours on terminals, and elsewhere writes plain lines of any length."""
     made = Console(stderr=stderr, file=file, highlight=False, emoji=False, markup=False)
     if not made.is_terminal:
-        made.width = _UNBOUNDED
+        made.width = UNBOUNDED
     return made
 
 
@@ -77,21 +77,15 @@ def difference_table(rows: Sequence[Difference], *, out: Console) -> Table:
         sum(getattr(row, field) for row in rows)
         for field in ("numel", "changed", "zeros_only_a", "zeros_only_b")
     ]
-    cells = [
-        (
-            shape_text(row.shape),
-            f"{row.numel:,}",
-            f"{row.changed:,}",
-            "–" if row.largest is None else f"{row.largest:.3g}",
-            f"{row.zeros_only_a:,}",
-            f"{row.zeros_only_b:,}",
-        )
-        for row in rows
+    columns = [
+        Column("shape", [shape_text(row.shape) for row in rows], justify="left", spare=1),
+        Column("values", [f"{row.numel:,}" for row in rows], f"{total[0]:,}", spare=10),
+        Column("changed", [f"{row.changed:,}" for row in rows], f"{total[1]:,}"),
+        Column("largest", ["–" if row.largest is None else f"{row.largest:.3g}" for row in rows], spare=11),
+        Column("zero in\nA only", [f"{row.zeros_only_a:,}" for row in rows], f"{total[2]:,}"),
+        Column("zero in\nB only", [f"{row.zeros_only_b:,}" for row in rows], f"{total[3]:,}"),
     ]
-    footer = ("", f"{total[0]:,}", f"{total[1]:,}", "", f"{total[2]:,}", f"{total[3]:,}")
-    titles = ("shape", "values", "changed", "largest", "zero in A only", "zero in B only")
-    names = [row.name for row in rows] + ["total"]
-    return _table(names, titles, cells, footer, out)
+    return _table([row.name for row in rows], columns, out)
 
 
 def check_lines(verification: Verification) -> Text:
@@ -115,38 +109,26 @@ def shape_text(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape))
 
 
-def shorten(name: str, width: int) -> str:
-    """Shorten a name to `width` characters by leaving out the middle; most of the end is kept.
-
-    >>> shorten("backbone.layer1.0.conv1", 17)
-    'backbo…r1.0.conv1'
-    """
-    if len(name) <= width:
-        return name
-    tail = (width - 1) * 2 // 3
-    return name[: width - 1 - tail] + "…" + name[len(name) - tail :]
-
-
 def _tensor_table(lines: Sequence[Line], macs: Macs | None, out: Console, *, unit: str = "weights") -> Table:
     kept, numel = sum(line.kept for line in lines), sum(line.numel for line in lines)
-    columns: list[tuple[str, list[str], str]] = [
-        ("shape", [shape_text(line.shape) for line in lines], ""),
-        (unit, [f"{line.numel:,}" for line in lines], f"{numel:,}"),
-        ("kept", [f"{line.kept:,}" for line in lines], f"{kept:,}"),
-        ("density", [_share(line.kept, line.numel) for line in lines], _share(kept, numel)),
+    columns = [
+        Column("shape", [shape_text(line.shape) for line in lines], justify="left", spare=1),
+        Column(unit, [f"{line.numel:,}" for line in lines], f"{numel:,}", spare=10),
+        Column("kept", [f"{line.kept:,}" for line in lines], f"{kept:,}"),
+        Column("density", [_share(line.kept, line.numel) for line in lines], _share(kept, numel)),
     ]
     if any(line.binds is not None for line in lines):
         binding = sum(bool(line.binds) for line in lines)
-        columns.append(("minimum", ["* binds" if line.binds else "" for line in lines], f"{binding} bind"))
+        marks = ["* binds" if line.binds else "" for line in lines]
+        columns.append(Column("minimum", marks, f"{binding} bind", spare=12))
     if any(line.live_outputs is not None for line in lines):
-        columns.append(("live outputs", [line.live_outputs or "" for line in lines], ""))
+        columns.append(Column("live outputs", [line.live_outputs or "" for line in lines], spare=2))
     if macs is not None:
         left = [_macs_left(line, macs) for line in lines]
         total = sum(filter(None, left))
-        columns.append(("MACs", ["–" if value is None else f"{value:,}" for value in left], f"{total:,}"))
-    titles, cells, footer = zip(*columns, strict=True)
-    rows = list(zip(*cells, strict=True))
-    table = _table([*(line.name for line in lines), "total"], titles, rows, footer, out)
+        cells = ["–" if value is None else f"{value:,}" for value in left]
+        columns.append(Column("MACs", cells, f"{total:,}", spare=11))
+    table = _table([line.name for line in lines], columns, out)
     if macs is not None:
         dense = sum(filter(None, macs.values()))
         table.caption = f"MACs without the zeros; with them {dense:,}, so {_share(total, dense)} are left"
@@ -154,33 +136,12 @@ def _tensor_table(lines: Sequence[Line], macs: Macs | None, out: Console, *, uni
     return table
 
 
-def _table(
-    names: Sequence[str],
-    titles: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    footer: Sequence[str],
-    out: Console,
-) -> Table:
-    """Draw rows under a column of names, the last of which is for the footer, shortened to fit `out`."""
-
-    def draw(names: Sequence[str]) -> Table:
-        table = Table(box=SIMPLE_HEAD, show_footer=True, pad_edge=False, padding=(0, 1, 0, 0))
-        table.add_column("tensor", names[-1], no_wrap=True)
-        for title, total in zip(titles, footer, strict=True):
-            table.add_column(title, total, justify="left" if title == "shape" else "right", no_wrap=True)
-        for name, cells in zip(names, rows, strict=False):
-            table.add_row(name, *cells)
-        return table
-
-    unbounded = out.options.update(max_width=_UNBOUNDED)
-    taken = Measurement.get(out, unbounded, draw([""] * len(names))).maximum - len("tensor")
-    # A narrow terminal leaves no room for shapes, the least important column.
-    if titles[0] == "shape" and out.width - taken < _SHORTEST_NAME:
-        return _table(names, titles[1:], [cells[1:] for cells in rows], footer[1:], out)
-    room = max(out.width - taken, _SHORTEST_NAME)
-    if any(len(name) > room for name in names):  # nearly all names end with it
-        names = [name.removesuffix(".weight") for name in names]
-    return draw([shorten(name, room) for name in names])
+def _table(names: Sequence[str], columns: Sequence[Column], out: Console) -> Table:
+    """Draw columns beside the names of tensors; their usual ending goes where names would have to be folded."""
+    column = Column("tensor", names, "total", "left")
+    if not fits(column, columns, out.width):
+        column = replace(column, cells=[name.removesuffix(".weight") for name in names])
+    return draw_table(column, columns, out.width)
 
 
 def _share(part: int, whole: int) -> str:
