@@ -27,6 +27,7 @@ ORDER = [
     "suggestions",
     "model_tools",
     "core",
+    "formats.sorted_header",
     "formats.masks",
     "masks",
     "allocations",

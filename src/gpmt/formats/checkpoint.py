@@ -20,6 +20,7 @@ from gpmt.errors import CheckpointError, GpmtError, MaskError
 from gpmt.formats.bits import SignedZeros, same_bits
 from gpmt.formats.file_format import weights_format
 from gpmt.formats.masks.mask_file import FORMAT as MASK_FORMAT
+from gpmt.formats.sorted_header import save_safetensors
 from gpmt.formats.sparse.header import Values
 from gpmt.formats.sparse.reader import SparseFile, is_sparse
 from gpmt.formats.sparse.writer import SparseSize, save_sparse
@@ -221,8 +222,6 @@ def _read_names(text: str) -> dict[str, Any]:
 
 
 def _write_safetensors(path: Path, checkpoint: Checkpoint) -> None:
-    from safetensors.torch import save_file
-
     tensors: dict[str, Tensor] = {}
     first: dict[Hashable, str] = {}
     tied: dict[str, str] = {}
@@ -237,7 +236,7 @@ def _write_safetensors(path: Path, checkpoint: Checkpoint) -> None:
         first.setdefault(storage, name)
     # The format sorts tensors by type and name, but their order in the network decides ties: keep it.
     noted = json.dumps({"names": list(tensors), "tied": tied})
-    save_file(tensors, path, metadata={"format": "pt", **checkpoint.metadata, "gpmt": noted})
+    save_safetensors(tensors, path, {"format": "pt", **checkpoint.metadata, "gpmt": noted})
 
 
 def _assemble(checkpoint: Checkpoint) -> Any:

@@ -17,6 +17,7 @@ from gpmt.errors import MaskError
 from gpmt.formats.masks import rice
 from gpmt.formats.masks.hashes import Shapes, mask_hash, structure_hash
 from gpmt.formats.masks.strict_json import read_json
+from gpmt.formats.sorted_header import save_safetensors
 from gpmt.system import memory_limit
 
 FORMAT = "gpmt-masks"
@@ -36,8 +37,6 @@ def write_mask_file(path: str | os.PathLike[str], packed: Mapping[str, Tensor], 
     Raises:
         CheckpointError: the file cannot be written.
     """
-    from safetensors.torch import save_file
-
     codes = {name: rice.encode(packed[name].numpy(), math.prod(shape)) for name, shape in shapes.items()}
     entries = {
         name: {
@@ -57,7 +56,7 @@ def write_mask_file(path: str | os.PathLike[str], packed: Mapping[str, Tensor], 
     }
     with atomic_path(path) as temporary:
         tensors = {name: torch.from_numpy(code.data) for name, code in codes.items()}
-        save_file(tensors, temporary, metadata=metadata)
+        save_safetensors(tensors, temporary, metadata)
 
 
 def read_mask_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, tuple[int, ...]]]:
