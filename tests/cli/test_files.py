@@ -1,4 +1,6 @@
 import json
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,7 +73,9 @@ COMMANDS = {
 
 
 @pytest.mark.usefixtures("program_cache")
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "bench")) for name in COMMANDS]
+)
 def test_the_folder_of_a_run_is_its_model_to_every_command(run: str, name: str):
     document = json.loads(command(name, run, *COMMANDS[name], "--json").stdout)
     if name in ("prune", "convert"):
@@ -85,3 +89,52 @@ def test_the_folder_of_a_run_is_its_model_to_every_command(run: str, name: str):
     assert error(name, run, *COMMANDS[name]).startswith(
         "run is the folder of a run without its result, model.pt;"
     )
+
+
+def write_script(path: Path) -> None:
+    with warnings.catch_warnings(action="ignore"):  # PyTorch calls TorchScript deprecated
+        torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
+
+
+def write_exported(path: Path) -> None:
+    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.ones(1, 2),)), path)
+
+
+def write_masks(path: Path) -> None:
+    gpmt.Masks.from_dense({"weight": torch.eye(2, dtype=torch.bool)}).save(path)
+
+
+NO_WEIGHTS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "script.pt": (
+        write_script,
+        "script.pt is a TorchScript program, whose code is not run; give its weights, which ",
+    ),
+    "exported.pt2": (
+        write_exported,
+        "exported.pt2 is a program of torch.export (.pt2), whose code is not run; give ",
+    ),
+    "masks.safetensors": (
+        write_masks,
+        "masks.safetensors holds masks alone (masks of gpmt); give the weights they ",
+    ),
+}
+FURTHER = {
+    "diff": ("NAME",),
+    "export": ("-o", "out.sparse.safetensors"),
+    "eval": ("--data", "digits", "--model", "mobilenet-digits"),
+}
+
+
+@pytest.mark.parametrize("name", NO_WEIGHTS)
+@pytest.mark.parametrize("command_name", [*COMMANDS, "diff", "export"])
+def test_what_holds_no_weights_is_called_what_it_is(tmp_path: Path, name: str, command_name: str):
+    write, sentence = NO_WEIGHTS[name]
+    write(tmp_path / name)
+    if name == "masks.safetensors" and command_name in ("inspect", "diff"):
+        command(command_name, name, *[name] * (command_name == "diff"))  # which are also for masks
+        return
+    further = [name if word == "NAME" else word for word in {**COMMANDS, **FURTHER}[command_name]]
+    further = [] if command_name == "verify" else further
+    kind = ["sparse"] if command_name == "export" else []
+    assert error(command_name, *kind, name, *further).startswith(sentence)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
