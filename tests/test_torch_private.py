@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gpmt.torch_private import FAKE_TENSOR_LOGGER, compiled_from, storage_id, write_count
+from gpmt.torch_private import FAKE_TENSOR_LOGGER, compiled_from, is_inner_step, storage_id, write_count
 from tests.private_names import attributes, imported, last_parts, look_up
 
 
@@ -64,6 +64,19 @@ def test_only_what_torch_compile_returns_has_an_original() -> None:
     network = nn.Linear(1, 1)
     assert compiled_from(torch.compile(network)) is network
     assert compiled_from(network) is None
+
+
+def test_a_step_inside_a_step_of_the_same_optimizer_is_told() -> None:
+    class Twice(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            super().step(closure)
+
+    found: list[bool] = []
+    twice = Twice(nn.Linear(1, 1).parameters())
+    twice.register_step_post_hook(lambda *_: found.append(is_inner_step(twice)))
+    twice.step()
+    twice.step()
+    assert found == [True, False] * 2
 
 
 def test_writes_are_counted_outside_inference_mode() -> None:

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack, overload
 
+import torch
 from torch import Tensor, nn
 
 from gpmt import allocations
-from gpmt.core.allocation import Problem
+from gpmt.core.allocation import Allocation, Problem
 from gpmt.core.budget import Ratio, parse_min_kept, parse_sparsity
+from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import find_scope
 from gpmt.core.shards import whole
-from gpmt.core.structure import Granularity, column_scores, counted
+from gpmt.core.structure import Granularity, check_matrices, column_scores, counted
 from gpmt.errors import BudgetError
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
@@ -107,13 +109,7 @@ def decide(
 ) -> list[Plan]:
     """Return one plan for each sparsity, as `plan` does, but leave their warnings to the caller."""
     wanted = [parse_sparsity(value) for value in sparsities]
-    unit = counted(granularity)
-    method = allocations.find(allocation)
-    if granularity == "column" and not method.columns:
-        raise BudgetError(
-            f'allocation "{allocation}" shares single weights only, so it has no meaning for granularity "column"; '
-            'use "exact" or "uniform"'
-        )
+    unit, method = counted(granularity), _find_allocation(allocation, granularity)
     found = find_scope(target, scope=scope, exclude=exclude, shared=True)
     found = replace(found, tensors={name: whole(tensor) for name, tensor in found.tensors.items()})
     ranked = column_scores(found.tensors) if granularity == "column" else found.tensors
@@ -137,6 +133,29 @@ def decide(
     ]
 
 
+def check_request(
+    target: Target,
+    *,
+    sparsity: Ratio,
+    min_kept: int | str = 0,
+    scope: Patterns | None = None,
+    exclude: Patterns = (),
+    allocation: str = "exact",
+    granularity: Granularity = "weight",
+    seed: int = 0,
+) -> None:
+    """Raise what `plan` would for this request, as far as names and shapes tell; no weight is read or sent."""
+    wanted, unit = parse_sparsity(sparsity), counted(granularity)
+    _find_allocation(allocation, granularity)
+    tensors = find_scope(target, scope=scope, exclude=exclude, shared=True).tensors
+    check_has_data(tensors)
+    if granularity == "column":
+        check_matrices(tensors)
+        tensors = {name: torch.empty(matrix.shape[1], device="meta") for name, matrix in tensors.items()}
+    sigma = parse_min_kept(min_kept, sum(tensor.numel() for tensor in tensors.values()), unit=unit)
+    Problem(tensors, sparsities=[wanted], min_kept=sigma, seed=seed, unit=unit)
+
+
 def prune_(target: Target, *, sparsity: Ratio, **options: Unpack[PlanOptions]) -> Plan:
     """Set the pruned weights of a module or state_dict to zero, in place, and return the plan.
 
@@ -150,3 +169,14 @@ def prune_(target: Target, *, sparsity: Ratio, **options: Unpack[PlanOptions]) -
     decided = plan(target, sparsity=sparsity, **options)
     decided.masks().apply_(target)
     return decided
+
+
+def _find_allocation(name: str, granularity: Granularity) -> Allocation:
+    """Return an allocation; refuse one that cannot share what the granularity counts."""
+    found = allocations.find(name)
+    if granularity == "column" and not found.columns:
+        raise BudgetError(
+            f'allocation "{name}" shares single weights only, so it has no meaning for granularity "column"; '
+            'use "exact" or "uniform"'
+        )
+    return found

@@ -6,6 +6,7 @@ A new version of PyTorch may rename or drop them without notice, so no other mod
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,6 +51,7 @@ __all__ = [
     "compiled_from",
     "disable_current_modes",
     "has_one_projection",
+    "is_inner_step",
     "is_static_input",
     "is_traceable_wrapper_subclass",
     "keep_metadata",
@@ -119,6 +121,19 @@ def support_step_hooks(optimizer: torch.optim.Optimizer) -> None:
     """Make an optimiser's steps run their hooks; timm's Lookahead skips the constructor that does so."""
     if not getattr(type(optimizer).step, "hooked", False):
         optimizer._patch_step_function()
+
+
+def is_inner_step(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether a hook was called by a step that a step of the same optimiser called, as `super().step()` does.
+
+    Every class's step runs the hooks, so that a step of a subclass of `Adam` may run them twice. All are called by
+    one wrapper, which keeps the optimiser as `self`.
+    """
+    wrapper, calls, frame = type(optimizer).step.__code__, 0, inspect.currentframe()
+    while frame is not None and calls < 2:
+        calls += frame.f_code is wrapper and frame.f_locals.get("self") is optimizer
+        frame = frame.f_back
+    return calls > 1
 
 
 def is_static_input(value: object) -> bool:

@@ -13,6 +13,20 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from gpmt.core.scope import find_scope
 from gpmt.errors import ScopeError
 from tests.core.networks import DEFAULT, Net, names
+from tests.quantised import QuantisedTensor
+
+
+def test_weights_of_a_quantised_class_are_refused_by_name():
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    net[1].weight = nn.Parameter(QuantisedTensor.of(net[1].weight.detach()), requires_grad=False)
+    message = (
+        r"^1\.weight is of the class QuantisedTensor, which does not hold its values as they are, as quantised "
+        r"weights do not; prune before quantising, or exclude it$"
+    )
+    for target in (net, net.state_dict()):
+        with pytest.raises(ScopeError, match=message):
+            find_scope(target)
+        assert list(find_scope(target, exclude="1.weight").tensors) == ["0.weight"]
 
 
 class TestModule:

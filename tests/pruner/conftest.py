@@ -110,7 +110,8 @@ class Run:
         checked = 0
         for name, mask in self.pruner.masks.items():
             weight = self.model.get_parameter(name)
-            state = self.pruner._optimizer.state.get(weight, {}).values()
+            [optimizer] = self.pruner._optimizers
+            state = optimizer.state.get(weight, {}).values()
             for value in [weight, *(v for v in state if v is not None and v.shape == weight.shape)]:
                 pruned = value.detach()[~mask]
                 assert torch.equal(pruned, torch.zeros_like(pruned)), name

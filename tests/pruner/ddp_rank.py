@@ -47,6 +47,21 @@ def train(model: nn.Module, schedule: Schedule, *, shard: int) -> dict[str, Any]
     return {"digests": digests, "zeros": zeros, "weights": weights, "state": pruner.state_dict()}
 
 
+def wrap_late(seed: int) -> str:
+    """Wrap a model that has a Pruner already; return what the first step says."""
+    model = network(seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    pruner = Pruner(model, optimizer, schedule=OneShot(0.5))
+    replica = DistributedDataParallel(model)
+    replica(torch.ones(4, 8)).square().mean().backward()
+    try:
+        optimizer.step()
+    except MaskError as error:
+        return str(error)
+    assert pruner.step_count == 1
+    return ""
+
+
 def main(rank: int, world_size: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -75,6 +90,7 @@ def main(rank: int, world_size: int, folder: Path) -> None:
         results["error"] = ""
     except MaskError as error:
         results["error"] = str(error)
+    results["wrapped late"] = {"different": wrap_late(rank), "equal": wrap_late(0)}
     torch.save(results, folder / f"rank{rank}.pt")
     dist.destroy_process_group()
 

@@ -85,3 +85,14 @@ def test_different_weights_are_an_error_on_every_rank(ranks: list[dict[str, Any]
         assert rank["error"].startswith(
             "the masks differ between the ranks, because their weights or settings do; load"
         )
+
+
+def test_a_model_wrapped_after_its_pruner_was_made_is_checked_at_the_first_step(
+    ranks: list[dict[str, Any]],
+) -> None:
+    """DistributedDataParallel then gives all ranks the weights of the first, but each has its own masks."""
+    for rank in ranks:
+        assert rank["wrapped late"]["equal"] == ""
+        assert rank["wrapped late"]["different"].startswith(
+            "the masks differ between the ranks, because their weights or settings do; load"
+        )

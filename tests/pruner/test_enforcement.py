@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.quantised import QuantisedTensor
 from torch import nn
 
 from gpmt.core.schedule import Gradual, OneShot
+from gpmt.errors import MaskError
 from gpmt.pruner.pruner import Pruner
 from gpmt.warning import GpmtWarning
 
@@ -135,3 +137,27 @@ def test_step_counter_is_not_mistaken_for_momentum() -> None:
         optimizer.step()
     assert model.one.weight.item() == 0
     assert optimizer.state[model.one.weight]["step"] == 3
+
+
+class QuantisedAdam(torch.optim.SGD):
+    """Momentum kept in 8 bits, in a tensor subclass as torchao keeps it."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Step, and quantise the state."""
+        super().step(closure)
+        for state in self.state.values():
+            state["momentum_buffer"] = QuantisedTensor.of(state["momentum_buffer"].clone())
+
+
+@pytest.mark.parametrize(
+    "schedule", [OneShot(0.9), Gradual(0.9, start=5, end=9)], ids=["sparse", "still dense"]
+)
+def test_quantised_state_is_refused_at_the_first_step(toy: Any, schedule: Any) -> None:
+    run = toy.start(schedule, make=lambda model: QuantisedAdam(model.parameters(), lr=0.1, momentum=0.9))
+    with pytest.raises(
+        MaskError,
+        match=r"^QuantisedAdam keeps its state of stem\.weight as QuantisedTensor, in which pruned weights cannot be "
+        r"set to zero; use an optimizer whose state is plain tensors$",
+    ):
+        run.step()

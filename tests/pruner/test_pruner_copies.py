@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
 from gpmt.core.schedule import ACDC, Gradual, OneShot
-from gpmt.errors import MaskError
 from gpmt.pruner.pruner import Pruner
 
 COPIES: dict[str, Callable[[Any], Any]] = {
@@ -118,24 +116,6 @@ def test_average_follows_acdc(toy: Any) -> None:
     assert zeros[6] >= 0.8 * toy.numel
 
 
-def test_averages_inside_wrappers_are_found(toy: Any) -> None:
-    run = toy.start(OneShot(0.9))
-
-    class Holder(nn.Module):
-        """Like timm's ModelEmaV3."""
-
-        def __init__(self, model: nn.Module) -> None:
-            super().__init__()
-            self.module = copy.deepcopy(model)
-
-    for average in (
-        Holder(run.model),
-        AveragedModel(Holder(run.model)),
-        torch.compile(AveragedModel(run.model)),
-    ):
-        run.pruner.track(average)
-
-
 def test_averages_are_copied_along(toy: Any) -> None:
     run = toy.start(Gradual(0.9, end=4, initial=0.1))
     average = AveragedModel(run.model)
@@ -157,18 +137,6 @@ def test_loading_prunes_the_averages(toy: Any) -> None:
     run.pruner.load_state_dict(state)
     for name, mask in run.pruner.masks.items():
         assert not average.module.get_parameter(name)[~mask].any()
-
-
-def test_a_module_that_is_not_an_average_of_the_model_is_refused(toy: Any) -> None:
-    run = toy.start(OneShot(0.9))
-    with pytest.raises(
-        MaskError, match="Linear is not an average of the model, because it lacks some of its 5 prunable"
-    ):
-        run.pruner.track(nn.Linear(3, 3))
-    other = toy.model()
-    other.head = nn.Linear(32, 7)
-    with pytest.raises(MaskError, match="SmallNet is not an average of the model"):
-        run.pruner.track(other)
 
 
 def test_pruner_keeps_working_when_nobody_holds_it(toy: Any) -> None:

@@ -53,6 +53,13 @@ def test_two_pruners_share_an_optimizer_but_no_tensor(toy: Any) -> None:
             "steps_per_epoch is None, but the schedule counts in",
         ),
         ({"schedule": ACDC(0.5), "steps_per_epoch": 0}, BudgetError, "steps_per_epoch is 0, but"),
+        ({"schedule": ACDC(0.5), "steps_per_epoch": 2.5}, BudgetError, "steps_per_epoch is 2.5, but"),
+        (
+            {"schedule": 0.8},
+            BudgetError,
+            r"schedule is 0\.8, but must be a OneShot, Gradual or ACDC; gpmt\.OneShot\(0\.8\) prunes at once",
+        ),
+        ({"schedule": None}, BudgetError, r"schedule is None, but must be a OneShot"),
         ({"schedule": Gradual(0.99, end=9), "min_kept": 10}, BudgetError, "needs 50"),
         ({"schedule": Gradual(0.9, end=9), "allocation": "best"}, GpmtError, "best"),
         ({"schedule": OneShot(0.9), "scope": "nothing"}, ScopeError, "nothing"),
@@ -68,6 +75,15 @@ def test_impossible_requests_fail_at_construction(
         Pruner(model, optimizer, **options)
     assert not optimizer._optimizer_step_post_hooks
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_model_that_is_none_is_refused(toy: Any) -> None:
+    model = toy.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(
+        ScopeError, match=r"model is of type OrderedDict, but a Pruner needs an nn\.Module; gpmt\."
+    ):
+        Pruner(model.state_dict(), optimizer, schedule=OneShot(0.9))
 
 
 def test_diverged_weights_are_an_error_at_the_pruning(toy: Any) -> None:

@@ -16,7 +16,7 @@ from gpmt.core.shards import is_shared, local
 from gpmt.errors import ScopeError
 from gpmt.model_tools import not_a_network, program_kind, unwrap
 from gpmt.suggestions import close_names
-from gpmt.torch_private import ConvNd, storage_id
+from gpmt.torch_private import ConvNd, is_traceable_wrapper_subclass, storage_id
 
 _ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
 _RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
@@ -273,6 +273,11 @@ def _unusable(name: str, tensor: Tensor) -> str | None:
         return f"{name} is not initialised yet; call the model once on an input to give it its shape"
     if tensor.layout != torch.strided:
         return f"{name} has layout {tensor.layout}, but must be dense; convert it with to_dense()"
+    if is_traceable_wrapper_subclass(local(tensor)):
+        return (
+            f"{name} is of the class {type(local(tensor)).__name__}, which does not hold its values as they are, as "
+            "quantised weights do not; prune before quantising"
+        )
     if tensor.dtype not in _DTYPES:
         return (
             f"{name} has dtype {tensor.dtype}, but must be float64, float32, float16 or bfloat16; convert it"

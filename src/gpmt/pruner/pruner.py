@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from gpmt.core.budget import Ratio
-from gpmt.core.patterns import Patterns, listed
-from gpmt.core.schedule import Schedule
+from gpmt.core.patterns import Patterns
+from gpmt.core.schedule import Event, Schedule
 from gpmt.core.scope import find_scope
 from gpmt.core.shards import reshard
 from gpmt.core.structure import Granularity
-from gpmt.errors import BudgetError, MaskError
+from gpmt.errors import MaskError
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
-from gpmt.prune import decide
-from gpmt.pruner.agreement import check_ranks_agree
-from gpmt.pruner.enforcement import Enforcement, pruned_weight
-from gpmt.pruner.optimizers import unwrap_optimizer
-from gpmt.torch_private import step_hooks, support_step_hooks
+from gpmt.prune import check_request, decide
+from gpmt.pruner.agreement import Agreement
+from gpmt.pruner.arguments import check_types, spelled, steps_per_unit
+from gpmt.pruner.averages import average_of
+from gpmt.pruner.enforcement import Enforcement, capturing, check_state
+from gpmt.pruner.optimizers import after_each_evaluation, as_optimizers, check_trained, reevaluates, stepping
+from gpmt.pruner.step_counter import StepCounter
+from gpmt.torch_private import is_inner_step, step_hooks, support_step_hooks
 from gpmt.warning import warn
 
 VERSION = 1
@@ -40,13 +42,21 @@ class Pruner:
     alone. The hook sits on the optimiser: the model keeps its parameter objects and its keys, and can be
     compiled, copied, averaged and saved as ever. Copy or pickle the three together, and the copies belong
     together. Masks go by name: a parameter that is moved, cast or replaced stays pruned, as does one that is
-    frozen or that the optimiser does not hold.
+    frozen. Give every optimiser that trains pruned tensors, because the weights are zeroed after its steps only.
 
-    Time counts steps of the optimiser since construction, not batches: accumulating gradients does not
-    advance it, nor does a step that a `GradScaler` skips for infinite gradients, unless `skip_step` is called for it.
-    The event of the schedule at time 0 happens at construction, all others right after the step that reaches it.
-    Each pruning looks anew for prunable tensors: a layer added to the model stays dense until the next one, and
+    Time counts steps of the optimiser (of several, the first) since construction, not batches: accumulating
+    gradients does not advance it, nor does a step that a `GradScaler` skips for infinite gradients (`skip_step`
+    does). The event of the schedule at time 0 happens at construction, all others right after the step that reaches
+    it. Each pruning looks anew for prunable tensors: a layer added to the model stays dense until the next one, and
     counts from then on.
+
+    LBFGS calls its closure at several points within a step. Gradients of pruned weights are set to zero after each of
+    these calls, so that it stays among the kept weights, and it forgets earlier steps when the masks change. SAM, in
+    either of its forms, is followed by the optimiser inside; its first half moves pruned weights too, for one pass.
+
+    The step of the optimiser may be compiled by `torch.compile`; the Pruner's work stays outside. A captured CUDA
+    graph repeats what sets pruned weights to zero, also under masks that are set later, but time stands still in its
+    replays: a capture before the last event of the schedule is refused.
 
     With `DistributedDataParallel` every rank finds the same masks from its own, equal weights; only a
     checksum that proves it is sent. Wrap the model before making the Pruner, so that the ranks start equal.
@@ -62,7 +72,8 @@ class Pruner:
 
     Args:
         model: the network, plain, sharded by FSDP2, or wrapped by `DistributedDataParallel` or `torch.compile`.
-        optimizer: any `torch.optim.Optimizer`, also as Accelerate wraps it, and `ZeroRedundancyOptimizer`.
+        optimizer: any `torch.optim.Optimizer`, also as Accelerate or Lightning wraps it, and
+            `ZeroRedundancyOptimizer`; or a list of them.
         schedule: a `OneShot`, `Gradual` or `ACDC`.
         min_kept: weights that every tensor keeps: a number, or a share of all such as "0.05%".
         scope: patterns of the tensors to prune; by default every prunable tensor.
@@ -74,17 +85,20 @@ class Pruner:
 
     Attributes:
         schedule: as given.
-        masks: the `Masks` in force; None while the network is dense.
-        plan: the last `Plan`; None before the first pruning, after loading a state, and in a copy.
+        masks: the `Masks` in force; None while the network is dense. Others may be set: they are applied at once,
+            and stay until the next event of the schedule.
+        plan: the last `Plan`; None before the first pruning, after masks were set or loaded, and in a copy.
         step_count: steps of the optimiser done.
 
     Raises:
-        BudgetError: the final sparsity cannot be met (found before anything is changed), or
+        BudgetError: the final sparsity cannot be met (found before anything is changed), `schedule` is not one, or
             `steps_per_epoch` is missing.
         MaskError: another Pruner of this optimizer has some of the tensors, or the ranks' masks differ.
-        ScopeError, WeightsError: as from `gpmt.plan`.
+        ScopeError: `optimizer` is not one, or trains none of the prunable tensors; otherwise as from `gpmt.plan`.
+        WeightsError: as from `gpmt.plan`.
 
-    Each pruning warns as `gpmt.plan` does, once of each tensor.
+    Warns where an optimiser that is not given may train prunable tensors. Each pruning warns as `gpmt.plan` does,
+    once of each tensor.
 
     >>> import torch
     >>> from gpmt.core.schedule import OneShot
@@ -101,7 +115,7 @@ class Pruner:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: Optimizer | Sequence[Optimizer],
         *,
         schedule: Schedule,
         min_kept: int | str = 0,
@@ -112,13 +126,12 @@ class Pruner:
         seed: int = 0,
         steps_per_epoch: int | None = None,
     ) -> None:
+        check_types(model, schedule)
         self.schedule = schedule
-        self.masks: Masks | None = None
         self.plan: Plan | None = None
-        self.step_count = 0
+        self._masks: Masks | None = None
         self._model = unwrap(model)
-        self._replica = next((m for m in model.modules() if isinstance(m, DistributedDataParallel)), None)
-        self._optimizer = unwrap_optimizer(optimizer)
+        self._optimizers = as_optimizers(optimizer)
         self._options = PlanOptions(
             scope=scope,
             exclude=exclude,
@@ -127,16 +140,43 @@ class Pruner:
             granularity=granularity,
             seed=seed,
         )
-        self._steps_per_unit = _steps_per_unit(schedule, steps_per_epoch)
-        self._enforcement: Enforcement | None = None
+        self._steps_per_unit = steps_per_unit(schedule, steps_per_epoch)
+        self._steps = StepCounter()
+        self._events_done = -1  # the last step up to which no event of the schedule is left
+        self._started = False
+        self._enforcement = Enforcement()
         self._averages: list[nn.Module] = []
         self._warned: frozenset[str] = frozenset()
-        self._check_only_pruner()
-        first = schedule.event(0)
+        self._agreement = Agreement(model)
+        self._check_optimizers()
+        first = self._event(0)
         if first is None or first.sparsity != schedule.sparsity:
-            self._plan(schedule.sparsity)  # an impossible target fails now, not at the end of the training
-        self._run_event()
-        self._handle: RemovableHandle | None = self._attach()
+            # An impossible target fails now, not at the end of the training.
+            check_request(self._model, sparsity=schedule.sparsity, **self._options)
+        self._run_events()
+        self._handles: list[RemovableHandle] = self._attach()
+
+    @property
+    def step_count(self) -> int:
+        """Steps of the optimiser done; reading it waits for the device where a `GradScaler` may have skipped one."""
+        return self._steps.read()
+
+    @property
+    def masks(self) -> Masks | None:
+        """The masks in force; None while the network is dense."""
+        return self._masks
+
+    @masks.setter
+    def masks(self, masks: Masks | None) -> None:
+        if masks is not None and not isinstance(masks, Masks):
+            raise MaskError(
+                f"masks is of type {type(masks).__name__}, but must be gpmt.Masks or None; make them of bool tensors "
+                "with gpmt.Masks.from_dense"
+            )
+        if masks is not None:
+            masks.fits(self._model)
+        self._change_masks(masks)
+        self.plan = None
 
     def track(self, average: nn.Module) -> None:
         """Prune a running average of the model too, such as `torch.optim.swa_utils.AveragedModel`.
@@ -147,19 +187,10 @@ class Pruner:
 
         Raises `MaskError` if neither `average` nor the module that it holds as `module` has all prunable tensors.
         """
-        tensors = self._prunable()
-        shapes = {name: weight.shape for name, weight in tensors.items()}
-        for module in _nested(average):
-            parameters = module.named_parameters(remove_duplicate=False)
-            if shapes.items() <= {name: weight.shape for name, weight in parameters}.items():
-                self._averages.append(module)
-                if self.masks is not None:
-                    self.masks.apply_(module)
-                return
-        raise MaskError(
-            f"{type(average).__name__} is not an average of the model, because it lacks some of its "
-            f"{len(shapes)} prunable tensors; make it from the model that the Pruner has"
-        )
+        module = average_of(self._prunable(), average)
+        self._averages.append(module)
+        if self._masks is not None:
+            self._masks.apply_(module)
 
     def skip_step(self) -> None:
         """Let time pass for a step that was left out, as a `GradScaler` does where gradients are infinite.
@@ -167,14 +198,25 @@ class Pruner:
         Call it where the schedule is to end with the training, whose batches are counted whether they are stepped on
         or not. An event that is due happens now.
         """
-        self.step_count += 1
-        self._run_event()
+        self._steps.add(None)
+        self._run_events()
 
     def detach(self) -> None:
-        """Take the hook off the optimiser: time stops, and pruned weights may grow again."""
-        if self._handle is not None:
-            self._handle.remove()
-        self._handle = None
+        """Take the hooks off the optimisers: time stops, and pruned weights may grow again."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def close(self) -> None:
+        """Detach at the end of training; warn if the schedule's last event has not come."""
+        last = self.schedule.last * self._steps_per_unit
+        if self._handles and self.step_count < last:
+            now = "dense" if self._masks is None else f"{self._masks.sparsity:.2%} sparse"
+            warn(
+                f"training ended after {self.step_count:,} of the {last:,} steps of the schedule: the network is "
+                f"{now}, not {float(self.schedule.sparsity):.2%}; train longer, or let the schedule end earlier"
+            )
+        self.detach()
 
     def state_dict(self) -> dict[str, Any]:
         """Return time, settings and masks: plain values and tensors, fit for safe loading by `torch.load`."""
@@ -182,7 +224,7 @@ class Pruner:
             "version": VERSION,
             "step_count": self.step_count,
             "settings": self._settings(),
-            "masks": None if self.masks is None else self.masks.state_dict(),
+            "masks": None if self._masks is None else self._masks.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -210,29 +252,44 @@ class Pruner:
         if masks is not None:
             masks.fits(self._model)
         self._set_masks(masks)
-        self.step_count = state["step_count"]
+        self._steps = StepCounter(state["step_count"])
+        self._events_done = state["step_count"]
         self.plan = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the hook, which copied and pickled optimisers lose, and the plan, which holds weights."""
-        return {**vars(self), "_handle": self._handle is not None, "plan": None}
+        """Leave out the hooks, which copied and pickled optimisers lose, and the plan, which holds weights."""
+        return {**vars(self), "_handles": bool(self._handles), "plan": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        attached = state["_handle"]
-        self._handle = self._attach() if attached else None
+        attached = state["_handles"]
+        self._handles = self._attach() if attached else []
 
-    def _attach(self) -> RemovableHandle:
-        optimizer = self._optimizer
-        support_step_hooks(optimizer)
-        return optimizer.register_step_post_hook(self._after_step)
+    def _attach(self) -> list[RemovableHandle]:
+        handles = []
+        for index, optimizer in enumerate(self._optimizers):
+            for place, part in enumerate(stepping(optimizer)):
+                support_step_hooks(part)
+                counts = index == place == 0
+                hook = self._hook(self._after_step if counts else self._after_other_step)
+                handles.append(part.register_step_post_hook(hook))
+                if reevaluates(part):
+                    handles.append(part.register_step_pre_hook(self._hook(self._before_step)))
+        return handles
+
+    def _hook(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a method as a hook that torch.compile leaves alone, and that tells its Pruner."""
+        hook: Any = torch.compiler.disable(method)  # type: ignore[no-untyped-call]
+        hook.pruner = self
+        found: Callable[..., Any] = hook
+        return found
 
     def _settings(self) -> dict[str, Any]:
         return {
             "schedule": self.schedule.to_dict(),
             "steps_per_unit": self._steps_per_unit,
-            "scope": _spelled(self._options["scope"]),
-            "exclude": _spelled(self._options["exclude"]),
+            "scope": spelled(self._options["scope"]),
+            "exclude": spelled(self._options["exclude"]),
             **{k: str(v) for k, v in self._options.items() if k not in ("scope", "exclude")},
         }
 
@@ -241,42 +298,76 @@ class Pruner:
             self._model, scope=self._options["scope"], exclude=self._options["exclude"], shared=True
         ).tensors
 
-    def _check_only_pruner(self) -> None:
-        mine = {id(weight): name for name, weight in self._prunable().items()}
-        for hook in (step_hooks(self._optimizer) or {}).values():
-            other = getattr(hook, "__self__", None)
-            if not isinstance(other, Pruner):
-                continue
-            for weight in other._prunable().values():
-                if id(weight) in mine:
-                    raise MaskError(
-                        f"{mine[id(weight)]} already has a Pruner on this optimizer; detach() that one first"
-                    )
+    def _check_optimizers(self) -> None:
+        """Refuse optimisers that another Pruner has, or that train nothing prunable."""
+        prunable = self._prunable()
+        mine = {id(weight): name for name, weight in prunable.items()}
+        for part in (part for optimizer in self._optimizers for part in stepping(optimizer)):
+            for hook in (step_hooks(part) or {}).values():
+                other = getattr(hook, "pruner", None)
+                taken = other._prunable().values() if isinstance(other, Pruner) else ()
+                for weight in taken:
+                    if id(weight) in mine:
+                        raise MaskError(
+                            f"{mine[id(weight)]} already has a Pruner on this optimizer; detach() that one first"
+                        )
+        check_trained(prunable, self._optimizers)
+
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return after_each_evaluation(args, kwargs, lambda: self._enforcement.zero_gradients(self._model))
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if capturing():
+            self._check_capture()
+        if capturing() or is_inner_step(optimizer):
+            self._zero_pruned()
+            return
         # A GradScaler calls a fused optimiser also for a step to skip, and says so in this attribute.
-        found_inf = getattr(optimizer, "found_inf", None)
-        if found_inf is not None and float(found_inf):  # 0, not a tensor, where there are no gradients
-            return
-        self.step_count += 1
+        self._steps.add(getattr(optimizer, "found_inf", None))
+        if not self._started:
+            self._started = True
+            self._check_start()
         self._zero_pruned()
-        self._run_event()
+        self._run_events()
 
-    def _run_event(self) -> None:
-        time, rest = divmod(self.step_count, self._steps_per_unit)
-        event = self.schedule.event(time) if rest == 0 else None
-        if event is None:
-            return
-        if event.sparsity is None:
-            self._set_masks(None)
-        else:
-            self.plan = self._plan(event.sparsity)
-            self._warn(self.plan)
-            self._set_masks(self.plan.masks())
+    def _after_other_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._zero_pruned()
 
-    def _plan(self, sparsity: Ratio) -> Plan:
-        reshard(self._model)
-        return decide(self._model, [sparsity], **self._options)[0]
+    def _check_capture(self) -> None:
+        last = self.schedule.last * self._steps_per_unit
+        if self.step_count < last:
+            raise MaskError(
+                f"replays of a CUDA graph do not count as steps, so {type(self.schedule).__name__} would stop at "
+                f"step {self.step_count:,} of {last:,}; capture the graph after the last event of the schedule"
+            )
+
+    def _check_start(self) -> None:
+        """Check what only the first step shows: the optimisers' state, and wrappers put on the model meanwhile."""
+        check_state(self._prunable(), self._optimizers)
+        if self._masks is not None:
+            self._agreement.check_if_wrapped(self._masks, self._model)
+
+    def _event(self, step: int) -> Event | None:
+        time, rest = divmod(step, self._steps_per_unit)
+        return self.schedule.event(time) if rest == 0 else None
+
+    def _run_events(self) -> None:
+        """Do what is due by now; the count is read only where something may be."""
+        while self._events_done < self._steps.at_most:
+            due = self._events_done + 1
+            event = self._event(due)
+            if event is not None and self._steps.read() < due:
+                return
+            self._events_done = due
+            if event is None:
+                continue
+            if event.sparsity is None:
+                self._change_masks(None)
+            else:
+                reshard(self._model)
+                self.plan = decide(self._model, [event.sparsity], **self._options)[0]
+                self._warn(self.plan)
+                self._change_masks(self.plan.masks())
 
     def _warn(self, plan: Plan) -> None:
         """Warn of the tensors that the plan leaves with too little, once of each."""
@@ -284,45 +375,26 @@ class Pruner:
             warn(text)
         self._warned |= plan.shortage.names
 
+    def _change_masks(self, masks: Masks | None) -> None:
+        """Set other masks than those that the optimisers have worked under."""
+        for optimizer in self._optimizers:
+            if reevaluates(optimizer):
+                optimizer.state.clear()  # its picture of the loss is one of other weights
+        self._set_masks(masks)
+
     def _set_masks(self, masks: Masks | None) -> None:
-        self.masks = masks
-        self._enforcement = None if masks is None else Enforcement(masks)
+        if masks is not None:
+            self._agreement.check(masks, self._model)
+        self._masks = masks
+        self._enforcement.set_masks(masks)
         if masks is None:
             return
-        check_ranks_agree(masks, [pruned_weight(self._model, name) for name in masks], self._replica)
         self._zero_pruned()
         for average in self._averages:
             masks.apply_(average)
 
     def _zero_pruned(self) -> None:
-        if self._enforcement is None:
+        if self._masks is None:
             return
         reshard(self._model)
-        self._enforcement.zero_pruned(self._model, self._optimizer)
-
-
-def _nested(average: nn.Module) -> Iterator[nn.Module]:
-    """Yield a module and those that it and its like hold as `module`, outermost first."""
-    module: object = average
-    while isinstance(module, nn.Module):
-        module = unwrap(module)
-        yield module
-        module = getattr(module, "module", None)
-
-
-def _steps_per_unit(schedule: Schedule, steps_per_epoch: int | None) -> int:
-    if schedule.unit == "step":
-        return 1
-    if steps_per_epoch is None or steps_per_epoch < 1:
-        raise BudgetError(
-            f"steps_per_epoch is {steps_per_epoch}, but the schedule counts in epochs; give the number of "
-            "optimiser steps in one"
-        )
-    return steps_per_epoch
-
-
-def _spelled(patterns: Patterns | None) -> list[str] | None:
-    """Return patterns as strings, which can be saved and compared."""
-    if patterns is None:
-        return None
-    return [p if isinstance(p, str) else f"type:{p.__name__}" for p in listed(patterns)]
+        self._enforcement.zero_pruned(self._model, self._optimizers)
