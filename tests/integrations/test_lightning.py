@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 import gpmt
 from gpmt.core.schedule import ACDC, Gradual, OneShot
-from gpmt.errors import BudgetError, MaskError, ScopeError
+from gpmt.errors import BudgetError, MaskError
 from gpmt.integrations.lightning import PruningCallback
 
 # Lightning 2.6 asks torch for a class that torch 2.14 deprecates.
@@ -40,9 +40,18 @@ class Module(LightningModule):
 
 class TwoOptimizers(Module):
     automatic_optimization = False
+    pruning: PruningCallback
 
     def configure_optimizers(self) -> Any:
         return [torch.optim.SGD(part.parameters(), lr=0.1) for part in (self.net[0], self.net[2])]
+
+    def training_step(self, batch: Any, index: int) -> None:
+        self.zero_grad()
+        self.manual_backward(super().training_step(batch, index))
+        for optimizer in self.optimizers():
+            optimizer.step()
+            masks = self.pruning.pruner.masks or {}
+            assert not any(bool(self.get_parameter(name)[~mask].any()) for name, mask in masks.items())
 
 
 class Watch(Callback):
@@ -154,7 +163,8 @@ def test_second_fit_of_a_trainer_goes_on(toy: Any) -> None:
     schedule = Gradual(0.9, end=4, unit="epoch")
     pruning = PruningCallback(schedule=schedule)
     watch = Watch(toy, pruning)
-    trainer, module = fit(toy, pruning, watch, epochs=2)
+    with pytest.warns(gpmt.GpmtWarning, match="training ended after 16 of the 32 steps of the schedule"):
+        trainer, module = fit(toy, pruning, watch, epochs=2)
     first = pruning.pruner
     trainer.fit_loop.max_epochs = 5
     trainer.fit(module, DataLoader(toy.data(), batch_size=4))
@@ -196,14 +206,23 @@ def test_settings_reach_the_pruner(toy: Any) -> None:
 
 
 def test_other_settings_are_refused(toy: Any, tmp_path: Path) -> None:
-    fit(toy, PruningCallback(schedule=OneShot(0.7)), epochs=1, save=tmp_path)
-    with pytest.raises(MaskError, match=r"saved with schedule=.*'7/10'.*make it with the settings"):
+    fit(toy, PruningCallback(schedule=OneShot(0.9)), epochs=1, save=tmp_path)
+    with pytest.raises(MaskError, match=r"saved with schedule=.*'9/10'.*make it with the settings"):
         fit(toy, PruningCallback(schedule=OneShot(0.8)), epochs=2, resume=tmp_path / "epoch=0.ckpt")
 
 
-def test_several_optimizers_are_refused(toy: Any) -> None:
-    with pytest.raises(ScopeError, match="TwoOptimizers has 2 optimizers, but PruningCallback prunes by one"):
-        fit(toy, PruningCallback(schedule=OneShot(0.9)), epochs=1, module=TwoOptimizers(toy.net()))
+def test_several_optimizers_are_pruned_together(toy: Any) -> None:
+    module = TwoOptimizers(toy.net())
+    module.pruning = PruningCallback(schedule=Gradual(0.9, end=2, unit="epoch"))
+    fit(toy, module.pruning, epochs=3, module=module)
+    assert module.pruning.pruner is not None
+    assert module.pruning.pruner.step_count == 3 * 8
+    assert gpmt.verify(module, sparsity=0.9)
+
+
+def test_a_schedule_longer_than_the_training_is_a_warning(toy: Any) -> None:
+    with pytest.warns(gpmt.GpmtWarning, match="training ended after 8 of the 24 steps of the schedule"):
+        fit(toy, PruningCallback(schedule=Gradual(0.9, end=3, unit="epoch")), epochs=1)
 
 
 class Endless(IterableDataset):  # type: ignore[type-arg]

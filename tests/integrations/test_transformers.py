@@ -159,6 +159,14 @@ def test_second_train_starts_anew(toy: Any, tmp_path: Path) -> None:
     assert gpmt.verify(run.model, sparsity=0.9)
 
 
+def test_a_schedule_longer_than_the_training_is_a_warning(toy: Any, tmp_path: Path) -> None:
+    run = trainer(toy, tmp_path, PruningCallback(schedule=OneShot(0.9, at=40)), num_train_epochs=1)
+    with pytest.warns(
+        gpmt.GpmtWarning, match="after 8 of the 40 steps of the schedule: the network is dense"
+    ):
+        run.train()
+
+
 def test_settings_reach_the_pruner(toy: Any, tmp_path: Path) -> None:
     run = trainer(toy, tmp_path, PruningCallback(schedule=OneShot(0.5), exclude="net.0"), num_train_epochs=1)
     run.train()
@@ -167,8 +175,8 @@ def test_settings_reach_the_pruner(toy: Any, tmp_path: Path) -> None:
 
 
 def test_other_settings_are_refused(toy: Any, tmp_path: Path) -> None:
-    trainer(toy, tmp_path, PruningCallback(schedule=OneShot(0.7)), save_strategy="epoch").train()
-    with pytest.raises(MaskError, match=r"saved with schedule=.*'7/10'.*make it with the settings"):
+    trainer(toy, tmp_path, PruningCallback(schedule=OneShot(0.9)), save_strategy="epoch").train()
+    with pytest.raises(MaskError, match=r"saved with schedule=.*'9/10'.*make it with the settings"):
         trainer(toy, tmp_path, PruningCallback(schedule=OneShot(0.8))).train(resume_from_checkpoint=True)
 
 
@@ -192,7 +200,7 @@ def test_data_without_a_length_needs_steps_per_epoch(toy: Any, tmp_path: Path) -
 
 def test_state_is_saved_safely(toy: Any, tmp_path: Path) -> None:
     trainer(
-        toy, tmp_path, PruningCallback(schedule=OneShot(0.7)), save_strategy="epoch", num_train_epochs=1
+        toy, tmp_path, PruningCallback(schedule=OneShot(0.9)), save_strategy="epoch", num_train_epochs=1
     ).train()
     state = torch.load(tmp_path / "checkpoint-8" / "pruner.pt", weights_only=True)
     assert state["step_count"] == 8

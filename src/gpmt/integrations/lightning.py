@@ -9,7 +9,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from gpmt.core.schedule import Schedule
-from gpmt.errors import ScopeError
 from gpmt.extras_private import averaged_model
 from gpmt.integrations.start import start
 from gpmt.pruner.pruner import Pruner
@@ -24,6 +23,9 @@ class PruningCallback(Callback):  # type: ignore[misc]  # Lightning is not insta
     goes on with the first one's; a checkpoint of a run without this callback starts at time 0. Averages kept by
     `WeightAveraging` callbacks are pruned with the model.
 
+    Where the module has several optimisers, the Pruner has them all, and time counts the steps of the first. A
+    training that ends before the schedule ends with a warning.
+
     Names of tensors are those of the LightningModule: a tensor of ``self.net`` is "net.0.weight".
 
     Args:
@@ -36,7 +38,6 @@ class PruningCallback(Callback):  # type: ignore[misc]  # Lightning is not insta
         pruner: the Pruner; None until training starts.
 
     Raises, when training starts:
-        ScopeError: the module has several optimisers; make a Pruner for each that prunes in the module itself.
         GpmtError: of its kinds, as from `gpmt.Pruner`.
     """
 
@@ -49,17 +50,12 @@ class PruningCallback(Callback):  # type: ignore[misc]  # Lightning is not insta
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the Pruner; go on with a state where the Trainer goes on."""
-        if len(trainer.optimizers) != 1:
-            raise ScopeError(
-                f"{type(pl_module).__name__} has {len(trainer.optimizers)} optimizers, but PruningCallback prunes "
-                "by one; make a gpmt.Pruner for each that needs it in the module's on_train_start"
-            )
         state = self.state_dict() if trainer.global_step else {}
         if self.pruner is not None:
             self.pruner.detach()
         self.pruner = start(
             trainer.model,
-            trainer.optimizers[0],
+            trainer.optimizers,
             schedule=self._schedule,
             state=state or None,
             steps_per_epoch=self._steps_per_epoch or _steps_per_epoch(trainer),
@@ -69,6 +65,11 @@ class PruningCallback(Callback):  # type: ignore[misc]  # Lightning is not insta
         for callback in trainer.callbacks:
             if isinstance(callback, WeightAveraging):
                 self.pruner.track(averaged_model(callback))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn where the schedule has not come to its end."""
+        if self.pruner is not None:
+            self.pruner.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the Pruner, for Lightning's checkpoint."""

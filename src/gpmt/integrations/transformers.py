@@ -34,8 +34,9 @@ class PruningCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
     callback which folder it resumes from: it is taken to be ``args.resume_from_checkpoint`` or, where that is
     not set, ``output_dir/checkpoint-STEP``. Checkpoints of a hyper-parameter search get no such file.
 
-    A step that fp16 skips counts for the Trainer, but not for the Pruner; let the schedule end some steps
-    before the training does. With ``load_best_model_at_end`` the best weights can be from before the last pruning.
+    A training that ends before the schedule ends with a warning. A step that fp16 skips counts for the Trainer, but
+    not for the Pruner; let the schedule end some steps before the training does. With ``load_best_model_at_end`` the
+    best weights can be from before the last pruning.
 
     Args:
         schedule: when to prune, in steps of the optimiser or in epochs.
@@ -83,6 +84,13 @@ class PruningCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
             steps_per_epoch=steps,
             **self._settings,
         )
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Warn where the schedule has not come to its end."""
+        if self.pruner is not None:
+            self.pruner.close()
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
