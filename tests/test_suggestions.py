@@ -7,6 +7,7 @@ def test_close_names_come_nearest_first_and_no_more_than_asked() -> None:
     assert close_names("resnet3", NAMES)[0] == "resnet32"
     assert len(close_names("resnet", NAMES, count=2)) == 2
     assert close_names("vgg", NAMES) == []
+    assert close_names("densenet", NAMES) == []
     assert close_names("lenet", iter(NAMES), count=1) == ["lenet5"]
 
 

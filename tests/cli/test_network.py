@@ -85,11 +85,22 @@ def test_a_name_in_a_file_that_stands_for_nothing_here_is_passed_over(name):
 def test_a_shape_in_a_file_that_no_input_has_is_passed_over(shape):
     model = construct("wrn-10-1", num_classes=7, input_shape=(3, 8, 8))
     checkpoint = saved(model, model={"name": "wrn-10-1"}, input_shape=shape)
-    with pytest.raises(
-        GpmtError, match=r"^--model is wrn-10-1, but the shape of its input is not known; add"
-    ):
-        find_network(checkpoint, model=None, input_shape=None)
+    found = find_network(checkpoint, model=None, input_shape=None)
+    assert found.example.shape == (1, 3, 32, 32)  # that of CIFAR's images, which the network is for
     assert find_network(checkpoint, model=None, input_shape="3x8x8").macs["linear.weight"] == 7 * 64
+
+
+def test_a_network_of_the_users_needs_a_shape(tmp_path, monkeypatch):
+    (tmp_path / "own_network.py").write_text(
+        "from torch import nn\n\ndef make():\n    return nn.Linear(4, 3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    checkpoint = saved(torch.nn.Linear(4, 3))
+    with pytest.raises(
+        GpmtError, match=r"^--model is own_network:make, but the shape of its input is not known; add"
+    ):
+        find_network(checkpoint, model="own_network:make", input_shape=None)
+    assert find_network(checkpoint, model="own_network:make", input_shape="4").macs == {"weight": 12}
 
 
 def test_weights_of_another_network():

@@ -31,6 +31,22 @@ def test_macs_of_a_network_by_name(resnet20: str) -> None:
     assert "MACs" in printed
 
 
+def test_known_networks_need_no_input(resnet20: str) -> None:
+    documents = [
+        json.loads(gpmt("inspect", resnet20, "--model", "resnet20", *given, "--json").stdout)
+        for given in ((), ("--input", "3x32x32"))
+    ]
+    assert documents[0]["dense_macs"] == documents[1]["dense_macs"]
+
+
+def test_an_unknown_network_is_told_before_a_missing_shape(resnet20: str) -> None:
+    message = error("inspect", resnet20, "--model", "resnet21")
+    assert message.startswith("model is resnet21, which is not known; did you mean resnet")
+    assert error("inspect", resnet20, "--model", "densenet").startswith(
+        "model is densenet, which is not known; known are cifar-mobilenetv2, "
+    )
+
+
 def test_a_file_of_gpmt_run_names_its_network(resnet20: str) -> None:
     held = torch.load(resnet20)
     held["gpmt"] = {"model": {"name": "resnet20", "num_classes": 7}, "input_shape": [3, 32, 32]}

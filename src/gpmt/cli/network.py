@@ -53,9 +53,10 @@ def find_network(checkpoint: Checkpoint, *, model: str | None, input_shape: str 
         return None
 
     from gpmt.macs import count_macs
-    from gpmt.training.models import example, usual_shape
+    from gpmt.training.models import check_name, example, usual_shape
     from gpmt.training.weights import load_weights
 
+    check_name(model)
     shape = _parse_shape(input_shape) if input_shape else _recorded_shape(checkpoint)
     shape = shape or usual_shape(model) or ()
     if not shape:

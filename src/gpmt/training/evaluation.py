@@ -145,7 +145,7 @@ def evaluate_checkpoint(
     )
     accelerator = make_accelerator(recipe)
     reporter = Reporter(silent=not accelerator.is_main_process, quiet=quiet)
-    source = load_source(recipe, accelerator, reporter)
+    source = load_source(recipe, accelerator, reporter, training=False)
     network = new_network(recipe, source)
     if checkpoint is not None:
         load_weights(network, checkpoint, name=recipe.model)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gpmt.errors import RecipeError
-from gpmt.training.models import FACTORIES, build, check_name, construct
+from gpmt.training.models import FACTORIES, build, check_name, construct, usual_shape
 
 IMAGES = sorted(set(FACTORIES) - {"fastgrnn", "cifar-resnet34", "cifar-resnet101", "cifar-resnet152"})
 
@@ -66,3 +66,25 @@ def test_trying_a_network_changes_nothing():
     untried = construct("wrn-10-1", num_classes=3, input_shape=(3, 8, 8))
     assert torch.equal(after, torch.rand(1))
     torch.testing.assert_close(tried.state_dict(), untried.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", [*IMAGES, "fastgrnn", "wrn-10-1"])
+def test_every_network_takes_inputs_of_its_usual_shape(name):
+    shape = usual_shape(name)
+    assert build(name, num_classes=3, input_shape=shape)(torch.randn(2, *shape)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("torchvision:resnet50", (3, 224, 224)),
+        ("torchvision:inception_v3", (3, 299, 299)),
+        ("torchvision:r3d_18", None),
+        ("timm:efficientnet_b2", (3, 256, 256)),
+        ("package.module:factory", None),
+    ],
+)
+def test_networks_of_libraries_have_the_shape_of_their_published_weights(name, shape):
+    pytest.importorskip("torchvision")
+    pytest.importorskip("timm")
+    assert usual_shape(name) == shape

@@ -6,7 +6,7 @@ import torch
 
 from gpmt.errors import RecipeError
 from gpmt.macs import count_macs
-from gpmt.training.models import build, check_name, construct, example, logits, usual_shape
+from gpmt.training.models import build, check_name, construct, example, logits, text_length, usual_shape
 
 transformers = pytest.importorskip("transformers")
 
@@ -156,4 +156,5 @@ def test_macs_of_a_text_classifier(bert):
 def test_the_usual_length_of_a_text(vit, bert):
     assert usual_shape(bert) == (20,)
     assert usual_shape(vit) is None
-    assert usual_shape("resnet20") is None
+    assert text_length(bert) == 20
+    assert text_length(vit) is text_length("resnet20") is None

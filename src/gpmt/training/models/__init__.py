@@ -7,6 +7,7 @@ from gpmt.training.models.registry import (
     check_name,
     construct,
     runs_own_code,
+    text_length,
     usual_shape,
 )
 
@@ -18,5 +19,6 @@ __all__ = [
     "example",
     "logits",
     "runs_own_code",
+    "text_length",
     "usual_shape",
 ]

@@ -42,6 +42,21 @@ def make_timm(name: str, num_classes: int, input_shape: tuple[int, ...]) -> nn.M
     return model
 
 
+def torchvision_shape(name: str) -> tuple[int, ...] | None:
+    """Return the input shape of a network's published weights; None of a network of videos, whose lengths differ."""
+    models = import_extra("torchvision", RecipeError).models
+    if name in models.list_models(models.video):
+        return None
+    [size] = models.get_model_weights(name).DEFAULT.transforms().crop_size
+    return (3, size, size)
+
+
+def timm_shape(name: str) -> tuple[int, ...] | None:
+    """Return the input shape of a network's published weights, None where it has no fixed one."""
+    config = import_extra("timm", RecipeError).get_pretrained_cfg(name)
+    return tuple(config.input_size) if config is not None and config.input_size else None
+
+
 def _check(prefix: str, name: str, known: list[str]) -> None:
     if name not in known:
         nearest = did_you_mean(f"{prefix}:{name}", [f"{prefix}:{other}" for other in known])

@@ -48,6 +48,12 @@ PROVIDERS = {
     "timm": _Provider(libraries.check_timm, libraries.make_timm),
     "torchvision": _Provider(libraries.check_torchvision, libraries.make_torchvision),
 }
+_LIBRARY_SHAPES: dict[str, Callable[[str], tuple[int, ...] | None]] = {
+    "timm": libraries.timm_shape,
+    "torchvision": libraries.torchvision_shape,
+}
+_OWN_SHAPES = {"fastgrnn": (128, 9), "lenet5-caffe": (1, 28, 28), "mobilenet-digits": (1, 8, 8)}
+"""Shapes of the networks that are not for CIFAR's images."""
 _OTHER_NAMES = ("wrn-28-8", "torchvision:NAME", "timm:NAME", "hf:FOLDER", "package.module:factory")
 
 
@@ -126,11 +132,29 @@ def runs_own_code(name: str) -> bool:
     return bool(colon) and prefix not in PROVIDERS
 
 
-def usual_shape(name: str) -> tuple[int, ...] | None:
-    """Return the input shape of a network that needs none given: (tokens,) for a text classifier, else None."""
+def text_length(name: str) -> int | None:
+    """Return how many tokens a text classifier takes by default, None of any other network."""
     prefix, _, rest = name.partition(":")
-    length = transformers_folder.text_length(rest) if prefix == "hf" else None
-    return (length,) if length else None
+    return transformers_folder.text_length(rest) if prefix == "hf" else None
+
+
+def usual_shape(name: str) -> tuple[int, ...] | None:
+    """Return the shape of the inputs that a network is made for, None where it is not known.
+
+    (tokens,) for a text classifier; for the networks written here that of the data they were published on; for those
+    of torchvision and timm that of their published weights.
+
+    >>> usual_shape("lenet5-caffe"), usual_shape("wrn-28-8")
+    ((1, 28, 28), (3, 32, 32))
+    """
+    prefix, colon, rest = name.partition(":")
+    if length := text_length(name):
+        return (length,)
+    if prefix in _LIBRARY_SHAPES and colon:
+        return _LIBRARY_SHAPES[prefix](rest)
+    if not colon and (name in FACTORIES or _wide_resnet_size(name)):
+        return _OWN_SHAPES.get(name, (3, 32, 32))
+    return None
 
 
 def _construct_own(name: str, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import nn
 from gpmt.model_tools import unwrap
 from gpmt.training.data import datasets
 from gpmt.training.data.source import Source
-from gpmt.training.models import build, usual_shape
+from gpmt.training.models import build, text_length
 from gpmt.training.recipes.schema import Recipe
 from gpmt.training.run.loop import evaluate, seed_everything
 from gpmt.training.run.progress import Reporter
@@ -80,17 +80,19 @@ class Setup:
             )
 
 
-def read_source(recipe: Recipe, reporter: Reporter) -> Source:
-    """Return the recipe's data, not yet on a device."""
+def read_source(recipe: Recipe, reporter: Reporter, *, training: bool = True) -> Source:
+    """Return the recipe's data, not yet on a device; without `training` what is only for it may be left unread."""
     options = recipe.data.model_dump()
-    if recipe.data.name == "hf" and usual_shape(recipe.model):  # a text classifier
+    if recipe.data.name == "hf" and text_length(recipe.model):
         options["tokenizer"] = recipe.model.removeprefix("hf:")
-    return datasets.load(**options, track=reporter.track)
+    return datasets.load(**options, training=training, track=reporter.track)
 
 
-def load_source(recipe: Recipe, accelerator: Accelerator, reporter: Reporter) -> Source:
-    """Return the recipe's data on the device of this process."""
-    return read_source(recipe, reporter).placed(
+def load_source(
+    recipe: Recipe, accelerator: Accelerator, reporter: Reporter, *, training: bool = True
+) -> Source:
+    """Return the recipe's data on the device of this process, as `read_source` reads them."""
+    return read_source(recipe, reporter, training=training).placed(
         accelerator.device, rank=accelerator.process_index, processes=accelerator.num_processes
     )
 

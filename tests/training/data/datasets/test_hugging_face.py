@@ -56,6 +56,27 @@ def test_what_save_to_disk_wrote_is_read(tmp_path: Path):
     assert (pixels.shape, labels.tolist()) == ((2, 3, 16, 16), [0, 1])
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_evaluation_opens_the_training_split_for_classes_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+):
+    parts = {"train": images(6), "test": images(4, first=9)}
+    if not named:
+        parts = {split: rows.cast_column("label", hf.Value("int64")) for split, rows in parts.items()}
+    root = hub(tmp_path / "hub", **parts)
+    whole = datasets.load("hf", root=root, size=16, workers=0)
+    opened, open_parquet = [], hf.load_dataset
+
+    def noted(kind, data_files):
+        opened.append(set(data_files))
+        return open_parquet(kind, data_files=data_files)
+
+    monkeypatch.setattr(hf, "load_dataset", noted)
+    source = datasets.load("hf", root=root, size=16, workers=0, training=False, test_limit=2)
+    assert (source.test_size, source.classes) == (2, whole.classes)
+    assert opened == ([{"test"}] if named else [{"test"}, {"train", "test"}])
+
+
 def test_images_are_known_by_their_fields_in_files_of_other_tools(tmp_path: Path):
     rows = [{"bytes": jpeg(number), "path": None} for number in range(3)]
     pq.write_table(pa.table({"picture": rows, "label": [0, 2, 1]}), tmp_path / "test.parquet")

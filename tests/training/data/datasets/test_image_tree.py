@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,19 @@ from tests.training.data.jpeg_trees import load_tree
 
 from gpmt.errors import DataError
 from gpmt.training.data import datasets
+
+
+def test_evaluation_does_not_list_the_training_images(image_tree: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = datasets.load("imagefolder", root=image_tree, workers=0)
+    walked, walk = [], os.walk
+    monkeypatch.setattr(os, "walk", lambda top, **options: walked.append(Path(top)) or walk(top, **options))
+    source = datasets.load("imagefolder", root=image_tree, workers=0, test_limit=2, training=False)
+    assert (source.train_size, source.test_size, source.classes) == (0, 2, whole.classes)
+    assert walked
+    assert not [path for path in walked if path.is_relative_to(image_tree / "train")]
+    (image_tree / "train" / "another").mkdir()
+    with pytest.raises(DataError, match="has class another in only one of train and "):
+        datasets.load("imagefolder", root=image_tree, training=False)
 
 
 def test_train_and_test_need_the_same_classes(image_tree: Path):

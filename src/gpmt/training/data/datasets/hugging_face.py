@@ -54,19 +54,26 @@ def parquet_files(root: Path) -> dict[str, list[str]]:
     return found
 
 
-def load(root: Path, *, as_text: bool, expected: str) -> tuple[Rows | None, Rows, tuple[str, ...]]:
+def load(
+    root: Path, *, as_text: bool, expected: str, training: bool = True
+) -> tuple[Rows | None, Rows, tuple[str, ...]]:
     """Return train samples (None where there is no such split), test samples, and the classes.
 
     Parquet files are converted once into the cache of `datasets` (HF_DATASETS_CACHE), from which single rows
-    can be read. The test split is the first of `EVALUATION`. Columns are found by their types and names.
+    can be read. The test split is the first of `EVALUATION`. Columns are found by their types and names. Without
+    `training`, the training split is opened only where the names of the classes are not stored.
     """
-    splits = _open_splits(root, expected)
+    splits = _open_splits(root, expected, training)
     test = next((split for split in EVALUATION if split in splits), None)
     if test is None:
         raise DataError(f"{root} has splits {', '.join(splits)}, but needs one of {', '.join(EVALUATION)}")
     features = splits[test].features
     column = _sample_column(features, root, as_text=as_text)
     label = _label_column(features, root)
+    if not training and hasattr(features[label], "names"):
+        splits.pop("train", None)
+    elif not training and "train" not in splits:
+        splits = _open_splits(root, expected, training=True)
     parts = {split: splits[split] for split in ("train", test) if split in splits}
     values = {split: part[label][:] for split, part in parts.items()}
     classes = _classes(features[label], [value for labels in values.values() for value in labels])
@@ -81,11 +88,13 @@ def load(root: Path, *, as_text: bool, expected: str) -> tuple[Rows | None, Rows
     return samples.get("train"), samples[test], classes
 
 
-def _open_splits(root: Path, expected: str) -> Any:
+def _open_splits(root: Path, expected: str, training: bool) -> Any:
     datasets = import_extra("datasets", DataError)
     saved, files = (root / "dataset_dict.json").is_file(), parquet_files(root)
     if not saved and not files:
         raise DataError(f"{root} does not hold a dataset as gpmt reads it; it must hold {expected}")
+    if not training and any(split in files for split in EVALUATION):
+        files = {split: paths for split, paths in files.items() if split != "train"}
     try:
         if saved:
             return datasets.load_from_disk(str(root))

@@ -1,6 +1,7 @@
 """Images in a folder for each class, as torchvision's ImageFolder reads them."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -63,24 +64,33 @@ def tree_pair(root: Path, *, train: str, test: str) -> tuple[ImageFiles, ImageFi
     """Return both splits of a data set, which must have the same classes."""
     train_files, classes = image_tree(root / train)
     test_files, test_classes = image_tree(root / test)
-    if test_classes != classes:
-        odd = sorted({*test_classes} ^ {*classes})
-        raise DataError(
-            f"{root} has class {odd[0]} in only one of {train} and {test}; both need the same folders"
-        )
+    _check_classes(root, {train: classes, test: test_classes})
     return train_files, test_files, classes
 
 
+def _check_classes(root: Path, classes: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise DataError unless both splits have the same classes."""
+    train, test = classes
+    if odd := sorted({*classes[train]} ^ {*classes[test]}):
+        raise DataError(
+            f"{root} has class {odd[0]} in only one of {train} and {test}; both need the same folders"
+        )
+
+
 def tree_splits(
-    root: Path, *, name: str, expected: str
+    root: Path, *, name: str, expected: str, training: bool
 ) -> tuple[ImageFiles | None, ImageFiles, tuple[str, ...]]:
     """Return train and test files of a tree; the former are None where the tree has no training split.
 
-    The test split is the first of `EVALUATION`; a `root` that holds class folders itself is one.
+    The test split is the first of `EVALUATION`; a `root` that holds class folders itself is one. Without `training`,
+    of the training split only the folders of its classes are looked at.
     """
     folders = _folders(root)
     test = next((split for split in EVALUATION if split in folders), None)
     if "train" in folders and test:
+        if not training:
+            _check_classes(root, {"train": _folders(root / "train"), test: _folders(root / test)})
+            return (None, *image_tree(root / test))
         return tree_pair(root, train="train", test=test)
     if "train" in folders or not folders:
         raise DataError(f"{root} does not hold {name} as gpmt reads it; it must hold {expected}")

@@ -33,6 +33,7 @@ def load(
     workers: int | None = None,
     max_length: int | None = None,
     tokenizer: Path | None = None,
+    training: bool = True,
     track: Track = lambda items, description, total: items,
 ) -> Source:
     """Return data set `name` (one of `NAMES`) from the files under `root`.
@@ -54,6 +55,7 @@ def load(
         max_length: tokens to which texts are truncated or padded; the default is 128, or what the tokenizer
             takes if that is less.
         tokenizer: folder of a tokenizer; with it, `hf` is read as texts.
+        training: whether the training split is wanted; without it, images and texts in files are not even listed.
         track: is told of every image or signal that is read into memory.
 
     Raises DataError when files are missing (it says which, and where) or wrong, and for an option that the data
@@ -103,7 +105,7 @@ def load(
             std=_per_channel("std", std, IMAGENET_STD, name),
         )
     root = check_root(root, name, dataset.expected)
-    train, test, classes = dataset.read(root, name, dataset.expected, as_text)
+    train, test, classes = dataset.read(root, name, dataset.expected, as_text, training)
     if train is None and train_limit is not None:
         raise DataError(f"data.train_limit is {train_limit}, but {root} has no train split; leave it out")
     return FileSource(

@@ -33,25 +33,25 @@ class FileDataset:
     """A data set whose samples are read while training goes on.
 
     `read` takes its folder, its name, what the folder must hold, which is `expected`, and whether the samples
-    are texts.
+    are texts, and whether the training split is wanted.
     """
 
-    read: Callable[[Path, str, str, bool], FileSplits]
+    read: Callable[[Path, str, str, bool, bool], FileSplits]
     expected: str
     options: tuple[str, ...] = _IMAGE_FILES
 
 
-def _read_tree(root: Path, name: str, expected: str, as_text: bool) -> FileSplits:
-    return tree_splits(root, name=name, expected=expected)
+def _read_tree(root: Path, name: str, expected: str, as_text: bool, training: bool) -> FileSplits:
+    return tree_splits(root, name=name, expected=expected, training=training)
 
 
-def _read_hugging_face(root: Path, name: str, expected: str, as_text: bool) -> FileSplits:
-    return hugging_face.load(root, as_text=as_text, expected=expected)
+def _read_hugging_face(root: Path, name: str, expected: str, as_text: bool, training: bool) -> FileSplits:
+    return hugging_face.load(root, as_text=as_text, expected=expected, training=training)
 
 
-def _read_imagenet(root: Path, name: str, expected: str, as_text: bool) -> FileSplits:
+def _read_imagenet(root: Path, name: str, expected: str, as_text: bool, training: bool) -> FileSplits:
     read = _read_hugging_face if hugging_face.parquet_files(root) else _read_tree
-    return read(root, name, expected, as_text)
+    return read(root, name, expected, as_text, training)
 
 
 _PARQUET = "data/train-*.parquet and data/validation-*.parquet"
