@@ -6,22 +6,34 @@ from types import ModuleType
 from gpmt.errors import GpmtError, first_line
 
 _EXTRAS = {
+    "accelerate": "train",
     "datasets": "hf",
-    "transformers": "hf",
     "lightning": "lightning",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "pydantic": "train",
+    "sklearn": "train",
+    "tensorboard": "train",
+    "timm": "train",
+    "torchvision": "train",
+    "transformers": "hf",
+    "yaml": "train",
 }
+_INDEX_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+"""What a package index calls packages that are imported under another name."""
 
 
 def missing(package: str) -> str:
-    """Return the sentence that says that a package is not installed, and which extra installs it.
+    """Return the sentence that says that a package is not installed, and what installs it.
 
-    >>> missing("onnx")
-    "onnx is not installed; pip install 'gpmt[onnx]' brings it"
+    >>> missing("yaml")
+    "yaml is not installed; pip install pyyaml brings it, pip install '.[train]' in gpmt's folder all of train"
     """
-    return f"{package} is not installed; pip install 'gpmt[{_EXTRAS.get(package, 'train')}]' brings it"
+    sentence = f"{package} is not installed; pip install {_INDEX_NAMES.get(package, package)} brings it"
+    if extra := _EXTRAS.get(package):
+        sentence += f", pip install '.[{extra}]' in gpmt's folder all of {extra}"
+    return sentence
 
 
 def broken(package: str, error: ImportError) -> str:

@@ -62,7 +62,10 @@ def test_a_missing_extra_is_named(dense: str, monkeypatch: pytest.MonkeyPatch) -
     for module in ("torchvision", "torchvision.models"):
         monkeypatch.setitem(sys.modules, module, None)
     message = error("inspect", dense, "--model", "torchvision:resnet18", "--input", "3x224x224")
-    assert message == "torchvision is not installed; pip install 'gpmt[train]' brings it"
+    assert message == (
+        "torchvision is not installed; pip install torchvision brings it, pip install '.[train]' in gpmt's folder "
+        "all of train"
+    )
 
 
 def test_a_network_with_another_shape_of_layers_is_named(resnet20: str) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "gpmt inspect resnet50.pth",
-    "gpmt inspect model_best.pth.tar --model resnet20 --input 3x32x32",
+    "gpmt inspect model_best.pth.tar --model resnet20",
     "gpmt inspect masks.safetensors --json",
 )
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gpmt.atomic import atomic_path, check_output
 from gpmt.errors import CheckpointError, first_sentence
+from gpmt.extras import missing
 from gpmt.formats.exporters.exported_network import ExportedNetwork, exported
 from gpmt.formats.exporters.roundtrip import TOLERANCE, Report, check_outputs, check_weights, tensors
 from gpmt.model_tools import Example, quiet
@@ -119,7 +120,7 @@ def need(*packages: str) -> None:
         try:
             import_module(package)
         except ModuleNotFoundError:
-            raise CheckpointError(f"{package} is not installed; pip install 'gpmt[onnx]' brings it") from None
+            raise CheckpointError(missing(package)) from None
 
 
 def _convert(network: ExportedNetwork, opset: int | None) -> Any:

@@ -26,7 +26,7 @@ def test_the_options_of_a_data_set_are_those_of_load_and_of_recipes(name: str):
 
 @pytest.mark.parametrize("name", ["imagenet", "imagefolder"])
 def test_a_tree_of_images_has_a_class_per_folder(jpeg_tree: Path, name: str):
-    train, test, classes = DATASETS[name].read(jpeg_tree, name, "trees", False)
+    train, test, classes = DATASETS[name].read(jpeg_tree, name, "trees", False, True)
     assert (len(train.labels), len(test.labels), classes) == (12, 6, CLASSES)
 
 
@@ -35,7 +35,7 @@ def test_imagenet_is_read_from_parquet_files_where_there_are_some(jpeg_tree: Pat
     root = hub(tmp_path / "imagenet", train=images(4), validation=images(2))
     for split in ("train", "val"):
         (root / split).symlink_to(jpeg_tree / split)
-    _, test, classes = DATASETS["imagenet"].read(root, "imagenet", "files", False)
+    _, test, classes = DATASETS["imagenet"].read(root, "imagenet", "files", False, True)
     assert (len(test.labels), classes) == (2, ("tench", "goldfish"))
 
 
