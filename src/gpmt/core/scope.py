@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from gpmt.core.described import Described, Description, Judgement
+from gpmt.core.layer_names import ATTENTION, RECURRENT, holds_experts, kind_by_name, needs_by_name
 from gpmt.core.patterns import EMBEDDINGS, Pattern, Patterns, Reach, listed, matcher, names_type, shown
 from gpmt.core.shards import is_shared, local
 from gpmt.errors import ScopeError
@@ -18,16 +19,10 @@ from gpmt.model_tools import not_a_network, program_kind, unwrap
 from gpmt.suggestions import close_names
 from gpmt.torch_private import ConvNd, is_traceable_wrapper_subclass, storage_id
 
-_ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
-_RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
-# How norms and embeddings are named in a state_dict: word_embeddings, token_emb, pos_embed, embed_tokens, wte,
-# relative_attention_bias; but not patch_embedding or embed_out, which are layers.
-_NORM_NAME = r".*norm.*|ln(_.*|\d*)"
-_EMBEDDING_NAME = r"(?!.*patch)(.*(emb|embed|embedding|embedder)s?_?\d*|embed_(?!out|proj).*|w[tp]e|.*_bias)"
 _LAYERS: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
     ((ConvNd, nn.Linear, nn.Bilinear), "weight"),
-    ((nn.MultiheadAttention,), _ATTENTION),
-    ((nn.RNNBase, nn.RNNCellBase), _RECURRENT),
+    ((nn.MultiheadAttention,), ATTENTION),
+    ((nn.RNNBase, nn.RNNCellBase), RECURRENT),
 )
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -70,14 +65,16 @@ def find_scope(
     """The tensors of a model or state_dict that pruning may touch.
 
     From a module: the weights of convolutions, transposed convolutions, `Linear`, `Bilinear`, transformers'
-    `Conv1D`, attention projections and recurrent layers, trainable or frozen; never biases, norms, integers.
+    `Conv1D`, attention projections, recurrent layers, and experts in one tensor (three-dimensional `gate_up_proj`,
+    `gate_proj`, `up_proj`, `down_proj`), trainable or frozen; never biases, norms, integers.
     Embeddings, and layers tied to one, only where `scope` asks for them: by the name of the tensor, by the
     name of the embedding itself, or by their type.
 
     From a state_dict, where only names and shapes are known: floating tensors of two or more dimensions whose
-    last name is `weight` or one of the weight names of attention and recurrent layers, unless the layer (the
-    last name before it that is not a number) is named like a norm (`norm1`, `ln_f`) or, with two dimensions, like
-    an embedding (`embed_tokens`, `word_embeddings`, `wte`). Entries that are not tensors are ignored. The weights
+    last name is `weight` or one of the weight names of attention and recurrent layers and of experts, unless the
+    layer (the last name before it that is not a number) is named like a norm (`norm1`, `ln_f`), is a router (`gate`
+    beside `experts`) or, with two dimensions and without a bias, is named like an embedding (`embed_tokens`,
+    `word_embeddings`, `wte`). Entries that are not tensors are ignored. The weights
     that `gpmt.load` reads beside a config.json of transformers are judged as those of the network (`Described`).
 
     A tensor under several names counts once, under the first; a pattern may use any of its names.
@@ -199,9 +196,11 @@ def _candidates_of(target: object) -> list[_Candidate]:
                 needs = known.needs
             else:
                 needs = (
-                    _needs_by_name(parent, attribute, tensor) if owner is None else _needs(owner, attribute)
+                    needs_by_name(parent, attribute, tensor, tensors)
+                    if owner is None
+                    else _needs(owner, attribute, tensor)
                 )
-        kind = _kind_by_name(attribute, tensor) if owner is None else type(owner).__name__
+        kind = kind_by_name(attribute, tensor) if owner is None else type(owner).__name__
         candidate = found.setdefault(key, _Candidate(tensor, kind, problem or _unusable(name, tensor)))
         if name not in candidate.names:  # it is there for the second part of a reparametrised weight
             candidate.names.append(name)
@@ -285,12 +284,15 @@ def _unusable(name: str, tensor: Tensor) -> str | None:
     return None
 
 
-def _needs(owner: nn.Module, attribute: str) -> Reach:
+def _needs(owner: nn.Module, attribute: str, tensor: Tensor) -> Reach:
     """How directly the parameter of a module must be asked for, by the module's class."""
     for classes, attributes in _LAYERS:
         if isinstance(owner, classes) and re.fullmatch(attributes, attribute):
             return Reach.BROAD
     ancestors = type(owner).__mro__
+    named = any(a.__name__.endswith("Experts") for a in ancestors)
+    if holds_experts(attribute, tensor) or (named and attribute == "weight" and tensor.ndim == 3):
+        return Reach.BROAD
     if attribute == "weight":
         if any((a.__module__, a.__name__) == ("transformers.pytorch_utils", "Conv1D") for a in ancestors):
             return Reach.BROAD
@@ -299,29 +301,6 @@ def _needs(owner: nn.Module, attribute: str) -> Reach:
     if "bias" in attribute or any("norm" in a.__name__.lower() for a in ancestors):
         return Reach.NEVER
     return Reach.TENSOR
-
-
-def _needs_by_name(parent: str, attribute: str, tensor: Tensor) -> Reach:
-    """The same for an entry of a state_dict, by its name and shape."""
-    if "bias" in attribute:
-        return Reach.NEVER
-    if not re.fullmatch(f"weight|{_ATTENTION}|{_RECURRENT}", attribute):
-        return Reach.TENSOR
-    # The layer's own name: the last that is not an index into a list of layers.
-    layer = next((part for part in reversed(parent.split(".")) if not part.isdigit()), "").lower()
-    if re.fullmatch(_NORM_NAME, layer):
-        return Reach.TENSOR
-    if not is_lazy(tensor) and tensor.ndim == 2 and re.fullmatch(_EMBEDDING_NAME, layer):
-        return Reach.LAYER
-    return Reach.BROAD
-
-
-def _kind_by_name(attribute: str, tensor: Tensor) -> str:
-    if re.fullmatch(_ATTENTION, attribute):
-        return "attention"
-    if re.fullmatch(_RECURRENT, attribute):
-        return "recurrent"
-    return "convolution" if not is_lazy(tensor) and tensor.ndim > 2 else "matrix"
 
 
 def _select(candidates: list[_Candidate], pattern: Pattern, typed: bool) -> set[int]:
