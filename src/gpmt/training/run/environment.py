@@ -1,7 +1,7 @@
 """The versions and the machine that a result depends on."""
 
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from accelerate import Accelerator
@@ -11,8 +11,15 @@ from gpmt.system import cpu_name
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that the result depends on."""
-    packages = {name: version(name) for name in ("gpmt", "torchvision", "accelerate", "numpy")}
+    packages = {name: _version(name) for name in ("gpmt", "torchvision", "accelerate", "numpy")}
     return {"python": platform.python_version(), "torch": torch.__version__, **packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # gpmt itself may run from its source
+        return "not installed"
 
 
 def machine(accelerator: Accelerator) -> dict[str, str | int]:

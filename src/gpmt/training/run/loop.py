@@ -1,8 +1,11 @@
 """One epoch of training, and one evaluation."""
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,11 +16,13 @@ from torch.optim import Optimizer
 from gpmt.arithmetic import ceil_div
 from gpmt.training.data.source import Batch, Inputs, Source
 from gpmt.training.models import logits
-from gpmt.training.recipes.schema import Training
 from gpmt.training.run.objective import Objective
 from gpmt.training.run.progress import Advance
 from gpmt.training.run.score import Meter, Score
 from gpmt.training.run.states import is_sharded
+
+if TYPE_CHECKING:  # the loop does not need what checks recipes
+    from gpmt.training.recipes.schema import Training
 
 EVALUATION_BATCH = 256
 
