@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gpmt.core.missing_data import check_has_data
@@ -204,7 +205,10 @@ class Masks(Mapping[str, Tensor]):
 
     def digest(self) -> str:
         """Return the SHA-256 (hex) of the names, shapes and bits: equal if and only if the masks are."""
-        return mask_hash(self._shapes, self._packed)
+        return mask_hash(self._shapes, self._arrays())
+
+    def _arrays(self) -> dict[str, NDArray[np.uint8]]:
+        return {name: bits.numpy() for name, bits in self._packed.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values only, which ``torch.load(weights_only=True)`` reads back."""
@@ -223,7 +227,7 @@ class Masks(Mapping[str, Tensor]):
         """Write a safetensors file with the Rice-coded masks by name (docs/format.md), atomically."""
         from gpmt.formats.masks.mask_file import write_mask_file
 
-        write_mask_file(path, self._packed, self._shapes)
+        write_mask_file(path, self._arrays(), self._shapes)
 
     @classmethod
     def load(cls, path: str | Path, *, of: Target | None = None) -> Masks:
@@ -234,7 +238,8 @@ class Masks(Mapping[str, Tensor]):
         """
         from gpmt.formats.masks.mask_file import read_mask_file
 
-        masks = cls(*read_mask_file(path))
+        packed, shapes = read_mask_file(path)
+        masks = cls({name: torch.from_numpy(bits) for name, bits in packed.items()}, shapes)
         if of is not None:
             try:
                 masks.fits(of)

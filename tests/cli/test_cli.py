@@ -146,6 +146,31 @@ def test_a_warning_is_a_line_on_stderr(dense: str, monkeypatch: pytest.MonkeyPat
         told(Path(dense))
 
 
+@pytest.fixture
+def files_without_pickle(dense: str) -> None:
+    """Weights as safetensors, pruned, and their masks."""
+    gpmt("convert", dense, "dense.safetensors")
+    gpmt("prune", dense, "-o", "pruned.safetensors", "-s", "0.5", "--masks", "masks.safetensors")
+
+
+@pytest.mark.usefixtures("files_without_pickle")
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("diff dense.safetensors dense.safetensors", 0),
+        ("diff dense.safetensors pruned.safetensors --json", 1),
+        ("diff masks.safetensors masks.safetensors", 0),
+        ("diff masks.safetensors dense.safetensors", 2),
+        ("inspect masks.safetensors", 0),
+        ("inspect masks.safetensors --json", 0),
+    ],
+)
+def test_files_that_pytorch_is_not_needed_for(command: str, code: int) -> None:
+    done = run_code(WITHOUT_TORCH, *command.split())
+    assert (done.returncode, "AssertionError" in done.stderr) == (code, False), done.stderr
+    assert gpmt(*command.split(), code=code).stdout == done.stdout
+
+
 def test_a_closed_pipe_is_quiet(dense: str) -> None:
     command = f"{sys.executable} -c 'from gpmt.cli import main; main()' inspect {dense} --json | head -c 1"
     done = subprocess.run(

@@ -15,7 +15,9 @@ from gpmt.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gpmt.core.compare import Comparison
+    from gpmt.core.compare import Comparison, Values
+
+    _Content = tuple[str, Mapping[str, Tensor] | Mapping[str, Values]]
 
 EXAMPLES = examples(
     "gpmt diff dense.pth pruned.pth", "gpmt diff masks-seed0.safetensors masks-seed1.safetensors"
@@ -41,7 +43,7 @@ def diff(
     from gpmt.core.compare import compare
 
     with working(f"comparing {a} and {b}", quiet=quiet or as_json):
-        (kind_a, tensors_a), (kind_b, tensors_b) = map(_tensors, (a, b))
+        (kind_a, tensors_a), (kind_b, tensors_b) = _arrays(a, b) or (_tensors(a), _tensors(b))
         if kind_a != kind_b:
             raise CheckpointError(
                 f"{a} holds {kind_a}, and {b} holds {kind_b}; give two files with weights, or two with masks"
@@ -55,7 +57,22 @@ def diff(
         raise typer.Exit(1)
 
 
-def _tensors(path: Path) -> tuple[str, Mapping[str, Tensor]]:
+def _arrays(*paths: Path) -> list[_Content] | None:
+    """Return what the files hold where all can be read without PyTorch."""
+    from gpmt.formats.arrays import read_masks, read_weights
+
+    found: list[_Content] = []
+    for path in paths:
+        if (masks := read_masks(path)) is not None:
+            found.append(("masks", masks))
+        elif (weights := read_weights(path)) is not None:
+            found.append(("weights", weights))
+        else:
+            return None
+    return found
+
+
+def _tensors(path: Path) -> _Content:
     """Return what a file holds, weights or masks, and these by name."""
     from gpmt.formats.load import holds_masks, load
     from gpmt.masks import Masks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ from gpmt.cli.options import (
 
 if TYPE_CHECKING:
     from gpmt.core.scope import Scope as FoundScope
+    from gpmt.formats.arrays import MaskArray
     from gpmt.formats.checkpoint import Checkpoint
     from gpmt.verification import TensorCount
 
@@ -78,10 +80,13 @@ def _inspect(
     silent: bool,
 ) -> dict[str, Any]:
     """Print what is in one file unless `silent`, and return the same as a document."""
-    from gpmt.formats.load import holds_masks, load
+    from gpmt.formats.arrays import read_masks
 
-    if holds_masks(path):
-        return _inspect_masks(path, silent)
+    if (masks := read_masks(path)) is not None:
+        return _inspect_masks(path, masks, silent)
+
+    from gpmt.formats.load import load
+
     with working(f"reading {path}", quiet=silent):
         checkpoint = load(path)
 
@@ -151,34 +156,37 @@ def _facts(checkpoint: Checkpoint, found: FoundScope, rows: tuple[TensorCount, .
     }
 
 
-def _inspect_masks(path: Path, silent: bool) -> dict[str, Any]:
-    from gpmt.masks import Masks
-    from gpmt.report.tables import console, mask_table
+def _inspect_masks(path: Path, masks: Mapping[str, MaskArray], silent: bool) -> dict[str, Any]:
+    from gpmt.formats.masks.hashes import mask_hash
 
-    masks = Masks.load(path)
+    numel, kept = (sum(getattr(mask, key) for mask in masks.values()) for key in ("numel", "kept"))
+    sparsity = (numel - kept) / numel if numel else 0.0
     if not silent:
+        from gpmt.report.tables import console, mask_table
+
         screen = console()
         screen.print(mask_table(masks, out=screen))
-        pruned = f"{masks.total_pruned:,} of {masks.total_numel:,} weights pruned ({masks.sparsity:.4%})"
+        pruned = f"{numel - kept:,} of {numel:,} weights pruned ({sparsity:.4%})"
         screen.print(f"{path}: masks of {len(masks)} tensors; {pruned}")
     tensors = [
         {
             "name": name,
-            "shape": list(masks.shape(name)),
-            "weights": masks.numel(name),
-            "kept": masks.kept(name),
-            "density": masks.kept(name) / max(masks.numel(name), 1),
+            "shape": list(mask.shape),
+            "weights": mask.numel,
+            "kept": mask.kept,
+            "density": mask.kept / max(mask.numel, 1),
         }
-        for name in masks
+        for name, mask in masks.items()
     ]
+    shapes = {name: mask.shape for name, mask in masks.items()}
     return {
         "file": str(path),
         "format": "gpmt-masks",
         "bytes": path.stat().st_size,
-        "weights": masks.total_numel,
-        "kept": masks.total_kept,
-        "pruned": masks.total_pruned,
-        "sparsity": masks.sparsity,
-        "digest": masks.digest(),
+        "weights": numel,
+        "kept": kept,
+        "pruned": numel - kept,
+        "sparsity": sparsity,
+        "digest": mask_hash(shapes, {name: mask.packed for name, mask in masks.items()}),
         "tensors": tensors,
     }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = 1 << 20
 """Values compared at a time, so that the memory for it does not grow with the tensor."""
@@ -49,9 +53,25 @@ class Comparison:
         return {"equal": self.equal, **asdict(self)}
 
 
-def compare(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Comparison:
+class Values(Protocol):
+    """Values that can be read in pieces, as those in a file can, in place of a tensor."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Their shape."""
+
+    @property
+    def dtype(self) -> str:
+        """Their type, as PyTorch names it."""
+
+    def pieces(self, size: int) -> Iterator[NDArray[Any]]:
+        """Yield the values in flat order, so many at a time, at least one piece."""
+
+
+def compare(a: Mapping[str, Tensor | Values], b: Mapping[str, Tensor | Values]) -> Comparison:
     """Compare tensors by name. Values are compared where the shapes agree, whatever the types.
 
+    >>> import torch
     >>> compare({"x": torch.tensor([0.0, 1.0])}, {"x": torch.tensor([0.0, 3.0])}).tensors[0].largest
     2.0
     """
@@ -63,26 +83,41 @@ def compare(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Comparison:
         ]
         if described[0] != described[1]:
             unlike[name] = (described[0], described[1])
-        if left.shape == right.shape:
+        if tuple(left.shape) == tuple(right.shape):
             rows.append(_difference(name, left, right))
     return Comparison(
         [name for name in a if name not in b], [name for name in b if name not in a], unlike, rows
     )
 
 
-def _difference(name: str, a: Tensor, b: Tensor) -> Difference:
+def _difference(name: str, a: Tensor | Values, b: Tensor | Values) -> Difference:
     """Compare two tensors of one shape; −0.0 equals 0.0, and NaN equals NaN."""
     changed = only_a = only_b = both = 0
     largest: float | None = 0.0
-    exact = torch.complex128 if a.is_complex() or b.is_complex() else torch.float64
-    for left, right in zip(torch.split(a.reshape(-1), CHUNK), torch.split(b.reshape(-1), CHUNK), strict=True):
-        zero_a, zero_b = left == 0, right == 0
-        only_a += int((zero_a & ~zero_b).sum())
-        only_b += int((zero_b & ~zero_a).sum())
-        both += int((zero_a & zero_b).sum())
-        differs = (left != right) & ~(left.isnan() & right.isnan())
-        if count := int(differs.sum()):
-            changed += count
-            apart = (left[differs].to(exact) - right[differs].to(exact)).abs().max().item()
-            largest = max(largest, apart) if largest is not None and apart < float("inf") else None
-    return Difference(name, tuple(a.shape), a.numel(), changed, largest, only_a, only_b, both)
+    with np.errstate(all="ignore"):
+        for left, right in zip(_pieces(a), _pieces(b), strict=True):
+            zero_a, zero_b = left == 0, right == 0
+            only_a += int((zero_a & ~zero_b).sum())
+            only_b += int((zero_b & ~zero_a).sum())
+            both += int((zero_a & zero_b).sum())
+            differs = (left != right) & ~(np.isnan(left) & np.isnan(right))
+            if count := int(differs.sum()):
+                changed += count
+                exact = np.complex128 if np.iscomplexobj(left) or np.iscomplexobj(right) else np.float64
+                apart = float(np.abs(left[differs].astype(exact) - right[differs].astype(exact)).max())
+                largest = max(largest, apart) if largest is not None and apart < math.inf else None
+    shape = tuple(a.shape)
+    return Difference(name, shape, math.prod(shape), changed, largest, only_a, only_b, both)
+
+
+def _pieces(tensor: Tensor | Values) -> Iterator[NDArray[Any]]:
+    """Yield the values of a tensor, in the type of NumPy that holds all of them."""
+    if not hasattr(tensor, "detach"):
+        yield from tensor.pieces(CHUNK)
+        return
+    for piece in cast("Any", tensor).detach().reshape(-1).split(CHUNK):
+        if piece.is_complex():
+            piece = piece.cfloat() if piece.element_size() < 8 else piece
+        elif piece.is_floating_point() and (piece.element_size() < 2 or "bfloat16" in str(piece.dtype)):
+            piece = piece.float()
+        yield piece.cpu().resolve_conj().resolve_neg().numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ from gpmt.formats.sorted_header import save_safetensors
 from gpmt.formats.sparse.header import Values
 from gpmt.formats.sparse.reader import SparseFile, is_sparse
 from gpmt.formats.sparse.writer import SparseSize, save_sparse
+from gpmt.formats.stored_names import common_prefix, read_names
 from gpmt.formats.suffixes import SPARSE_SUFFIX, check_suffix
 from gpmt.formats.torch_file import read_torch
 from gpmt.masks import Masks
-from gpmt.torch_private import COMPILED, keep_metadata, storage_id
+from gpmt.torch_private import keep_metadata, storage_id
 
 _KEYS = ("state_dict", "model", "model_state_dict")
-_PREFIXES = ("module.", f"{COMPILED}.")
 
 
 @dataclass
@@ -97,7 +97,7 @@ def find_weights(path: Path, loaded: Any) -> Checkpoint:
             f"{path} holds no state_dict (found: {held or 'nothing'}); "
             f"put it at the top or under {', '.join(_KEYS)}"
         )
-    prefix = _common_prefix(weights)
+    prefix = common_prefix(weights)
     state_dict = {
         name.removeprefix(prefix): value.detach()
         for name, value in weights.items()
@@ -179,13 +179,13 @@ def _load_safetensors(path: Path, skip_bad: bool) -> Checkpoint:
         ) from error
     if not state_dict:
         raise CheckpointError(f"{path} holds no tensors; give a file with weights")
-    noted = _read_names(metadata.pop("gpmt", "{}"))
+    noted = read_names(metadata.pop("gpmt", "{}"))
     order = [name for name in noted.get("names", []) if name in state_dict]
     state_dict = {name: state_dict[name] for name in dict.fromkeys([*order, *state_dict])}
     for name, first in noted.get("tied", {}).items():
         if {name, first} <= state_dict.keys() and same_bits(state_dict[name], state_dict[first]):
             state_dict[name] = state_dict[first]
-    prefix = _common_prefix(state_dict)
+    prefix = common_prefix(state_dict)
     plain = {name.removeprefix(prefix): value for name, value in state_dict.items()}
     return Checkpoint(
         path, plain, prefix=prefix, metadata=metadata, original=state_dict, source="safetensors"
@@ -209,16 +209,6 @@ def _load_sparse(path: Path, skip_bad: bool) -> Checkpoint:
             source="sparse file",
             damaged=damaged,
         )
-
-
-def _read_names(text: str) -> dict[str, Any]:
-    """Read the order and ties that `_write_safetensors` notes; nothing where another program used the key."""
-    try:
-        noted = json.loads(text)
-        names, tied = list(map(str, noted["names"])), dict(noted["tied"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return {}
-    return {"names": names, "tied": tied} if all(isinstance(first, str) for first in tied.values()) else {}
 
 
 def _write_safetensors(path: Path, checkpoint: Checkpoint) -> None:
@@ -274,11 +264,3 @@ def _find_weights(value: Any, depth: int = 3) -> tuple[str | None, Mapping[str, 
     ):
         return None, value
     return None, None
-
-
-def _common_prefix(names: Iterable[str]) -> str:
-    """Return the prefix of wrappers that all names have, e.g. "_orig_mod.module."."""
-    names, prefix = list(names), ""
-    while step := next((p for p in _PREFIXES if all(name.startswith(prefix + p) for name in names)), ""):
-        prefix += step
-    return prefix

@@ -14,7 +14,7 @@ from gpmt.report.fitting import Column, draw_table, fits
 
 if TYPE_CHECKING:  # PyTorch is not needed to draw what others counted
     from gpmt.core.compare import Difference
-    from gpmt.masks import Masks
+    from gpmt.formats.arrays import MaskArray
     from gpmt.planning.plan import Plan
     from gpmt.verification import TensorCount, Verification
 
@@ -65,9 +65,9 @@ def count_table(
     return _tensor_table(lines, macs, out, unit=unit)
 
 
-def mask_table(masks: Masks, *, out: Console) -> Table:
+def mask_table(masks: Mapping[str, MaskArray], *, out: Console) -> Table:
     """Draw masks: the number of weights that each keeps."""
-    lines = [Line(name, masks.shape(name), masks.numel(name), masks.kept(name)) for name in masks]
+    lines = [Line(name, mask.shape, mask.numel, mask.kept) for name, mask in masks.items()]
     return _tensor_table(lines, None, out)
 
 

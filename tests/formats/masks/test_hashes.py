@@ -2,14 +2,14 @@
 
 import hashlib
 
-import torch
+import numpy as np
 
 from gpmt.formats.masks.hashes import mask_hash, structure_hash
 
 SHAPES = {"a.weight": (3, 7), "größe": ()}
 PACKED = {
-    "größe": torch.tensor([1], dtype=torch.uint8),
-    "a.weight": torch.tensor([0b10, 0, 0b10000], dtype=torch.uint8),
+    "größe": np.array([1], np.uint8),
+    "a.weight": np.array([0b10, 0, 0b10000], np.uint8),
 }
 JSON = b'{"a.weight": [3, 7], "gr\\u00f6\\u00dfe": []}'
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -16,11 +17,11 @@ def structure_hash(shapes: Shapes) -> str:
     return hashlib.sha256(_to_json(shapes)).hexdigest()
 
 
-def mask_hash(shapes: Shapes, packed: Mapping[str, Tensor]) -> str:
+def mask_hash(shapes: Shapes, packed: Mapping[str, NDArray[np.uint8]]) -> str:
     """Return the SHA-256 (hex) of names, shapes and packed bits (uint8 [ceil(numel / 8)]), in their order."""
     digest = hashlib.sha256(_to_json(shapes))
     for name in shapes:
-        digest.update(packed[name].numpy().data)
+        digest.update(packed[name].data)
     return digest.hexdigest()
 
 

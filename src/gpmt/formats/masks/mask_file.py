@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from gpmt.atomic import atomic_path
 from gpmt.errors import MaskError
@@ -26,18 +26,23 @@ VERSION = 2
 _MAX_DIMENSIONS = 64  # as many as PyTorch has
 
 
-def write_mask_file(path: str | os.PathLike[str], packed: Mapping[str, Tensor], shapes: Shapes) -> None:
+Packed = dict[str, NDArray[np.uint8]]
+
+
+def write_mask_file(
+    path: str | os.PathLike[str], packed: Mapping[str, NDArray[np.uint8]], shapes: Shapes
+) -> None:
     """Write packed masks, atomically.
 
     Args:
         path: file to write.
-        packed: name -> uint8 [ceil(numel / 8)] on the CPU; bit i % 8 of byte i // 8 is weight i in flat order.
+        packed: name -> uint8 [ceil(numel / 8)]; bit i % 8 of byte i // 8 is weight i in flat order.
         shapes: name -> shape of the masked tensor, in the order of the network.
 
     Raises:
         CheckpointError: the file cannot be written.
     """
-    codes = {name: rice.encode(packed[name].numpy(), math.prod(shape)) for name, shape in shapes.items()}
+    codes = {name: rice.encode(packed[name], math.prod(shape)) for name, shape in shapes.items()}
     entries = {
         name: {
             "shape": list(shapes[name]),
@@ -54,12 +59,14 @@ def write_mask_file(path: str | os.PathLike[str], packed: Mapping[str, Tensor], 
         "structure": structure_hash(shapes),
         "digest": mask_hash(shapes, packed),
     }
+    import torch
+
     with atomic_path(path) as temporary:
         tensors = {name: torch.from_numpy(code.data) for name, code in codes.items()}
         save_safetensors(tensors, temporary, metadata)
 
 
-def read_mask_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, tuple[int, ...]]]:
+def read_mask_file(path: str | os.PathLike[str]) -> tuple[Packed, dict[str, tuple[int, ...]]]:
     """Return (packed, shapes) as `write_mask_file` takes them.
 
     Raises `MaskError` for a file that is missing, foreign, damaged or of another version.
@@ -71,7 +78,7 @@ def read_mask_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dic
     if not Path(path).is_file():
         raise MaskError(f"{path}: no such file; give a mask file that gpmt wrote")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             coded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
@@ -98,8 +105,8 @@ def read_mask_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dic
 
 
 def _decode(
-    entries: Mapping[str, Any], coded: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], dict[str, tuple[int, ...]]]:
+    entries: Mapping[str, Any], coded: Mapping[str, NDArray[Any]]
+) -> tuple[Packed, dict[str, tuple[int, ...]]]:
     """Decode masks by the entries of a file, in which anything may be wrong; lengths are checked before bits."""
     packed, shapes, total = {}, {}, 0
     if unlisted := coded.keys() - entries.keys():
@@ -109,7 +116,7 @@ def _decode(
         parameter, complement = entry["parameter"], entry["complement"]
         sizes = (*shape, kept, parameter)
         if (
-            data.dtype != torch.uint8
+            data.dtype != np.uint8
             or type(complement) is not bool
             or len(shape) > _MAX_DIMENSIONS
             or not all(type(n) is int and n >= 0 for n in sizes)
@@ -120,6 +127,6 @@ def _decode(
             raise MaskError(
                 f"the masks up to {name} claim {total:,} weights, too many for this machine's memory"
             )
-        code = rice.RiceCode(math.prod(shape), kept, parameter, complement, data.numpy())
-        packed[name], shapes[name] = torch.from_numpy(rice.decode(code)), shape
+        code = rice.RiceCode(math.prod(shape), kept, parameter, complement, data)
+        packed[name], shapes[name] = rice.decode(code), shape
     return packed, shapes
