@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -126,3 +127,10 @@ def test_sparsity_zero_keeps_everything():
     plan = gpmt.prune_(model, sparsity=0)
     assert plan.pruned == 0
     assert model[0].weight.all()
+
+
+@pytest.mark.parametrize("sparsity", [np.float32(0.9), torch.tensor(0.9), [np.float32(0.9)], np.float16(0.9)])
+def test_a_sparsity_of_another_type_means_its_decimal(sparsity):
+    plans = gpmt.plan(torch.nn.Linear(20, 15), sparsity=sparsity)
+    [plan] = plans if isinstance(plans, list) else [plans]
+    assert plan.pruned == 270

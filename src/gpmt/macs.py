@@ -20,7 +20,7 @@ def count_macs(
     example: Sequence[int] | Tensor | Mapping[str, Tensor],
     *,
     scope: Patterns | None = None,
-    exclude: Patterns = (),
+    exclude: Patterns | None = (),
 ) -> dict[str, int | None]:
     """Count the MACs of every prunable tensor, with all its weights, for one input.
 

@@ -165,7 +165,7 @@ def verify(
     min_kept: int | str = 0,
     masks: Masks | str | os.PathLike[str] | None = None,
     scope: Patterns | None = None,
-    exclude: Patterns = (),
+    exclude: Patterns | None = (),
     granularity: Granularity = "weight",
     tolerance: int = 0,
 ) -> Verification:

@@ -3,6 +3,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,12 @@ from gpmt.errors import BudgetError
         (Decimal("0.7"), Fraction(7, 10)),
         (Fraction(1, 3), Fraction(1, 3)),
         (1e-7, Fraction(1, 10**7)),
+        (np.float32(0.9), Fraction(9, 10)),
+        (np.float16(0.35), Fraction(35, 100)),
+        (np.array(0.9, np.float32), Fraction(9, 10)),
+        (torch.tensor(0.9), Fraction(9, 10)),
+        (torch.tensor(0.9, dtype=torch.bfloat16), Fraction(9, 10)),
+        (np.int64(0), Fraction(0)),
     ],
 )
 def test_a_ratio_is_read_by_its_decimal_meaning(value, fraction):
@@ -29,7 +36,26 @@ def test_a_ratio_is_read_by_its_decimal_meaning(value, fraction):
 
 
 @pytest.mark.parametrize(
-    "value", ["", "%", "ninety", "nan", "inf", float("nan"), float("inf"), None, True, [0.9], "1/0"]
+    "value",
+    [
+        "",
+        "%",
+        "ninety",
+        "nan",
+        "inf",
+        float("nan"),
+        float("inf"),
+        None,
+        True,
+        [0.9],
+        "1/0",
+        np.True_,
+        torch.tensor(True),
+        np.zeros(2),
+        torch.zeros(2),
+        np.float32("nan"),
+        1j,
+    ],
 )
 def test_a_value_that_is_not_a_number_is_refused(value):
     with pytest.raises(BudgetError, match=r"^sparsity is .*, but must be a number such as 0\.9"):
@@ -59,13 +85,37 @@ def test_the_count_that_float_arithmetic_gets_wrong():
 
 @pytest.mark.parametrize(
     ("value", "count"),
-    [(0, 0), (12, 12), ("12", 12), (np.int64(7), 7), ("0%", 0), ("0.05%", 12_751), ("100%", 25_502_912)],
+    [
+        (0, 0),
+        (12, 12),
+        ("12", 12),
+        (np.int64(7), 7),
+        (torch.tensor(7), 7),
+        ("0%", 0),
+        ("0.05%", 12_751),
+        ("100%", 25_502_912),
+    ],
 )
 def test_min_kept_is_a_number_or_a_share_of_the_whole_network(value, count):
     assert parse_min_kept(value, 25_502_912) == count
 
 
-@pytest.mark.parametrize("value", [-1, 0.5, "0.5", "many", None, True, "-3"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        -1,
+        0.5,
+        "0.5",
+        "many",
+        None,
+        True,
+        "-3",
+        np.float32(5),
+        torch.tensor(5.0),
+        np.True_,
+        torch.tensor(True),
+    ],
+)
 def test_a_min_kept_that_is_not_a_count_is_refused(value):
     with pytest.raises(BudgetError, match=r"^min_kept is .*, but must be a whole number of weights"):
         parse_min_kept(value, 100)

@@ -47,12 +47,9 @@ class TestPatterns:
         with pytest.raises(ScopeError, match="scope pattern 'HEAD'"):
             find_scope(Net(), scope="HEAD")
 
-    def test_own_parameter_only_by_its_exact_name(self):
-        assert names(Net(), scope="mixing") == ["mixing"]
-        with pytest.raises(
-            ScopeError, match=r"'mix\*' matches only tensors such as 'mixing' that are .* exactly"
-        ):
-            find_scope(Net(), scope="mix*")
+    def test_own_parameter_by_what_matches_no_layer(self):
+        assert names(Net(), scope="mixing") == names(Net(), scope="mix*") == ["mixing"]
+        assert names(Net(), scope="*i*") == ["body.conv1.weight", "body.conv2.weight", "head.weight"]
 
     @pytest.mark.parametrize("name", ["body.bn1.weight", "body.ln.weight", "head.bias", "gain", "body.bn1"])
     def test_norms_biases_and_vectors_never(self, name):
@@ -107,17 +104,106 @@ class TestOwnParameters:
         assert names(net, scope=["cell.W1", "c*.U1"]) == ["cell.W1", "cell.U1"]
         assert names(net.state_dict(), scope=["*.W1", "*.U1"]) == ["cell.W1", "cell.U1"]
 
-    @pytest.mark.parametrize("pattern", ["cell", "cell.*", "*1", "*.[WU]1", r"re:\.W1$"])
-    def test_wider_patterns_do_not(self, net, pattern):
-        with pytest.raises(ScopeError, match=r"only when named exactly, or by a glob that ends in their own"):
-            find_scope(net, scope=pattern)
-
-    def test_the_name_weight_says_too_little(self, net):
-        """It would take in embeddings and norms, and the layers of others."""
-        with pytest.raises(ScopeError, match=r"'\*\.weight' matches only"):
-            find_scope(net, scope="*.weight")
-        assert names(net.state_dict(), scope="*.weight") == ["cell.weight"]
+    @pytest.mark.parametrize("pattern", ["cell", "cell.*", "*1", "*.[WU]1", r"re:\.W1$", "*.weight"])
+    def test_wider_patterns_do_where_they_match_no_layer(self, net, pattern):
+        found = names(net, scope=pattern)
+        assert found == [name for name in found if name.startswith("cell.")] != []
+        net["layer"] = nn.Linear(3, 3)
+        assert names(net, scope=["layer", pattern]) == [*found, "layer.weight"] or pattern == "*.weight"
+        assert names(net, scope="*") == names(net, scope="*.weight") == ["layer.weight"]
+        assert names(net.state_dict(), scope="*.weight") == ["cell.weight", "layer.weight"]
 
     def test_biases_stay_out_of_reach(self, net):
         with pytest.raises(ScopeError, match=r"'cell\.bias_gate'; biases.* are never pruned"):
             find_scope(net, scope="*.bias_gate")
+
+
+class GCNConv(nn.Module):
+    """A layer of a class that is not known, as graph libraries have, with a norm and a list of weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lin = Lin()
+        self.scales = nn.ParameterList([torch.ones(2, 3), torch.ones(3)])
+        self.parts = nn.ParameterDict({"left": torch.ones(3, 2), "bias": torch.ones(3, 2)})
+        self.norm = nn.LayerNorm([2, 2])
+
+
+class Lin(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 4))
+        self.bias = nn.Parameter(torch.ones(1, 4))
+
+
+class CosineNormLinear(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, 2))
+
+
+class TestUnknownClasses:
+    @pytest.fixture
+    def net(self):
+        return nn.ModuleDict({"one": GCNConv(), "two": GCNConv(), "cosine": CosineNormLinear()})
+
+    @pytest.mark.parametrize(
+        ("pattern", "expected"),
+        [
+            ("type:Lin", ["one.lin.weight", "two.lin.weight"]),
+            (Lin, ["one.lin.weight", "two.lin.weight"]),
+            ("type:ParameterList", ["one.scales.0", "two.scales.0"]),
+            (nn.ParameterDict, ["one.parts.left", "two.parts.left"]),
+            ("type:CosineNormLinear", ["cosine.weight"]),
+            ("*.lin.weight", ["one.lin.weight", "two.lin.weight"]),
+            ("one.lin", ["one.lin.weight"]),
+            ("*.scales.*", ["one.scales.0", "two.scales.0"]),
+            ("two.parts", ["two.parts.left"]),
+            ("re:parts", ["one.parts.left", "two.parts.left"]),
+            ("one", ["one.lin.weight", "one.scales.0", "one.parts.left"]),
+        ],
+    )
+    @pytest.mark.parametrize("beside", [False, True])
+    def test_by_glob_and_by_type(self, net, pattern, expected, beside):
+        if beside:
+            net["layer"] = nn.Linear(2, 2)
+        assert names(net, scope=pattern) == expected
+
+    def test_a_type_takes_known_and_unknown_layers_of_its_name(self):
+        linear = type("Linear", (Lin,), {})
+        net = nn.Sequential(nn.Linear(2, 2), linear())
+        assert names(net) == ["0.weight"]
+        assert names(net, scope="type:Linear") == ["0.weight", "1.weight"]
+
+    def test_a_class_of_known_layers_takes_their_weight_only(self):
+        class Scaled(nn.Conv2d):
+            def __init__(self) -> None:
+                super().__init__(2, 2, 1)
+                self.gain = nn.Parameter(torch.ones(2, 1, 1, 1))
+
+        assert names(nn.Sequential(Scaled()), scope="type:Scaled") == ["0.weight"]
+
+    def test_the_refusal_says_how(self, net):
+        with pytest.raises(ScopeError) as error:
+            find_scope(net)
+        assert str(error.value) == (
+            "ModuleDict has no prunable tensor, such as the weight of a convolution; weights of other classes have "
+            "to be named, such as one.lin.weight: scope=\"type:Lin\", scope='one.lin.weight' or a glob"
+        )
+        with pytest.raises(ScopeError) as error:
+            find_scope({"w": torch.ones(2, 2)})
+        assert str(error.value) == (
+            "the state_dict has no prunable tensor: a floating weight of two or more dimensions whose name ends in "
+            "\"weight\"; others have to be named, such as scope='w' (--scope w)"
+        )
+
+    @pytest.mark.parametrize("role", ["scope", "exclude"])
+    def test_a_class_without_its_prefix(self, role):
+        with pytest.raises(
+            ScopeError, match=f"{role} pattern 'Conv2d' matches nothing; for the layers of this class "
+        ):
+            find_scope(Net(), **{role: "Conv2d"})
+
+
+def test_nothing_to_exclude_may_be_none():
+    assert names(Net(), exclude=None) == DEFAULT

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
+from gpmt.core.decimals import shortest_decimal
 from gpmt.errors import BudgetError
 
 Ratio = float | str | Fraction | Decimal
@@ -15,7 +16,8 @@ Ratio = float | str | Fraction | Decimal
 def exact_fraction(value: Ratio, *, what: str = "sparsity") -> Fraction:
     """Read a ratio by its decimal meaning: the float 0.9 is nine tenths, not its binary neighbour.
 
-    Accepts int, float, ``Fraction``, ``Decimal`` and strings such as ``"0.9"``, ``"90%"`` and ``"9/10"``.
+    Accepts int, float, ``Fraction``, ``Decimal`` and strings such as ``"0.9"``, ``"90%"`` and ``"9/10"``, and numbers
+    of NumPy and tensors of one element, which mean the shortest decimal that their type rounds to them.
     Raises `BudgetError` for anything that is not a finite number; `what` names it there.
 
     >>> exact_fraction(0.9), exact_fraction("98.05%")
@@ -26,7 +28,7 @@ def exact_fraction(value: Ratio, *, what: str = "sparsity") -> Fraction:
     try:
         if isinstance(value, bool):
             raise ValueError
-        text = str(value).strip() if isinstance(value, str | Decimal) else repr(float(value))
+        text = str(value).strip() if isinstance(value, str | Decimal) else shortest_decimal(value)
         if text.endswith("%"):
             return Fraction(text[:-1].strip()) / 100
         return Fraction(text)
@@ -69,9 +71,9 @@ def parse_min_kept(value: int | str, numel: int, *, unit: str = "weights") -> in
         return math.floor(share * numel)
     try:
         count = int(value) if isinstance(value, str) else value.__index__()
-    except (ValueError, AttributeError):
+    except (ValueError, TypeError, AttributeError):
         raise BudgetError(f"min_kept is {value!r}, but {remedy}") from None
-    if isinstance(value, bool) or count < 0:
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool") or count < 0:
         raise BudgetError(f"min_kept is {value!r}, but {remedy}")
     return count
 

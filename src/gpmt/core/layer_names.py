@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from gpmt.core.layers import ATTENTION, RECURRENT
 from gpmt.core.patterns import Reach
 
-ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
-RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
 # How norms and embeddings are named: word_embeddings, token_emb, pos_embed, embed_tokens, wte, mask_tokens, codebook,
 # relative_attention_bias; but not convnormrelu, patch_embedding or embed_out, which are layers.
 _NORM = r"(?!.*conv).*norm.*|ln(_.*|\d*)|grn"

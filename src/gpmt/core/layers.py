@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+from torch import nn
+
+from gpmt.torch_private import ConvNd
+
+ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
+RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
+LAYERS: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
+    ((ConvNd, nn.Linear, nn.Bilinear), "weight"),
+    ((nn.MultiheadAttention,), ATTENTION),
+    ((nn.RNNBase, nn.RNNCellBase), RECURRENT),
+)
+"""The classes of layers that are pruned, and a regular expression for the names of their weights."""
+
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+KNOWN = (*(layer for layers, _ in LAYERS for layer in layers), *EMBEDDINGS)
+
 
 def output_dim(kind: str) -> int:
     """Return the dimension of a weight that counts the outputs, by the class of its layer.

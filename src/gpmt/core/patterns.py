@@ -9,12 +9,11 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from gpmt.core.layers import EMBEDDINGS, KNOWN
 from gpmt.errors import ScopeError
 
 Pattern = str | type[nn.Module]
 Patterns = Pattern | Sequence[Pattern]
-
-EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 
 class Reach(IntEnum):
@@ -23,12 +22,16 @@ class Reach(IntEnum):
     NONE = 0
     BROAD = 1  # a glob, a regex, a containing module, a type
     LAYER = 2  # the name of the owning layer, or the type of an embedding
-    TENSOR = 3  # the exact name of the tensor, or a glob that ends in the own name of a parameter
+    TENSOR = (
+        3  # the exact name of the tensor, a glob that ends in its own name, or the class of an unknown layer
+    )
     NEVER = 4  # no pattern reaches this far
 
 
-def listed(patterns: Patterns) -> Iterable[Pattern]:
-    """One pattern or several, as several."""
+def listed(patterns: Patterns | None) -> Iterable[Pattern]:
+    """One pattern, several or none, as several."""
+    if patterns is None:
+        return []
     if isinstance(patterns, (str, type)) or not isinstance(patterns, Iterable):
         return [patterns]
     return patterns
@@ -62,7 +65,15 @@ def _reach_by_type(pattern: Pattern, owner: nn.Module | None) -> Reach:
     ancestors = [a for a in type(owner).__mro__ if pattern in (a, f"type:{a.__name__}")]
     if any(issubclass(a, EMBEDDINGS) for a in ancestors):
         return Reach.LAYER
+    if not isinstance(owner, KNOWN) and not all(_says_little(a) for a in ancestors):
+        return Reach.TENSOR
     return Reach.BROAD if ancestors else Reach.NONE
+
+
+def _says_little(ancestor: type) -> bool:
+    """Whether a class is one of PyTorch's that many modules derive from, such as `Module` and `Sequential`."""
+    lists = (nn.ParameterList, nn.ParameterDict)
+    return ancestor.__module__.partition(".")[0] == "torch" and ancestor not in lists
 
 
 def _reach_by_name(pattern: str, name: str) -> Reach:

@@ -10,20 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from gpmt.core.adapters import in_adapter
 from gpmt.core.described import Described, Description, Judgement
-from gpmt.core.layer_names import ATTENTION, RECURRENT, holds_experts, kind_by_name, needs_by_name
-from gpmt.core.patterns import EMBEDDINGS, Pattern, Patterns, Reach, listed, matcher, names_type, shown
+from gpmt.core.layer_names import holds_experts, kind_by_name, needs_by_name
+from gpmt.core.layers import EMBEDDINGS, LAYERS
+from gpmt.core.memory import identity, refuse_overlap
+from gpmt.core.patterns import Pattern, Patterns, Reach, listed, matcher, names_type, shown
 from gpmt.core.shards import is_shared, local
 from gpmt.errors import ScopeError
 from gpmt.model_tools import not_a_network, program_kind, unwrap
 from gpmt.suggestions import close_names
-from gpmt.torch_private import ConvNd, is_traceable_wrapper_subclass, storage_id
+from gpmt.torch_private import is_traceable_wrapper_subclass
 
-_LAYERS: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
-    ((ConvNd, nn.Linear, nn.Bilinear), "weight"),
-    ((nn.MultiheadAttention,), ATTENTION),
-    ((nn.RNNBase, nn.RNNCellBase), RECURRENT),
-)
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 _BY_NAMES = Judgement("names", None, "no network is known")
@@ -59,7 +57,7 @@ def find_scope(
     target: nn.Module | Mapping[str, Tensor],
     *,
     scope: Patterns | None = None,
-    exclude: Patterns = (),
+    exclude: Patterns | None = (),
     shared: bool = False,
 ) -> Scope:
     """The tensors of a model or state_dict that pruning may touch.
@@ -68,7 +66,7 @@ def find_scope(
     `Conv1D`, attention projections, recurrent layers, and experts in one tensor (three-dimensional `gate_up_proj`,
     `gate_proj`, `up_proj`, `down_proj`), trainable or frozen; never biases, norms, integers.
     Embeddings, and layers tied to one, only where `scope` asks for them: by the name of the tensor, by the
-    name of the embedding itself, or by their type.
+    name of the embedding itself, or by their type. Adapters (LoRA) are left alone unless `scope` names them.
 
     From a state_dict, where only names and shapes are known: floating tensors of two or more dimensions whose
     last name is `weight` or one of the weight names of attention and recurrent layers and of experts, unless the
@@ -84,15 +82,17 @@ def find_scope(
         scope: one or more patterns to choose by; `None` takes everything prunable. A pattern is the name of a
             tensor or of a module (with all inside it), a glob for the name of a tensor or of its layer
             (`"layer1.*"`), `"re:REGEX"` searched in the names of tensors, `"type:Conv2d"` for the class of
-            the layer or a base class of it, or that class itself. The exact name of a tensor, or
-            a glob that ends in its own name (`"*.W1"`, but not `"*.weight"`), may also choose a parameter of
-            any other module, if it has two or more dimensions.
+            the layer or a base class of it, or that class itself. Parameters of two or more dimensions of any
+            other module, and adapters, are chosen by their exact name, by a glob that ends in their own name
+            (`"*.W1"`, but not `"*.weight"`), by their module's class (`"type:GCNConv"`, `"type:ParameterList"`),
+            and by any pattern that matches none of the layers above.
         exclude: patterns of the tensors to leave out again.
         shared: take tensors that several processes share (`DTensor`) too, as they are; otherwise they are refused.
 
     Raises:
         ScopeError: nothing is in scope, a pattern is malformed or matches nothing, or a chosen tensor cannot
-            be pruned as it is (reparametrised, not yet initialised, complex, sparse, 8-bit floating).
+            be pruned as it is (reparametrised, not yet initialised, complex, sparse, 8-bit floating, or in memory
+            that another one views differently).
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8, 2))
     >>> list(find_scope(net).tensors)
@@ -102,7 +102,7 @@ def find_scope(
     """
     candidates = _candidates_of(target)
     if not candidates:
-        raise ScopeError(_why_nothing(target))
+        raise ScopeError(_why_nothing(target, []))
     judged = _judgement(target)
     typed = judged.by == "layers"
     chosen = {i for i, c in enumerate(candidates) if c.needs == Reach.BROAD}
@@ -115,7 +115,7 @@ def find_scope(
     if not remaining:
         if chosen:
             raise ScopeError("exclude takes away every tensor in scope; exclude less")
-        raise ScopeError(_why_nothing(target))
+        raise ScopeError(_why_nothing(target, candidates))
     for candidate in remaining:
         if candidate.problem is not None:
             raise ScopeError(f"{candidate.problem}, or exclude it")
@@ -124,6 +124,8 @@ def find_scope(
                 f"{candidate.names[0]} is shared by several processes; gather it first with full_tensor(), "
                 "or exclude it"
             )
+    weights = {c.names[0]: c.tensor for c in candidates if _holds_weights(c.tensor)}
+    refuse_overlap([candidate.names[0] for candidate in remaining], weights)
     return Scope(
         tensors={c.names[0]: c.tensor for c in remaining},
         aliases={c.names[0]: tuple(c.names[1:]) for c in remaining if len(c.names) > 1},
@@ -200,6 +202,8 @@ def _candidates_of(target: object) -> list[_Candidate]:
                     if owner is None
                     else _needs(owner, attribute, tensor)
                 )
+            if needs == Reach.BROAD and in_adapter(name, modules):
+                needs = Reach.TENSOR
         kind = kind_by_name(attribute, tensor) if owner is None else type(owner).__name__
         candidate = found.setdefault(key, _Candidate(tensor, kind, problem or _unusable(name, tensor)))
         if name not in candidate.names:  # it is there for the second part of a reparametrised weight
@@ -227,14 +231,6 @@ def _in_network(description: Description) -> dict[str, _Candidate]:
     return {
         stored: found.get(_reparametrised(own, names)[0], buffer) for stored, own in description.names.items()
     }
-
-
-def identity(tensor: Tensor) -> Hashable:
-    """Return a key that is equal for tensors that view the same memory in the same way, as tied ones do."""
-    if is_lazy(tensor) or tensor.layout != torch.strided:
-        return id(tensor)
-    storage = storage_id(local(tensor))
-    return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
 def _reparametrised(stored: str, names: set[str]) -> tuple[str, str | None]:
@@ -286,7 +282,7 @@ def _unusable(name: str, tensor: Tensor) -> str | None:
 
 def _needs(owner: nn.Module, attribute: str, tensor: Tensor) -> Reach:
     """How directly the parameter of a module must be asked for, by the module's class."""
-    for classes, attributes in _LAYERS:
+    for classes, attributes in LAYERS:
         if isinstance(owner, classes) and re.fullmatch(attributes, attribute):
             return Reach.BROAD
     ancestors = type(owner).__mro__
@@ -298,15 +294,21 @@ def _needs(owner: nn.Module, attribute: str, tensor: Tensor) -> Reach:
             return Reach.BROAD
         if isinstance(owner, EMBEDDINGS):
             return Reach.LAYER
-    if "bias" in attribute or any("norm" in a.__name__.lower() for a in ancestors):
+    if "bias" in attribute or any(_is_norm(a.__name__.lower()) for a in ancestors):
         return Reach.NEVER
     return Reach.TENSOR
+
+
+def _is_norm(name: str) -> bool:
+    return "norm" in name and "conv" not in name and "linear" not in name  # such as CosineNormLinear
 
 
 def _select(candidates: list[_Candidate], pattern: Pattern, typed: bool) -> set[int]:
     """Indices of the candidates that a pattern of `scope` asks for directly enough."""
     matched = _match(candidates, pattern, "scope", typed)
     selected = {i for i, reach in matched.items() if reach >= candidates[i].needs}
+    # What matches no layer that is known can only mean the others.
+    selected = selected or {i for i in matched if candidates[i].needs == Reach.TENSOR}
     if selected:
         return selected
     # Tell what would be needed to have the most nearly prunable of the tensors that it does match.
@@ -314,8 +316,6 @@ def _select(candidates: list[_Candidate], pattern: Pattern, typed: bool) -> set[
     name = nearest.names[0]
     why = {
         Reach.LAYER: f"embeddings such as {name!r}; give an embedding's own name or its type",
-        Reach.TENSOR: f"tensors such as {name!r} that are pruned only when named exactly, or by "
-        "a glob that ends in their own name",
         Reach.NEVER: f"tensors such as {name!r}; biases, norms, vectors and integers are never pruned",
     }[nearest.needs]
     raise ScopeError(f"scope pattern {shown(pattern)} matches only {why}")
@@ -346,18 +346,32 @@ def _close_names(candidates: list[_Candidate], pattern: Pattern) -> str:
         ]
         known = names + modules
     known = list(dict.fromkeys(known))
+    classes = {type(owner).__name__ for c in candidates for owner in c.owners if owner is not None}
+    if wanted == pattern and wanted in classes:
+        return f"for the layers of this class give 'type:{wanted}'"
     if close := close_names(wanted, known):
         return "close names are " + ", ".join(close)
     return "names here are " + ", ".join(known[:3]) + (", ..." if len(known) > 3 else "")
 
 
-def _why_nothing(target: nn.Module | Mapping[str, object]) -> str:
-    """Why a target has no prunable tensor of its own."""
-    if program_kind(target) or isinstance(target, torch.fx.GraphModule):
-        return not_a_network(target)
+def _why_nothing(target: nn.Module | Mapping[str, object], candidates: list[_Candidate]) -> str:
+    """Why a target has no prunable tensor of its own, and how to name those that it has."""
+    other = next((c for c in candidates if c.needs == Reach.TENSOR), None)
     if isinstance(target, nn.Module):
-        return f"{type(target).__name__} has no prunable tensor, such as the weight of a convolution"
+        why = f"{type(target).__name__} has no prunable tensor, such as the weight of a convolution"
+        if other is not None:
+            why += (
+                f"; weights of other classes have to be named, such as {other.names[0]}: "
+                f'scope="type:{other.kind}", scope={other.names[0]!r} or a glob'
+            )
+        return why
     inner = [key for key, value in target.items() if isinstance(value, Mapping)]
     if inner:
         return f"the mapping has no prunable tensor at its top level; give what is under one of {inner}"
-    return "the state_dict has no prunable tensor: a floating weight of two or more dimensions"
+    why = "the state_dict has no prunable tensor: a floating weight of two or more dimensions"
+    if other is not None:
+        name = other.names[0]
+        why += (
+            f' whose name ends in "weight"; others have to be named, such as scope={name!r} (--scope {name})'
+        )
+    return why

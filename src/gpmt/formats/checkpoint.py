@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gpmt.atomic import atomic_path
+from gpmt.core.memory import identity
 from gpmt.core.missing_data import check_has_data
-from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError, GpmtError, MaskError
 from gpmt.formats.bits import SignedZeros, same_bits
 from gpmt.formats.file_format import weights_format

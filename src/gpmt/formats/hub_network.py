@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.core.described import Described, Description
-from gpmt.core.scope import identity
+from gpmt.core.memory import identity
 from gpmt.errors import CheckpointError, first_sentence
 from gpmt.extras import import_extra
 from gpmt.formats.hub_folder import CONFIG, read_config

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from gpmt.core.described import Described
-from gpmt.core.scope import identity
+from gpmt.core.memory import identity
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.checkpoint import Checkpoint
 from gpmt.formats.hub_folder import CONFIG

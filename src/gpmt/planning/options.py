@@ -12,7 +12,7 @@ class PlanOptions(TypedDict, total=False):
     """The arguments of `gpmt.plan` besides target and sparsity; its docstring explains them."""
 
     scope: Patterns | None
-    exclude: Patterns
+    exclude: Patterns | None
     min_kept: int | str
     allocation: str
     granularity: Granularity

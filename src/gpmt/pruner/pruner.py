@@ -120,7 +120,7 @@ class Pruner:
         schedule: Schedule,
         min_kept: int | str = 0,
         scope: Patterns | None = None,
-        exclude: Patterns = (),
+        exclude: Patterns | None = (),
         allocation: str = "exact",
         granularity: Granularity = "weight",
         seed: int = 0,
@@ -134,7 +134,7 @@ class Pruner:
         self._optimizers = as_optimizers(optimizer)
         self._options = PlanOptions(
             scope=scope,
-            exclude=exclude,
+            exclude=() if exclude is None else exclude,
             min_kept=min_kept,
             allocation=allocation,
             granularity=granularity,

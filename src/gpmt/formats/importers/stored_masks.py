@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpmt.core.scope import identity
+from gpmt.core.memory import identity
 from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import Checkpoint
 from gpmt.masks import Masks

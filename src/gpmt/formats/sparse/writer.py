@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from gpmt.arithmetic import ceil_div
 from gpmt.atomic import atomic_path
+from gpmt.core.memory import identity
 from gpmt.core.missing_data import check_has_data
-from gpmt.core.scope import identity
 from gpmt.errors import CheckpointError, GpmtError, MaskError
 from gpmt.formats.bits import SignedZeros, integers, keeps_signs, nonzero
 from gpmt.formats.masks import rice
