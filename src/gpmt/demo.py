@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,6 +28,7 @@ from gpmt.training.run.objective import Objective
 from gpmt.training.run.optimizer import make_optimizer
 from gpmt.training.run.progress import Reporter
 from gpmt.verification import verify
+from gpmt.warning import GpmtWarning
 
 RECIPE = load_recipe("digits")
 """The demo trains as `gpmt run digits` does; only its sparsities are its own."""
@@ -194,7 +196,11 @@ class _Trainer:
         """Prune a copy of the dense network, fine-tune it, and count its weights."""
         network = copy.deepcopy(dense)
         optimizer = make_optimizer(network, settings)
-        Pruner(network, optimizer, schedule=OneShot(sparsity), min_kept=min_kept)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", GpmtWarning
+            )  # the comparison shows the layers that are lost itself
+            Pruner(network, optimizer, schedule=OneShot(sparsity), min_kept=min_kept)
         pruned = self.accuracy(network)
         self.train(network, optimizer, settings, title)
         tensors = verify(network).tensors

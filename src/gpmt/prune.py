@@ -139,7 +139,7 @@ def check_request(
     sparsity: Ratio,
     min_kept: int | str = 0,
     scope: Patterns | None = None,
-    exclude: Patterns = (),
+    exclude: Patterns | None = (),
     allocation: str = "exact",
     granularity: Granularity = "weight",
     seed: int = 0,

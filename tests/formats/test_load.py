@@ -70,7 +70,7 @@ def test_masks_go_with_a_sparse_file(tmp_path):
 class TestMasksAlone:
     @pytest.fixture
     def path(self, tmp_path):
-        gpmt.plan(network(), sparsity=0.9).masks().save(tmp_path / "masks.safetensors")
+        gpmt.plan(network(), sparsity=0.8).masks().save(tmp_path / "masks.safetensors")
         return tmp_path / "masks.safetensors"
 
     def test_they_need_weights(self, path):
