@@ -11,6 +11,7 @@ from torch import nn
 
 from gpmt import Masks
 from gpmt.errors import MaskError
+from tests.quantised import QuantisedTensor
 
 SHAPES = st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=3), min_size=1, max_size=4)
 
@@ -204,3 +205,51 @@ def test_the_digest_covers_names_shapes_and_bits():
     }
     assert len(digests) == 4
     assert np.unique([Masks.from_dense({"w": m}).structure() for m in (base["w"], ~base["w"])]).size == 1
+
+
+def test_the_digest_is_equal_where_masks_are_equal_whatever_the_order_of_names():
+    one = {"b": torch.tensor([True, False]), "a": torch.tensor([[False]])}
+    first, second = Masks.from_dense(one), Masks.from_dense(dict(reversed(one.items())))
+    assert first == second
+    assert first.digest() == second.digest()
+    assert first.structure() == second.structure()
+    assert list(first) == ["b", "a"]
+
+
+@pytest.mark.parametrize("wrapped", ["_orig_mod.", "module.", "_orig_mod.module.", ""])
+def test_masks_apply_to_the_state_of_a_wrapped_network(wrapped):
+    masks = Masks.from_dense({"fc.weight": torch.tensor([[True, False]])})
+    state = {f"{wrapped}fc.weight": torch.ones(1, 2), f"{wrapped}fc.bias": torch.ones(1), "epoch": 3}
+    masks.apply_(state)
+    assert state[f"{wrapped}fc.weight"].tolist() == [[1.0, 0.0]]
+    inner = Masks.from_dense({f"{wrapped}fc.weight": torch.tensor([[False, True]])})
+    inner.apply_(plain := {"fc.weight": torch.ones(1, 2)})
+    assert plain["fc.weight"].tolist() == [[0.0, 1.0]]
+
+
+def test_masks_apply_to_compiled_networks_and_their_states():
+    layer = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    masks = Masks.from_dense({"0.weight": torch.tensor([[True, False]])})
+    for network in (torch.compile(layer), torch.nn.Sequential(torch.compile(layer[0]))):
+        torch.nn.init.ones_(layer[0].weight)
+        masks.apply_(network.state_dict())
+        assert layer[0].weight.tolist() == [[1.0, 0.0]]
+        torch.nn.init.ones_(layer[0].weight)
+        masks.apply_(network)
+        assert layer[0].weight.tolist() == [[1.0, 0.0]]
+
+
+def test_a_name_that_is_there_as_it_is_comes_before_one_without_wrappers():
+    state = {"module.weight": torch.ones(2), "weight": torch.ones(2)}
+    Masks.from_dense({"weight": torch.tensor([True, False])}).apply_(state)
+    assert (state["weight"].tolist(), state["module.weight"].tolist()) == ([1.0, 0.0], [1.0, 1.0])
+
+
+def test_quantised_tensors_are_refused_before_anything_is_changed():
+    mask = torch.tensor([[True, False]])
+    state = {"a": torch.ones(1, 2), "b": QuantisedTensor.of(torch.ones(1, 2))}
+    with pytest.raises(
+        MaskError, match="b is of the class QuantisedTensor, which does not hold its values as"
+    ):
+        Masks.from_dense({"a": mask, "b": mask}).apply_(state)
+    assert bool(state["a"].all())

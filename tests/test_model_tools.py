@@ -17,11 +17,20 @@ from gpmt.model_tools import (
     evaluating,
     keeping_modes,
     not_a_network,
+    plain_name,
     program_kind,
     quiet,
     split_example,
     unwrap,
 )
+
+
+def test_names_without_wrappers() -> None:
+    layer = nn.Sequential(torch.compile(nn.Linear(2, 2)))
+    assert [plain_name(name) for name in torch.compile(layer).state_dict()] == ["0.weight", "0.bias"]
+    assert plain_name("module.weight") == "weight"
+    assert plain_name("encoder.module.weight") == "encoder.module.weight"
+    assert plain_name("module") == "module"
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import gpmt
-from gpmt.errors import BudgetError, ScopeError, WeightsError
-from gpmt.prune import decide
+from gpmt.errors import BudgetError, GpmtError, ScopeError, WeightsError
+from gpmt.prune import check_request, decide
 from tests.core.networks import small_network
 
 
@@ -134,3 +135,35 @@ def test_a_sparsity_of_another_type_means_its_decimal(sparsity):
     plans = gpmt.plan(torch.nn.Linear(20, 15), sparsity=sparsity)
     [plan] = plans if isinstance(plans, list) else [plans]
     assert plan.pruned == 270
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sparsity": 1.5},
+        {"sparsity": 0.99, "min_kept": 4},
+        {"sparsity": 0.5, "min_kept": "many"},
+        {"sparsity": 0.5, "allocation": "best"},
+        {"sparsity": 0.5, "granularity": "row"},
+        {"sparsity": 0.5, "granularity": "column", "allocation": "erk"},
+        {"sparsity": 0.9, "granularity": "column", "min_kept": 5},
+        {"sparsity": 0.5, "scope": "nothing"},
+    ],
+)
+def test_a_request_is_checked_as_by_a_plan(options):
+    model = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 4))
+    with pytest.raises(GpmtError) as planned:
+        gpmt.plan(model, **options)
+    with pytest.raises(GpmtError) as checked:
+        check_request(model, **options)
+    assert type(checked.value) is type(planned.value)
+    assert str(checked.value) == str(planned.value)
+
+
+def test_a_request_is_checked_without_reading_a_weight():
+    model = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 4))
+    nn.init.constant_(model[0].weight, float("nan"))
+    check_request(model, sparsity=0.5)
+    check_request(model, sparsity=0.5, granularity="column")
+    with pytest.raises(WeightsError, match=r"0\.weight has no data"):
+        check_request(model.to("meta"), sparsity=0.5)

@@ -17,7 +17,8 @@ from gpmt.core.missing_data import check_has_data
 from gpmt.core.shards import local, local_part
 from gpmt.errors import MaskError
 from gpmt.formats.masks.hashes import mask_hash, structure_hash
-from gpmt.model_tools import not_a_network, unwrap
+from gpmt.model_tools import not_a_network, plain_name, unwrap
+from gpmt.torch_private import is_traceable_wrapper_subclass
 
 Target = nn.Module | Mapping[str, Tensor]
 
@@ -133,12 +134,20 @@ class Masks(Mapping[str, Tensor]):
         """Set the pruned weights of a module or a mapping of tensors to +0.0, in place.
 
         Everything is checked before anything is changed. Of a tensor that several processes share (`DTensor`), each
-        changes its part. Raises `MaskError` as `fits` does, and `WeightsError` for a tensor without data.
+        changes its part. Names match with and without what `torch.compile` and `DistributedDataParallel` put into
+        them (``_orig_mod.``, ``module.``). Raises `MaskError` as `fits` does and for quantised tensors, and
+        `WeightsError` for a tensor without data.
         """
         from gpmt.core import key_loops
 
         tensors = self._tensors(target)
         check_has_data(tensors)
+        for name, tensor in tensors.items():
+            if is_traceable_wrapper_subclass(local(tensor)):
+                raise MaskError(
+                    f"{name} is of the class {type(local(tensor)).__name__}, which does not hold its values as they "
+                    "are; apply masks before quantising"
+                )
         for name, tensor in tensors.items():
             with torch.no_grad():
                 part = local(tensor)
@@ -159,20 +168,25 @@ class Masks(Mapping[str, Tensor]):
             available = target
         else:
             raise MaskError(not_a_network(target))
-        found = {}
+        found, plain = {}, {}
+        if not self._shapes.keys() <= available.keys():
+            plain = {
+                plain_name(name): value for name, value in available.items() if isinstance(value, Tensor)
+            }
         for name, shape in self._shapes.items():
-            if name not in available:
+            tensor = available.get(name, plain.get(plain_name(name)))
+            if tensor is None:
                 raise MaskError(f"masked tensor {name} is missing; these masks belong to another network")
-            if nn.parameter.is_lazy(available[name]):
+            if nn.parameter.is_lazy(tensor):
                 raise MaskError(
                     f"{name} is not initialised yet; call the model once on an input to give it its shape"
                 )
-            if tuple(available[name].shape) != shape:
+            if tuple(tensor.shape) != shape:
                 raise MaskError(
-                    f"{name} has shape {list(available[name].shape)}, but its mask has {list(shape)}; these masks "
+                    f"{name} has shape {list(tensor.shape)}, but its mask has {list(shape)}; these masks "
                     "belong to another network"
                 )
-            found[name] = available[name]
+            found[name] = tensor
         return found
 
     def __eq__(self, other: object) -> bool:
@@ -197,15 +211,18 @@ class Masks(Mapping[str, Tensor]):
         )
 
     def structure(self) -> str:
-        """Return the SHA-256 (hex) of the names and shapes: what the masks belong to.
+        """Return the SHA-256 (hex) of the names and shapes, whatever their order: what the masks belong to.
 
         It does not cover the weights, because masks outlive them: training goes on under the same masks.
         """
-        return structure_hash(self._shapes)
+        return structure_hash(dict(sorted(self._shapes.items())))
 
     def digest(self) -> str:
-        """Return the SHA-256 (hex) of the names, shapes and bits: equal if and only if the masks are."""
-        return mask_hash(self._shapes, self._arrays())
+        """Return the SHA-256 (hex) of the names, shapes and bits: equal if and only if the masks are.
+
+        So the order of the names does not count here; in the checksum inside a file it does.
+        """
+        return mask_hash(dict(sorted(self._shapes.items())), self._arrays())
 
     def _arrays(self) -> dict[str, NDArray[np.uint8]]:
         return {name: bits.numpy() for name, bits in self._packed.items()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from gpmt.errors import GpmtError
-from gpmt.torch_private import compiled_from
+from gpmt.torch_private import COMPILED, compiled_from
 
 Example = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 """Inputs of one call: a tensor, several in the order of `forward`, or a mapping by the names of its arguments."""
@@ -58,6 +58,16 @@ def _is_exported(target: object) -> bool:
         "torch.export.exported_program",
         "ExportedProgram",
     )
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a tensor without what `torch.compile` and `DistributedDataParallel` put into it.
+
+    >>> plain_name("module._orig_mod.layer._orig_mod.weight")
+    'layer.weight'
+    """
+    parts = [part for part in name.split(".") if part != COMPILED]
+    return ".".join(parts[1:] if parts[0] == "module" and len(parts) > 1 else parts)
 
 
 @contextmanager

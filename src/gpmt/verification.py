@@ -16,6 +16,7 @@ from gpmt.core.layers import output_dim
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
+from gpmt.core.shards import whole
 from gpmt.core.structure import Granularity, check_matrices, counted, live_columns
 from gpmt.errors import BudgetError
 from gpmt.formats.load import load
@@ -175,7 +176,8 @@ def verify(
     than a tenth of its outputs is reported as collapsed, with a warning.
 
     Args:
-        target: a module, a state_dict, or the path of a checkpoint.
+        target: a module, a state_dict, or the path of a checkpoint. Where several processes share its tensors
+            (`DTensor`, as FSDP2 makes them), all have to call this, and each gathers them one by one on its CPU.
         sparsity: the total asked for; exactly floor(sparsity · N) weights must be zero.
         min_kept: the minimum threshold; every tensor must have min(n, min_kept) weights that are not zero.
         masks: masks, or the path of a file of them. Every weight they prune must be zero. They take the place of
@@ -211,7 +213,7 @@ def verify(
         masks.fits(target)
     if masks is not None and scope is None and not exclude:
         scope = list(masks)
-    found = find_scope(target, scope=scope, exclude=exclude)
+    found = find_scope(target, scope=scope, exclude=exclude, shared=True)
     rows = count_tensors(found, masks, granularity=granularity)
     numel = sum(row.numel for row in rows)
     least_kept = parse_min_kept(min_kept, numel, unit=unit)
@@ -233,11 +235,13 @@ def count_tensors(
     Raises `WeightsError` for a tensor without data.
     """
     check_has_data(scope.tensors)
-    rows = tuple(_count(name, tensor, scope.kinds[name], masks) for name, tensor in scope.tensors.items())
+    rows = tuple(
+        _count(name, whole(tensor), scope.kinds[name], masks) for name, tensor in scope.tensors.items()
+    )
     if granularity == "weight":
         return rows
     check_matrices(scope.tensors)
-    return tuple(_by_columns(row, scope.tensors[row.name], masks) for row in rows)
+    return tuple(_by_columns(row, whole(scope.tensors[row.name]), masks) for row in rows)
 
 
 def _by_columns(row: TensorCount, matrix: Tensor, masks: Masks | None) -> TensorCount:

@@ -21,6 +21,7 @@ from gpmt.core.shards import local, whole
 from gpmt.errors import MaskError
 from gpmt.prune import plan, prune_
 from gpmt.pruner.pruner import Pruner
+from gpmt.verification import verify
 
 STEPS = 8
 SCHEDULES: dict[str, Schedule] = {
@@ -196,10 +197,16 @@ def pruned_in_place(rank: int) -> dict[str, Any]:
     model, matrix = shard(network()), network()[0].weight.detach()
     planned = plan(model, sparsity=0.6).masks().digest()
     prune_(model, sparsity=0.6)
+    reports = [str(verify(model, sparsity=0.6)), str(verify(model, granularity="column"))]
     shared = {"0.weight": distribute_tensor(matrix, init_device_mesh("cpu", (2,)), [Shard(1)])}
     prune_(shared, sparsity=0.6)
     weights = {name: whole(p).detach() for name, p in model.named_parameters()}
-    return {"digest": planned, "weights": weights, "by_columns": whole(shared["0.weight"])}
+    return {
+        "digest": planned,
+        "weights": weights,
+        "by_columns": whole(shared["0.weight"]),
+        "reports": reports,
+    }
 
 
 def different_settings(rank: int) -> str:

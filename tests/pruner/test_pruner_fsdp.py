@@ -19,6 +19,7 @@ import torch.distributed as dist
 from gpmt.core.schedule import Gradual, OneShot
 from gpmt.masks import Masks
 from gpmt.prune import plan
+from gpmt.verification import verify
 
 SCRIPT = Path(__file__).with_name("fsdp_rank.py")
 NUMEL = 8 * 15 + 15 * 4 + 4
@@ -210,6 +211,9 @@ def test_plan_and_prune_in_place(ranks: list[dict[str, Any]], script: ModuleType
             assert torch.equal(found["weights"][name] != 0, mask), name
         assert torch.equal(found["by_columns"], matrix * by_columns)
     assert masks.total_pruned == math.floor(0.6 * NUMEL)
+    masks.apply_(model)
+    reports = [str(verify(model, sparsity=0.6)), str(verify(model, granularity="column"))]
+    assert [rank["pruned_in_place"]["reports"] for rank in ranks] == [reports, reports]
 
 
 def test_different_masks_are_an_error_on_every_rank(ranks: list[dict[str, Any]]) -> None:

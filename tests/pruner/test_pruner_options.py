@@ -86,6 +86,16 @@ def test_a_model_that_is_none_is_refused(toy: Any) -> None:
         Pruner(model.state_dict(), optimizer, schedule=OneShot(0.9))
 
 
+def test_a_schedule_that_starts_later_reads_no_weight_at_construction(toy: Any) -> None:
+    """What is not used is not selected; NaN is found at the pruning."""
+    model = toy.model()
+    with torch.no_grad():
+        model.scale.weight.fill_(math.nan)
+    run = toy.start(Gradual(0.9, end=2), model=model)
+    with pytest.raises(WeightsError, match=r"weight has [\d,]+ NaN"):
+        run.steps(1)
+
+
 def test_diverged_weights_are_an_error_at_the_pruning(toy: Any) -> None:
     run = toy.start(Gradual(0.9, end=2, initial=0.1))
     with torch.no_grad():
