@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.core.budget import Ratio, floor_of, parse_min_kept, parse_sparsity, pruned_count
+from gpmt.core.described import Judgement
 from gpmt.core.layers import output_dim
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
@@ -105,12 +106,14 @@ class Check:
 class Verification:
     """The result of `verify`: true if no check failed; ``str()`` is a report of one line a check.
 
-    `numel`, `kept` and `pruned` count in the `unit`, "weights" or "columns".
+    `numel`, `kept` and `pruned` count in the `unit`, "weights" or "columns"; `judged` is what told which tensors
+    can be pruned, None where masks named them.
     """
 
     checks: tuple[Check, ...]
     tensors: tuple[TensorCount, ...]
     granularity: Granularity = "weight"
+    judged: Judgement | None = None
 
     @property
     def unit(self) -> str:
@@ -149,6 +152,7 @@ class Verification:
             "kept": self.kept,
             "pruned": self.pruned,
             "sparsity": self.pruned / self.numel,
+            "scope": None if self.judged is None else self.judged.to_dict(),
             "checks": [asdict(check) for check in self.checks],
             "tensors": [row.to_dict(unit=self.unit) for row in self.tensors],
         }
@@ -211,7 +215,8 @@ def verify(
         masks = Masks.load(Path(masks), of=target)
     elif masks is not None:
         masks.fits(target)
-    if masks is not None and scope is None and not exclude:
+    by_masks = masks is not None and scope is None and not exclude
+    if masks is not None and by_masks:
         scope = list(masks)
     found = find_scope(target, scope=scope, exclude=exclude, shared=True)
     rows = count_tensors(found, masks, granularity=granularity)
@@ -224,7 +229,8 @@ def verify(
         checks.append(_total(rows, pruned_count(wanted, numel), numel, tolerance, unit))
     if least_kept:
         checks.append(_floors(rows, least_kept, unit))
-    return Verification(tuple(check for check in checks if check is not None), rows, granularity)
+    done = tuple(check for check in checks if check is not None)
+    return Verification(done, rows, granularity, None if by_masks else found.judged)
 
 
 def count_tensors(

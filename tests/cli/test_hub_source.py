@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tests.cli.commands import error, gpmt, weights
+from tests.formats.checkpoints import FIXTURES
 
 from gpmt.cli.hub_source import find_hub_source
 from gpmt.formats.load import load
@@ -140,3 +141,23 @@ def test_inspect_and_prune_by_the_layers_of_a_language_model(bert: str) -> None:
     assert document["scope"] == {"by": "layers", "network": "BertForMaskedLM", "why": None}
     torch.save(weights(), "own.pt")
     assert "own.pt does not fit hf:bert" in error("inspect", "own.pt", "--model", f"hf:{bert}")
+
+
+def test_a_compressed_folder_becomes_a_dense_one() -> None:
+    compressed = FIXTURES / "compressed_tensors" / "bitmask"
+    gpmt("export", "hub", compressed, "-o", "out")
+    before = json.loads((compressed / "config.json").read_text())
+    after = json.loads(Path("out/config.json").read_text())
+    assert after == {key: value for key, value in before.items() if key != "quantization_config"}
+    expected = load(compressed).state_dict
+    assert load("out").source == "Hugging Face folder"
+    assert all(torch.equal(load("out").state_dict[name], tensor) for name, tensor in expected.items())
+
+
+def test_only_files_that_are_no_weights_are_taken_from_beside_a_file(bert: str) -> None:
+    state = load(bert).state_dict
+    torch.save(dict(state), "bert/mine.pt")
+    gpmt("export", "hub", "bert/mine.pt", "-o", "out")
+    assert "mine.pt" not in os.listdir("out")
+    assert "tokenizer.json" in os.listdir("out")
+    assert opened("out").config.model_type == "bert"

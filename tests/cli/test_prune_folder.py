@@ -35,10 +35,16 @@ def test_a_folder_becomes_a_folder(folder: Path) -> None:
         assert Path("sparse-0.9", name).read_bytes() == (folder / name).read_bytes()
     tensors = {name: t for shard in SHARDS for name, t in load_file(f"sparse-0.9/{shard}").items()}
     assert sum(int((tensors[name] == 0).sum()) for name in ("conv.weight", "fc.weight")) == PRUNED
-    gpmt("verify", "sparse-0.9", "--sparsity", "90%", "--min-kept", 5)
+    why = "scope judged by name and shape, since net/config.json names None, which transformers does not have"
+    verified = gpmt("verify", "sparse-0.9", "--sparsity", "90%", "--min-kept", 5).stdout
+    for text in (printed, gpmt("inspect", folder).stdout, verified.replace("sparse-0.9", "net")):
+        assert why in " ".join(text.split())
+    for command in (("inspect", folder), ("verify", folder)):
+        assert json.loads(gpmt(*command, "--json").stdout)["scope"]["by"] == "names"
     command = ("prune", folder / "model.safetensors.index.json", "--sparsity", "0.5", "--json", "-o", "half")
     document = json.loads(gpmt(*command).stdout)
     assert (document["output"], document["pruned"], document["left_out"]) == ("half", N // 2, ["tf_model.h5"])
+    assert document["scope"]["why"] == "net/config.json names None, which transformers does not have"
 
 
 def test_a_folder_can_still_become_a_file(folder: Path) -> None:

@@ -135,7 +135,7 @@ def test_no_config_and_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         build_network(tmp_path)
     bert().save_pretrained(tmp_path)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(CheckpointError, match=r"^transformers .*gpmt\[hf\]|cannot be imported"):
+    with pytest.raises(CheckpointError, match="^transformers is not installed"):
         build_network(tmp_path)
     judged = find_scope(load(tmp_path).state_dict).judged
     assert judged.by == "names"

@@ -41,6 +41,7 @@ def find_hub_source(checkpoint: Checkpoint, *, model: str | None, input_shape: s
         CheckpointError: weights that are not of the network that was named.
         GpmtError: a name or shape that cannot be used.
     """
+    from gpmt.formats.file_format import is_hub_folder
     from gpmt.formats.hub_folder import COMPRESSION, CONFIG, NAME
 
     named = model or recorded_name(checkpoint)
@@ -58,8 +59,9 @@ def find_hub_source(checkpoint: Checkpoint, *, model: str | None, input_shape: s
     network = find_network(checkpoint, model=model, input_shape=input_shape)
     if network is not None:
         return HubSource(network.module)
+    whole = is_hub_folder(checkpoint.path)
     folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
-    if (folder / CONFIG).is_file() and (checkpoint.source == NAME or _misfit(checkpoint, folder) is None):
+    if (folder / CONFIG).is_file() and (whole or _misfit(checkpoint, folder) is None):
         return HubSource(checkpoint.state_dict, folder, () if checkpoint.source == NAME else COMPRESSION)
     return HubSource(checkpoint.state_dict)
 

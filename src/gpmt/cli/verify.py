@@ -79,5 +79,7 @@ def verify(
         screen = console()
         screen.print(count_table(result.tensors, unit=result.unit, out=screen))
         screen.print(check_lines(result))
+        if result.judged is not None:
+            screen.print(str(result.judged))
     if not result.ok:
         raise typer.Exit(1)

@@ -45,13 +45,13 @@ def build_network(folder: Path) -> nn.Module:
     transformers: Any = import_extra("transformers", CheckpointError)
     with _silent(transformers):
         try:
+            made = getattr(transformers, name, None)
+            if not isinstance(made, type) or not issubclass(made, transformers.PreTrainedModel):
+                raise CheckpointError(f"{folder / CONFIG} names {name}, which transformers does not have")
             # "eager" in place of what the config asks for, which may be a kernel of the hub.
             config = transformers.AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, attn_implementation="eager"
             )
-            made = getattr(transformers, name, None)
-            if not isinstance(made, type) or not issubclass(made, transformers.PreTrainedModel):
-                raise CheckpointError(f"{folder / CONFIG} names {name}, which transformers does not have")
             with torch.device("meta"):
                 network: nn.Module = made(config)
         except CheckpointError:
