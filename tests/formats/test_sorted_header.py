@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,13 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tests.formats.checkpoints import WRITERS, pruned_weights, weights
+from torch import Tensor
 
 import gpmt
+from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import load_checkpoint, save_checkpoint
+from gpmt.formats.exporters.card import model_card
+from gpmt.formats.exporters.hub import export_hub
 from gpmt.formats.sorted_header import save_safetensors
 
 
@@ -67,3 +72,22 @@ def test_any_text_is_read_back(
     held = path.read_bytes()
     save_safetensors(tensors, path, dict(reversed(metadata.items())))
     assert path.read_bytes() == held
+
+
+NOT_UNICODE: dict[str, Callable[[dict[str, Tensor], Path], object]] = {
+    "a.safetensors": lambda state, path: save_checkpoint(path, state),
+    "masks.safetensors": lambda state, path: gpmt.plan(state, sparsity=0.5).masks().save(path),
+    "hub": lambda state, path: export_hub(state, path),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_UNICODE)
+def test_names_that_are_not_unicode_are_refused(tmp_path: Path, kind: str) -> None:
+    torch.save({"\udcffa.weight": torch.eye(2)}, tmp_path / "a.pt")
+    state = gpmt.load(tmp_path / "a.pt").state_dict
+    with pytest.raises(
+        CheckpointError, match=r"^'\\udcffa\.weight' is not valid Unicode, as names and metadata"
+    ):
+        NOT_UNICODE[kind](state, tmp_path / kind)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+    assert r"\udcffa.weight" in model_card(state, name="a").encode().decode()

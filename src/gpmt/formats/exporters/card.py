@@ -93,7 +93,8 @@ def model_card(
         f"any weight left: {_listing(dead)}.",
         f"## How it was made\n\n{_fenced('', source_command)}" if source_command else "",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode()  # names of files of torch.save may be no Unicode
 
 
 def _header(library: str, base: str | None) -> str:
