@@ -28,7 +28,7 @@ def save_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mappin
             text.encode()
         except UnicodeEncodeError:
             raise CheckpointError(
-                f"{ascii(text)[:100]} is not valid Unicode, as names and metadata of safetensors have to be; rename it"
+                f"{ascii(text)[:100]} is not valid Unicode, as names and metadata of safetensors must be; rename it"
             ) from None
     save_file(dict(tensors), path, metadata=dict(metadata))
     with path.open("r+b") as file:
