@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
@@ -112,6 +114,22 @@ def test_follows_a_schedule_in_steps(toy: Any, accumulate: int) -> None:
         assert watch.zeros[event.time] == toy.pruned(event.sparsity)
     assert gpmt.verify(module, sparsity=0.9, min_kept=5)
     assert list(module.state_dict()) == ["net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias"]
+
+
+def test_steps_that_fp16_skips_count(toy: Any) -> None:
+    """So a schedule ends with the training, though some steps, the last one too, have infinite gradients."""
+
+    class Overflowing(Module):
+        def training_step(self, batch: Any, index: int) -> torch.Tensor:
+            return super().training_step(batch, index) * (math.inf if index in (2, 7) else 1.0)
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    pruning = PruningCallback(schedule=Gradual(0.9, end=16, interval=3), min_kept=5)
+    precision = MixedPrecision("16-mixed", "cpu", scaler)
+    _, module = fit(toy, pruning, epochs=2, module=Overflowing(toy.net()), plugins=[precision])
+    assert scaler.get_scale() == 4.0
+    assert pruning.pruner.step_count == 16
+    assert gpmt.verify(module, sparsity=0.9, min_kept=5)
 
 
 @pytest.mark.parametrize(("accumulate", "steps"), [(1, 8), (3, 3)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,20 @@ def test_follows_a_schedule_in_steps(toy: Any, tmp_path: Path, accumulate: int) 
         assert watch.zeros[event.time] == toy.pruned(event.sparsity)
     assert gpmt.verify(run.model, sparsity=0.9, min_kept=5)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch", "adamw_torch_fused"])
+def test_steps_that_fp16_skips_count(toy: Any, tmp_path: Path, optim: str) -> None:
+    """So a schedule ends with the training, though some steps, the last one too, have infinite gradients."""
+    pruning = PruningCallback(schedule=Gradual(0.9, end=10, interval=3), min_kept=5)
+    run = trainer(toy, tmp_path, pruning, Watch(toy, pruning), max_steps=10, optim=optim)
+    # On a CPU the Trainer has no fp16, but a scaler that it is given works as on a GPU.
+    run.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    factors = iter([math.inf if batch in (2, 5, 9) else 1.0 for batch in range(10)])
+    run.model.register_forward_hook(lambda *_: {"loss": _[-1]["loss"] * next(factors)})
+    run.train()
+    assert run.accelerator.scaler.get_scale() == 8.0
+    assert gpmt.verify(run.model, sparsity=0.9, min_kept=5)
 
 
 @pytest.mark.parametrize(("accumulate", "steps"), [(1, 8), (3, 3)])

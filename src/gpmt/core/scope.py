@@ -227,7 +227,8 @@ def _in_network(description: Description) -> dict[str, _Candidate]:
         for candidate in _candidates_of(network)
         for name, owner in zip(candidate.names, candidate.owners, strict=True)
     }
-    buffer = _Candidate(torch.empty(0), "buffer", None, owners=[None])  # which a network never trains
+    # A buffer is never trained by a network.
+    buffer = _Candidate(torch.empty(0, device="cpu"), "buffer", None, owners=[None])
     return {
         stored: found.get(_reparametrised(own, names)[0], buffer) for stored, own in description.names.items()
     }

@@ -24,7 +24,8 @@ class PruningCallback(Callback):  # type: ignore[misc]  # Lightning is not insta
     `WeightAveraging` callbacks are pruned with the model.
 
     Where the module has several optimisers, the Pruner has them all, and time counts the steps of the first. A
-    training that ends before the schedule ends with a warning.
+    training that ends before the schedule ends with a warning. A step that fp16 skips counts, as it does for the
+    Trainer, unless there are several optimisers.
 
     Names of tensors are those of the LightningModule: a tensor of ``self.net`` is "net.0.weight".
 
@@ -47,6 +48,7 @@ class PruningCallback(Callback):  # type: ignore[misc]  # Lightning is not insta
         self._steps_per_epoch = steps_per_epoch
         self._settings = settings
         self._loaded: dict[str, Any] | None = None  # from a checkpoint, until training starts
+        self._ahead = 0  # steps of the Trainer before the Pruner's first
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the Pruner; go on with a state where the Trainer goes on."""
@@ -65,6 +67,14 @@ class PruningCallback(Callback):  # type: ignore[misc]  # Lightning is not insta
         for callback in trainer.callbacks:
             if isinstance(callback, WeightAveraging):
                 self.pruner.track(averaged_model(callback))
+        self._ahead = trainer.global_step - self.pruner.step_count
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Count a step that fp16 has skipped."""
+        if self.pruner is None or len(trainer.optimizers) > 1:  # the Trainer counts the steps of all
+            return
+        if self.pruner.step_count < trainer.global_step - self._ahead:
+            self.pruner.skip_step()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn where the schedule has not come to its end."""

@@ -34,9 +34,8 @@ class PruningCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
     callback which folder it resumes from: it is taken to be ``args.resume_from_checkpoint`` or, where that is
     not set, ``output_dir/checkpoint-STEP``. Checkpoints of a hyper-parameter search get no such file.
 
-    A training that ends before the schedule ends with a warning. A step that fp16 skips counts for the Trainer, but
-    not for the Pruner; let the schedule end some steps before the training does. With ``load_best_model_at_end`` the
-    best weights can be from before the last pruning.
+    A training that ends before the schedule ends with a warning. A step that fp16 skips counts, as it does for the
+    Trainer. With ``load_best_model_at_end`` the best weights can be from before the last pruning.
 
     Args:
         schedule: when to prune, in steps of the optimiser or in epochs.
@@ -58,6 +57,7 @@ class PruningCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         self._schedule = schedule
         self._steps_per_epoch = steps_per_epoch
         self._settings = settings
+        self._ahead = 0  # steps of the Trainer before the Pruner's first
 
     def on_train_begin(
         self,
@@ -84,6 +84,14 @@ class PruningCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
             steps_per_epoch=steps,
             **self._settings,
         )
+        self._ahead = state.global_step - self.pruner.step_count
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count a step that fp16 has skipped."""
+        if self.pruner is not None and self.pruner.step_count < state.global_step - self._ahead:
+            self.pruner.skip_step()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
