@@ -150,6 +150,7 @@ def test_a_warning_is_a_line_on_stderr(dense: str, monkeypatch: pytest.MonkeyPat
 def files_without_pickle(dense: str) -> None:
     """Weights as safetensors, pruned, and their masks."""
     gpmt("convert", dense, "dense.safetensors")
+    gpmt("convert", dense, "dense.sparse.safetensors")
     gpmt("prune", dense, "-o", "pruned.safetensors", "-s", "0.5", "--masks", "masks.safetensors")
 
 
@@ -159,6 +160,7 @@ def files_without_pickle(dense: str) -> None:
     [
         ("diff dense.safetensors dense.safetensors", 0),
         ("diff dense.safetensors pruned.safetensors --json", 1),
+        ("diff dense.safetensors dense.sparse.safetensors", 0),
         ("diff masks.safetensors masks.safetensors", 0),
         ("diff masks.safetensors dense.safetensors", 2),
         ("inspect masks.safetensors", 0),

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from gpmt.formats.stored_names import PREFIXES, common_prefix, read_names, read_order
+from gpmt.formats.stored_names import PREFIXES, common_prefix, read_names
 from gpmt.torch_private import COMPILED
 
 
@@ -28,10 +28,8 @@ def test_a_prefix_is_one_of_all_names(names: list[str], prefix: str):
 )
 def test_what_gpmt_did_not_write_is_passed_over(text: str):
     assert read_names(text) == {}
-    assert read_order(text) == []
 
 
 def test_what_gpmt_wrote_is_read():
     noted = {"names": ["b", "a"], "tied": {"a": "b"}}
     assert read_names(json.dumps(noted)) == noted
-    assert read_order(json.dumps(noted)) == ["b", "a"]

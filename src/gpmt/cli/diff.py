@@ -66,7 +66,7 @@ def _arrays(*paths: Path) -> list[_Content] | None:
         if (masks := read_masks(path)) is not None:
             found.append(("masks", masks))
         elif (weights := read_weights(path)) is not None:
-            found.append(("weights", weights))
+            found.append(("weights", weights.tensors))
         else:
             return None
     return found

@@ -20,12 +20,6 @@ def read_names(text: str) -> dict[str, Any]:
     return {"names": names, "tied": tied} if all(isinstance(first, str) for first in tied.values()) else {}
 
 
-def read_order(text: str) -> list[str]:
-    """Return the names in the order that gpmt noted, none where it noted none."""
-    order: list[str] = read_names(text).get("names", [])
-    return order
-
-
 def common_prefix(names: Iterable[str]) -> str:
     """Return the prefix of wrappers that all names have.
 

@@ -18,7 +18,7 @@ from tests.formats.sparse.refused_vectors import MASKS as REFUSED_MASKS
 
 import gpmt
 from gpmt.errors import CheckpointError, MaskError
-from gpmt.formats.sparse.header import CODES
+from gpmt.formats.sparse.types import CODES
 from gpmt.masks import Masks
 
 SPARSE_FILES = sorted(FOLDER.glob(f"*{SPARSE}")) + sorted((FOLDER / "old").glob(f"*{SPARSE}"))

@@ -10,9 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
-
-from gpmt.errors import CheckpointError
 from gpmt.formats.masks import rice
 from gpmt.formats.masks.strict_json import read_json
 
@@ -21,25 +18,13 @@ VERSION = 1
 
 Values = Literal["exact", "fp16", "bf16", "int8"]
 
-DTYPES: dict[str, torch.dtype] = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-    "C64": torch.complex64,
+SIZES = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL"), 1),
 }
-CODES = {dtype: code for code, dtype in DTYPES.items()}
+"""Bytes of a value of each type, as safetensors names them."""
 _ENTRIES = "entries_crc32"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _MAX_BYTES = 1 << 62
@@ -105,7 +90,7 @@ class Entry:
     @property
     def nbytes(self) -> int:
         """Bytes of the dense tensor."""
-        return self.numel * DTYPES[self.dtype].itemsize
+        return self.numel * SIZES[self.dtype]
 
     def parts(self, name: str) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return what the container holds for this tensor: entry name -> (type, shape), in the file's order."""
@@ -115,7 +100,7 @@ class Entry:
         if self.coding.values == "I8" != self.dtype:
             parts[f"{name}:scales"] = ("F32", (2, self.shape[0]))
         parts[f"{name}:values"] = (self.coding.values, (self.coding.kept,))
-        head = sum(math.prod(shape) * DTYPES[dtype].itemsize for dtype, shape in parts.values())
+        head = sum(math.prod(shape) * SIZES[dtype] for dtype, shape in parts.values())
         parts[f"{name}:mask"] = ("U8", (self.coding.mask_bytes + -(head + self.coding.mask_bytes) % 8,))
         return parts
 
@@ -205,7 +190,7 @@ def _entry(name: str, value: Any, parts: Mapping[str, tuple[str, tuple[int, ...]
         if name not in parts:
             raise HeaderError(f"lacks the tensor {name}; copy or download it again")
         dtype, shape = parts[name]
-        if dtype not in DTYPES:
+        if dtype not in SIZES:
             raise HeaderError(f"holds {name} as {dtype}, which this gpmt does not know; use a newer gpmt")
         return Entry(dtype, shape, _crc32(value))
     stored, kept = parts.get(f"{name}:values", ("", ()))
@@ -222,9 +207,9 @@ def _entry(name: str, value: Any, parts: Mapping[str, tuple[str, tuple[int, ...]
     )
     shape = _shape(value["shape"])
     entry = Entry(value.get("dtype", stored), shape, _crc32(value["crc32"]), coding)
-    if entry.dtype not in DTYPES or stored not in DTYPES:
+    if entry.dtype not in SIZES or stored not in SIZES:
         raise HeaderError(f"holds {name} as {stored} for {entry.dtype}, which this gpmt does not know")
-    rounded, fewer = coding.values != entry.dtype, DTYPES[stored].itemsize < DTYPES[entry.dtype].itemsize
+    rounded, fewer = coding.values != entry.dtype, SIZES[stored] < SIZES[entry.dtype]
     if rounded and not (entry.dtype in _FLOATS and coding.values in ("F16", "BF16", "I8") and fewer):
         raise HeaderError(f"claims to hold {name} of type {entry.dtype} as {coding.values}; write it again")
     if rounded and coding.values == "I8" and len(entry.shape) < 2:
@@ -286,12 +271,3 @@ def _strings(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise HeaderError("has a header with values that are not strings; write it again")
     return value
-
-
-def check_dtype(name: str, dtype: torch.dtype) -> str:
-    """Return the safetensors name of a type. Raises `CheckpointError` for one that the format does not have."""
-    if dtype not in CODES:
-        raise CheckpointError(
-            f"{name} is {dtype}, which a sparse file cannot hold; convert it first, e.g. to torch.float32"
-        )
-    return CODES[dtype]

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from gpmt.errors import CheckpointError
-from gpmt.formats.sparse.header import DTYPES, FORMAT, Entry, Header, HeaderError, parse
+from gpmt.formats.sparse.header import FORMAT, Entry, Header, HeaderError, parse
 from gpmt.formats.sparse.jobs import run_jobs
 from gpmt.formats.sparse.stored_tensor import StoredTensor
+from gpmt.formats.sparse.types import DTYPES
 from gpmt.masks import Masks
 from gpmt.system import memory_limit
 

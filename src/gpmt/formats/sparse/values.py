@@ -16,7 +16,7 @@ from gpmt.errors import WeightsError
 from gpmt.formats.bits import integers
 from gpmt.formats.masks import rice
 from gpmt.formats.masks.rice import Bits
-from gpmt.formats.sparse.header import DTYPES
+from gpmt.formats.sparse.types import DTYPES
 
 LEVELS = 127
 _CHUNK = 16 * rice.BLOCK

@@ -23,7 +23,8 @@ from gpmt.errors import CheckpointError, GpmtError, MaskError
 from gpmt.formats.bits import SignedZeros, integers, keeps_signs, nonzero
 from gpmt.formats.masks import rice
 from gpmt.formats.masks.rice import Bits
-from gpmt.formats.sparse.header import CODES, DTYPES, Coding, Entry, Header, Values, check_dtype
+from gpmt.formats.sparse.header import Coding, Entry, Header, Values
+from gpmt.formats.sparse.types import CODES, DTYPES, check_dtype
 from gpmt.formats.sparse.values import Rounding, find_scales
 from gpmt.masks import Masks
 from gpmt.model_tools import not_a_network, unwrap

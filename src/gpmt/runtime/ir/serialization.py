@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.formats.bits import same_bits
-from gpmt.formats.sparse.header import DTYPES
+from gpmt.formats.sparse.types import DTYPES
 from gpmt.runtime.ir.document import (
     DocumentError,
     read_flag,
