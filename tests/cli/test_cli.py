@@ -163,6 +163,8 @@ def files_without_pickle(dense: str) -> None:
         ("diff dense.safetensors dense.sparse.safetensors", 0),
         ("diff masks.safetensors masks.safetensors", 0),
         ("diff masks.safetensors dense.safetensors", 2),
+        ("inspect dense.safetensors", 0),
+        ("inspect pruned.safetensors dense.sparse.safetensors masks.safetensors --json", 0),
         ("inspect masks.safetensors", 0),
         ("inspect masks.safetensors --json", 0),
     ],

@@ -1,9 +1,13 @@
 import json
+from pathlib import Path
 
+import pytest
 import torch
 from tests.cli.commands import N, error, gpmt
 
+from gpmt.formats import arrays
 from gpmt.formats.checkpoint import save_checkpoint
+from gpmt.formats.load import load
 from gpmt.masks import Masks
 
 
@@ -48,6 +52,23 @@ def test_inspect_formats_and_tied_tensors() -> None:
         document = json.loads(gpmt("inspect", name, "--json").stdout)
         assert document["weights"] == 8
         assert document["tensors"][0]["aliases"] == ["b.weight"]
+
+
+@pytest.mark.parametrize(
+    "name", ["x.safetensors", "module.safetensors", "x.sparse.safetensors", "masks.sparse.safetensors"]
+)
+def test_the_same_is_said_without_pytorch(pruned: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = load(pruned)
+    if name.startswith("module"):
+        checkpoint.state_dict = {f"module.{key}": tensor for key, tensor in checkpoint.state_dict.items()}
+    if name.startswith("masks"):
+        checkpoint.masks = Masks.from_dense({"big.weight": checkpoint.state_dict["big.weight"] != 0})
+    checkpoint.container = checkpoint.key = None
+    save_checkpoint(name, checkpoint)
+    assert arrays.read_weights(Path(name)) is not None
+    light = [gpmt("inspect", name, *options).stdout for options in ((), ("--json",))]
+    monkeypatch.setattr(arrays, "read_weights", lambda path: None)
+    assert light == [gpmt("inspect", name, *options).stdout for options in ((), ("--json",))]
 
 
 def test_inspect_masks(dense: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,10 +25,9 @@ from gpmt.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gpmt.core.scope import Scope as FoundScope
-    from gpmt.formats.arrays import MaskArray
-    from gpmt.formats.checkpoint import Checkpoint
-    from gpmt.verification import TensorCount
+    from gpmt.core.judgement import Judgement
+    from gpmt.core.tensor_count import TensorCount
+    from gpmt.formats.arrays import MaskArray, StoredWeights
 
 EXAMPLES = examples(
     "gpmt inspect resnet50.pth",
@@ -85,6 +85,116 @@ def _inspect(
     if (masks := read_masks(path)) is not None:
         return _inspect_masks(path, masks, silent)
 
+    if not (scope or exclude or model or input_shape) and (contents := _without_torch(path, silent)):
+        macs = None
+    else:
+        contents, macs = _with_torch(path, scope, exclude, model, input_shape, silent)
+    if not silent:
+        _print(contents, macs)
+    return contents.to_dict() | {"dense_macs": macs}
+
+
+@dataclass
+class _Contents:
+    """What a file with weights holds; `others` are the tensors that are not in scope, and their values."""
+
+    path: Path
+    source: str
+    rows: tuple[TensorCount, ...]
+    judged: Judgement
+    dtypes: list[str]
+    others: tuple[int, int]
+    metadata: Mapping[str, str]
+    prefix: str
+    key: str | None = None
+    other_keys: list[str] = field(default_factory=list)
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    masks: int | None = None
+    about_masks: str = ""
+
+    @property
+    def weights(self) -> int:
+        """Number of prunable weights."""
+        return sum(row.numel for row in self.rows)
+
+    @property
+    def kept(self) -> int:
+        """Number of those that are not zero."""
+        return sum(row.kept for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the contents as plain values, ready for JSON."""
+        return {
+            "file": str(self.path),
+            "format": self.source,
+            "bytes": disk_size(self.path),
+            "key": self.key,
+            "prefix": self.prefix,
+            "other_keys": self.other_keys,
+            "metadata": dict(self.metadata),
+            "masks": self.masks,
+            "dtypes": self.dtypes,
+            "weights": self.weights,
+            "kept": self.kept,
+            "pruned": self.weights - self.kept,
+            "sparsity": (self.weights - self.kept) / self.weights,
+            "scope": self.judged.to_dict(),
+            "other_tensors": dict(zip(("count", "values"), self.others, strict=True)),
+            "tensors": [
+                row.to_dict() | {"aliases": list(self.aliases.get(row.name, ()))} for row in self.rows
+            ],
+        }
+
+
+def _without_torch(path: Path, silent: bool) -> _Contents | None:
+    """Look into a file whose network is not known, and whose tensors NumPy can read; None for any other."""
+    from gpmt.core.judgement import BY_NAMES
+    from gpmt.formats.array_counts import count_array, prunable
+    from gpmt.formats.arrays import read_weights
+
+    stored = read_weights(path)
+    if stored is None or stored.record or stored.tied or (path.parent / "config.json").exists():
+        return None
+    found = prunable(stored.tensors)
+    if not found:
+        return None
+    with working(f"counting {path}", quiet=silent):
+        rows = tuple(count_array(name, kind, stored.tensors[name]) for name, kind in found.items())
+    others = [array.numel for name, array in stored.tensors.items() if name not in found]
+    return _Contents(
+        path,
+        stored.source,
+        rows,
+        BY_NAMES,
+        sorted({stored.tensors[name].dtype for name in found}),
+        (len(others), sum(others)),
+        stored.metadata,
+        stored.prefix,
+        masks=len(stored.masked) or None,
+        about_masks=_about_masks(stored),
+    )
+
+
+def _about_masks(stored: StoredWeights) -> str:
+    """Describe the masks in a file as `Masks` describes itself."""
+    masked = [stored.tensors[name] for name in stored.masked]
+    numel = sum(array.numel for array in masked)
+    kept = sum(getattr(array, "code").kept for array in masked)  # noqa: B009  # masked tensors are coded
+    return (
+        f"Masks({len(masked)} tensors, {kept:,} of {numel:,} weights kept, "
+        f"sparsity {(numel - kept) / max(numel, 1):.4%})"
+    )
+
+
+def _with_torch(
+    path: Path,
+    scope: list[str] | None,
+    exclude: list[str] | None,
+    model: str | None,
+    input_shape: str | None,
+    silent: bool,
+) -> tuple[_Contents, dict[str, int | None] | None]:
+    """Look into any file; return the MACs too where the network is known."""
     from gpmt.formats.load import load
 
     with working(f"reading {path}", quiet=silent):
@@ -99,61 +209,45 @@ def _inspect(
         target = network.module if network else checkpoint.state_dict
         found = find_scope(target, scope=scope or None, exclude=exclude or ())
         rows = count_tensors(found)
-    macs = network.macs if network else None
-    facts = _facts(checkpoint, found, rows)
-    if not silent:
-        _print(checkpoint, found, rows, facts, macs)
-    return facts | {"dense_macs": macs}
+    inside = {*found.tensors, *(name for names in found.aliases.values() for name in names)}
+    others = [tensor.numel() for name, tensor in checkpoint.state_dict.items() if name not in inside]
+    masks = checkpoint.masks
+    contents = _Contents(
+        checkpoint.path,
+        checkpoint.source,
+        rows,
+        found.judged,
+        sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.tensors.values()}),
+        (len(others), sum(others)),
+        checkpoint.metadata,
+        checkpoint.prefix,
+        checkpoint.key,
+        checkpoint.other_keys,
+        found.aliases,
+        None if masks is None else len(masks),
+        repr(masks),
+    )
+    return contents, network.macs if network else None
 
 
-def _print(
-    checkpoint: Checkpoint,
-    found: FoundScope,
-    rows: tuple[TensorCount, ...],
-    facts: dict[str, Any],
-    macs: dict[str, int | None] | None,
-) -> None:
+def _print(contents: _Contents, macs: dict[str, int | None] | None) -> None:
     from gpmt.report.tables import console, count_table, totals
 
-    screen, path = console(), checkpoint.path
-    screen.print(count_table(rows, macs=macs, out=screen))
-    screen.print(totals(facts["weights"], facts["kept"]))
-    others = facts["other_tensors"]
-    screen.print(str(found.judged))
-    screen.print(f"{others['count']:,} other tensors, not in scope, with {others['values']:,} values")
-    for name, further in found.aliases.items():
+    screen, path = console(), contents.path
+    screen.print(count_table(contents.rows, macs=macs, out=screen))
+    screen.print(totals(contents.weights, contents.kept))
+    screen.print(str(contents.judged))
+    count, values = contents.others
+    screen.print(f"{count:,} other tensors, not in scope, with {values:,} values")
+    for name, further in contents.aliases.items():
         screen.print(f"tied, counted once: {name} = {' = '.join(further)}")
-    screen.print(f"{path}: {facts['format']}, {', '.join(facts['dtypes'])}, {facts['bytes']:,} bytes")
-    if checkpoint.key or checkpoint.prefix:
-        screen.print(f"weights under {checkpoint.key or 'no key'}, prefix {checkpoint.prefix or '(none)'}")
-    if checkpoint.masks is not None:
-        screen.print(f"it has masks of {len(checkpoint.masks)} tensors: {checkpoint.masks!r}")
-    if checkpoint.other_keys:
-        screen.print(f"also in it: {', '.join(checkpoint.other_keys)}")
-
-
-def _facts(checkpoint: Checkpoint, found: FoundScope, rows: tuple[TensorCount, ...]) -> dict[str, Any]:
-    inside = {*found.tensors, *(name for names in found.aliases.values() for name in names)}
-    others = [tensor for name, tensor in checkpoint.state_dict.items() if name not in inside]
-    kept, numel = sum(row.kept for row in rows), found.numel
-    return {
-        "file": str(checkpoint.path),
-        "format": checkpoint.source,
-        "bytes": disk_size(checkpoint.path),
-        "key": checkpoint.key,
-        "prefix": checkpoint.prefix,
-        "other_keys": checkpoint.other_keys,
-        "metadata": checkpoint.metadata,
-        "masks": None if checkpoint.masks is None else len(checkpoint.masks),
-        "dtypes": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.tensors.values()}),
-        "weights": numel,
-        "kept": kept,
-        "pruned": numel - kept,
-        "sparsity": (numel - kept) / numel,
-        "scope": found.judged.to_dict(),
-        "other_tensors": {"count": len(others), "values": sum(tensor.numel() for tensor in others)},
-        "tensors": [row.to_dict() | {"aliases": list(found.aliases.get(row.name, ()))} for row in rows],
-    }
+    screen.print(f"{path}: {contents.source}, {', '.join(contents.dtypes)}, {disk_size(path):,} bytes")
+    if contents.key or contents.prefix:
+        screen.print(f"weights under {contents.key or 'no key'}, prefix {contents.prefix or '(none)'}")
+    if contents.masks is not None:
+        screen.print(f"it has masks of {contents.masks} tensors: {contents.about_masks}")
+    if contents.other_keys:
+        screen.print(f"also in it: {', '.join(contents.other_keys)}")
 
 
 def _inspect_masks(path: Path, masks: Mapping[str, MaskArray], silent: bool) -> dict[str, Any]:

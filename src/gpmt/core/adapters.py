@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 # lora_A (peft, litgpt), lora_a (torchtune), lora_down (kohya), to_q_lora (diffusers), loras and adapters
 # (AdapterHub), oft_R (peft).

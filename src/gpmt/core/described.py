@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 from torch import Tensor, nn
 
@@ -48,27 +47,3 @@ class Described(dict[str, Tensor]):
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Described:
         """Return other tensors of the same network."""
         return Described(tensors, self._describe)
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What told which tensors can be pruned.
-
-    Attributes:
-        by: the classes of the network's layers, or the names and shapes of the tensors.
-        network: the class of the network, None where it is not known.
-        why: where it is by names, the reason as a part of a sentence.
-    """
-
-    by: Literal["layers", "names"]
-    network: str | None
-    why: str = ""
-
-    def __str__(self) -> str:
-        if self.by == "layers":
-            return f"scope judged by the layers of {self.network}"
-        return f"scope judged by name and shape, since {self.why}"
-
-    def to_dict(self) -> dict[str, str | None]:
-        """Return the judgement as plain values, ready for JSON."""
-        return {"by": self.by, "network": self.network, "why": self.why or None}

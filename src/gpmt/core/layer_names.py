@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Protocol
 
-from torch import Tensor
-from torch.nn.parameter import is_lazy
+from gpmt.core.reach import Reach
 
-from gpmt.core.layers import ATTENTION, RECURRENT
-from gpmt.core.patterns import Reach
-
+ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
+RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
 # How norms and embeddings are named: word_embeddings, token_emb, pos_embed, embed_tokens, wte, mask_tokens, codebook,
 # relative_attention_bias; but not convnormrelu, patch_embedding or embed_out, which are layers.
 _NORM = r"(?!.*conv).*norm.*|ln(_.*|\d*)|grn"
@@ -22,12 +21,29 @@ _EXPERTS = r"(gate|up|gate_up|down)_proj"
 _ROUTER = r"gate|router"
 
 
-def holds_experts(attribute: str, tensor: Tensor) -> bool:
+class Shaped(Protocol):
+    """A tensor, or what stands for one."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of each."""
+
+
+def _has_shape(tensor: Shaped) -> bool:
+    """Whether a tensor is not one that a lazy layer will make when it is first called."""
+    return not hasattr(tensor, "materialize")
+
+
+def holds_experts(attribute: str, tensor: Shaped) -> bool:
     """Whether a parameter holds the matrices of all experts of a layer: three dimensions, and a matrix's own name."""
-    return not is_lazy(tensor) and tensor.ndim == 3 and bool(re.fullmatch(_EXPERTS, attribute))
+    return _has_shape(tensor) and tensor.ndim == 3 and bool(re.fullmatch(_EXPERTS, attribute))
 
 
-def needs_by_name(parent: str, attribute: str, tensor: Tensor, beside: Mapping[str, Tensor]) -> Reach:
+def needs_by_name(parent: str, attribute: str, tensor: Shaped, beside: Mapping[str, Shaped]) -> Reach:
     """How directly an entry of a state_dict must be asked for.
 
     Args:
@@ -46,13 +62,13 @@ def needs_by_name(parent: str, attribute: str, tensor: Tensor, beside: Mapping[s
     layer = next((part for part in reversed(parent.split(".")) if not part.isdigit()), "").lower()
     if re.fullmatch(_NORM, layer) or (re.fullmatch(_ROUTER, layer) and _lies_by_experts(parent, beside)):
         return Reach.TENSOR
-    if is_lazy(tensor) or tensor.ndim != 2 or not re.fullmatch(_EMBEDDING, layer):
+    if not _has_shape(tensor) or tensor.ndim != 2 or not re.fullmatch(_EMBEDDING, layer):
         return Reach.BROAD
     bias = beside.get(f"{parent}.bias")
     return Reach.BROAD if bias is not None and bias.shape == tensor.shape[:1] else Reach.LAYER
 
 
-def kind_by_name(attribute: str, tensor: Tensor) -> str:
+def kind_by_name(attribute: str, tensor: Shaped) -> str:
     """Return what the layer of an entry is: attention, recurrent, a convolution or a matrix."""
     if re.fullmatch(ATTENTION, attribute):
         return "attention"
@@ -60,10 +76,10 @@ def kind_by_name(attribute: str, tensor: Tensor) -> str:
         return "recurrent"
     if holds_experts(attribute, tensor):
         return "experts"
-    return "convolution" if not is_lazy(tensor) and tensor.ndim > 2 else "matrix"
+    return "convolution" if _has_shape(tensor) and tensor.ndim > 2 else "matrix"
 
 
-def _lies_by_experts(parent: str, beside: Mapping[str, Tensor]) -> bool:
+def _lies_by_experts(parent: str, beside: Mapping[str, Shaped]) -> bool:
     """Whether a layer chooses among experts, which lie in the same block."""
     block = parent.rpartition(".")[0]
     return any(name.startswith(f"{block}.experts.") for name in beside)

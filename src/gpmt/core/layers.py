@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from gpmt.core.layer_names import ATTENTION, RECURRENT
 from gpmt.torch_private import ConvNd
 
-ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
-RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
 LAYERS: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
     ((ConvNd, nn.Linear, nn.Bilinear), "weight"),
     ((nn.MultiheadAttention,), ATTENTION),

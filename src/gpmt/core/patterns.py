@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from enum import IntEnum
 from fnmatch import fnmatchcase
 
 from torch import nn
 
 from gpmt.core.layers import EMBEDDINGS, KNOWN
+from gpmt.core.reach import Reach
 from gpmt.errors import ScopeError
 
 Pattern = str | type[nn.Module]
 Patterns = Pattern | Sequence[Pattern]
-
-
-class Reach(IntEnum):
-    """How directly a pattern points at a tensor, or how directly one must be asked for."""
-
-    NONE = 0
-    BROAD = 1  # a glob, a regex, a containing module, a type
-    LAYER = 2  # the name of the owning layer, or the type of an embedding
-    TENSOR = (
-        3  # the exact name of the tensor, a glob that ends in its own name, or the class of an unknown layer
-    )
-    NEVER = 4  # no pattern reaches this far
 
 
 def listed(patterns: Patterns | None) -> Iterable[Pattern]:

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from gpmt.core.adapters import in_adapter
-from gpmt.core.described import Described, Description, Judgement
+from gpmt.core.described import Described, Description
+from gpmt.core.judgement import BY_NAMES, Judgement
 from gpmt.core.layer_names import holds_experts, kind_by_name, needs_by_name
 from gpmt.core.layers import EMBEDDINGS, LAYERS
 from gpmt.core.memory import identity, refuse_overlap
-from gpmt.core.patterns import Pattern, Patterns, Reach, listed, matcher, names_type, shown
+from gpmt.core.patterns import Pattern, Patterns, listed, matcher, names_type, shown
+from gpmt.core.reach import Reach
 from gpmt.core.shards import is_shared, local
 from gpmt.errors import ScopeError
 from gpmt.model_tools import not_a_network, program_kind, unwrap
@@ -23,8 +25,6 @@ from gpmt.suggestions import close_names
 from gpmt.torch_private import is_traceable_wrapper_subclass
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-
-_BY_NAMES = Judgement("names", None, "no network is known")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Scope:
     tensors: dict[str, Tensor]
     aliases: dict[str, tuple[str, ...]]
     kinds: dict[str, str]
-    judged: Judgement = _BY_NAMES
+    judged: Judgement = BY_NAMES
     ends: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -141,7 +141,7 @@ def _judgement(target: nn.Module | Mapping[str, Tensor]) -> Judgement:
         network = target.description.network
         if network is None:
             return Judgement("names", None, target.description.why)
-    return _BY_NAMES if network is None else Judgement("layers", type(unwrap(network)).__name__)
+    return BY_NAMES if network is None else Judgement("layers", type(unwrap(network)).__name__)
 
 
 def _ends(candidates: list[_Candidate], remaining: list[_Candidate]) -> dict[str, str]:

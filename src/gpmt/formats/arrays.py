@@ -39,7 +39,7 @@ _TYPES: dict[str, tuple[str, Any]] = {
 """The types that NumPy has, or that it can widen: PyTorch's name, and what the bytes are read as."""
 _BY_NAME = dict(_TYPES.values())
 _OTHER_TOOLS = re.compile(
-    r".*(_orig|_mask|_init_weights|_packed|\.bitmask|\.compressed|parametrizations\..*|nncf.*|(pre|post)_ops\..*)"
+    r".*(_orig|_mask|_init_weights|_packed|_[guv]|\.bitmask|\.compressed|parametrizations\..*|nncf.*|(pre|post)_ops\..*)"
 )
 """Names that importers know as parts of weights that another tool stored; more names than those will do."""
 
@@ -51,6 +51,16 @@ class Array:
     dtype: str
     shape: tuple[int, ...]
     stored: NDArray[Any]
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def numel(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
 
     def pieces(self, size: int) -> Iterator[NDArray[Any]]:
         """Yield the values in flat order, so many at a time, at least one piece."""
@@ -92,6 +102,16 @@ class CodedArray:
     shape: tuple[int, ...]
     code: RiceCode
     values: NDArray[Any]
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def numel(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
 
     def pieces(self, size: int) -> Iterator[NDArray[Any]]:
         """Yield the values in flat order, so many at a time (a multiple of the blocks of the code)."""

@@ -13,6 +13,7 @@ from tests.formats.sparse.networks import sparse
 import gpmt
 from gpmt.formats.masks import mask_file, rice
 from gpmt.formats.sparse import header
+from gpmt.formats.sparse.types import DTYPES
 from gpmt.masks import Masks
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
@@ -74,7 +75,7 @@ def test_the_printed_example():
         f"{rice.BLOCK:,}",
         f"k, 0 to {rice.MAX_PARAMETER}",
         f"`gpmt-masks`, `version` `{mask_file.VERSION}`",
-        "**Types** are " + " and ".join([", ".join(list(header.DTYPES)[:-1]), list(header.DTYPES)[-1]]) + ".",
+        "**Types** are " + " and ".join([", ".join(list(DTYPES)[:-1]), list(DTYPES)[-1]]) + ".",
     ],
 )
 def test_the_numbers_in_it(value):

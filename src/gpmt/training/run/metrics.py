@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from gpmt import allocations
+from gpmt.core.tensor_count import TensorCount
 from gpmt.macs import count_macs, sparse_macs
 from gpmt.training.models import construct
 from gpmt.training.run.environment import machine, versions
 from gpmt.training.run.setup import Setup
-from gpmt.verification import TensorCount, Verification, verify
+from gpmt.verification import Verification, verify
 
 
 def run_metrics(setup: Setup) -> tuple[dict[str, Any], Verification]:

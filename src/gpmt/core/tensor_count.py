@@ -1,0 +1,64 @@
+"""The counts of one tensor: weights, zeros, live outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+COLLAPSED = 0.1
+"""A tensor with fewer live outputs than this share of them is called collapsed."""
+
+
+@dataclass(frozen=True)
+class TensorCount:
+    """The counts of one tensor.
+
+    `kept` is the number of weights that are not zero, `live_outputs` the number of its `outputs` (channels,
+    rows) with any weight that is not zero. `kept_by_mask` and `revived` (weights that are not zero though
+    their mask prunes them) are None without masks.
+
+    Counted by columns, `numel`, `kept` and `kept_by_mask` are numbers of columns, and those kept have any weight
+    that is not zero; `not_finite` and `revived` are weights all the same.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    numel: int
+    kept: int
+    not_finite: int
+    outputs: int
+    live_outputs: int
+    kept_by_mask: int | None = None
+    revived: int | None = None
+
+    @property
+    def density(self) -> float:
+        """Fraction that is not zero."""
+        return self.kept / self.numel if self.numel else 1.0
+
+    @property
+    def dead(self) -> bool:
+        """Whether every weight is zero, so that no signal passes."""
+        return self.kept == 0
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether it is alive, but with fewer than a tenth of its outputs."""
+        return not self.dead and self.live_outputs < COLLAPSED * self.outputs
+
+    def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
+        """Return the counts as plain values, ready for JSON; `unit` names the values that were counted."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "shape": list(self.shape),
+            unit: self.numel,
+            "kept": self.kept,
+            "density": self.density,
+            "not_finite": self.not_finite,
+            "outputs": self.outputs,
+            "live_outputs": self.live_outputs,
+            "kept_by_mask": self.kept_by_mask,
+            "revived": self.revived,
+        }
