@@ -64,11 +64,17 @@ def test_a_flipped_bit_in_the_masks(path):
             read_mask_file(path)
 
 
-def test_foreign(path):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_foreign(path, dtype):
     from safetensors.torch import save_file
 
-    save_file({"w": torch.ones(2)}, path)
+    save_file({"w": torch.ones(2, dtype=dtype)}, path)
     with pytest.raises(MaskError, match="holds no gpmt masks"):
+        read_mask_file(path)
+    save_file({"w": torch.ones(2, dtype=dtype)}, path, metadata={"format": "gpmt-masks", "version": "2"})
+    with pytest.raises(
+        MaskError, match=r"damaged \(the entry of mask w is not valid\); save the masks again"
+    ):
         read_mask_file(path)
 
 

@@ -80,7 +80,9 @@ def read_mask_file(path: str | os.PathLike[str]) -> tuple[Packed, dict[str, tupl
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            coded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+            # NumPy lacks some types; a mask is of bytes, and nothing else is read.
+            coded = {name: file.get_tensor(name) for name, dtype in types.items() if dtype == "U8"}
     except (SafetensorError, OSError) as error:
         with Path(path).open("rb") as opened:
             torch_file = opened.read(2) in (b"PK", b"\x80\x02")
@@ -95,6 +97,8 @@ def read_mask_file(path: str | os.PathLike[str]) -> tuple[Packed, dict[str, tupl
             f"{path} has mask format version {metadata.get('version')}, but this gpmt reads version {VERSION}; "
             "use the gpmt that wrote it"
         )
+    if other := min(types.keys() - coded.keys(), default=None):
+        raise MaskError(f"{path} is damaged (the entry of mask {other} is not valid); save the masks again")
     try:
         packed, shapes = _decode(read_json(metadata["masks"]), coded)
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
