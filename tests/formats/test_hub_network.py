@@ -13,6 +13,7 @@ from gpmt.core.scope import find_scope
 from gpmt.errors import CheckpointError
 from gpmt.formats.hub_network import build_network, describe, misfit, names_in
 from gpmt.formats.load import load
+from gpmt.prune import plan
 
 transformers = pytest.importorskip("transformers", reason="gpmt[hf] is not installed")
 
@@ -135,7 +136,7 @@ def test_no_config_and_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         build_network(tmp_path)
     bert().save_pretrained(tmp_path)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(CheckpointError, match="^transformers is not installed"):
+    with pytest.raises(CheckpointError, match=r"^transformers is not installed"):
         build_network(tmp_path)
     judged = find_scope(load(tmp_path).state_dict).judged
     assert judged.by == "names"
@@ -163,3 +164,14 @@ def test_weights_of_another_network_than_the_config_says(tmp_path: Path) -> None
     assert judged.why == "these are not the weights of BertForMaskedLM, which config.json names"
     torch.save(bert().state_dict(), tmp_path / "same.pt")
     assert find_scope(load(tmp_path / "same.pt").state_dict).judged.network == "BertForMaskedLM"
+
+
+def test_masks_alone_leave_the_network_known(tmp_path: Path) -> None:
+    bert().save_pretrained(tmp_path)
+    state = load(tmp_path).state_dict
+    masks = plan(state, sparsity=0.5).masks()
+    masks.save(tmp_path / "masks.safetensors")
+    loaded = load(tmp_path / "masks.safetensors", weights=tmp_path)
+    found = find_scope(loaded.state_dict)
+    assert found.judged.network == "BertForMaskedLM"
+    assert sum(int((tensor == 0).sum()) for tensor in found.tensors.values()) == masks.total_pruned
