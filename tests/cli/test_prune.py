@@ -112,7 +112,7 @@ def test_existing_files_are_kept_without_force(dense: str) -> None:
         ),
         (
             ["IN", "-o", "out.pt", "--model", "resnet20"],
-            "--model is resnet20, but the shape of its input is not known",
+            "dense.pth.tar does not fit resnet20: tensors 97 missing",
         ),
         (["IN", "-o", "out.pt", "--input", "3x32x32"], "--input is 3x32x32, but no network is known"),
         (

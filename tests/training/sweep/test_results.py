@@ -23,6 +23,6 @@ def test_mean_and_sample_deviation_over_the_seeds():
     out = console(file=(text := io.StringIO()))
     out.print(sweep_table(summary, ["sparsity", "seed"]))
     lines = [" ".join(line.split()) for line in text.getvalue().splitlines()]
-    assert "variant sparsity kept pruned top-1 % fine-tuned top-1 % seeds" in lines
+    assert "variant sparsity kept top-1 % top-1 % seeds" in lines
     assert "GP 0.9 10 10.00 ± 0.00 91.00 ± 1.00 3" in lines
     assert "gradual 0.9 10 – 80.00 ± – 1" in lines
