@@ -224,18 +224,23 @@ def test_settings_reach_the_pruner(toy: Any) -> None:
 
 
 def test_other_settings_are_refused(toy: Any, tmp_path: Path) -> None:
-    fit(toy, PruningCallback(schedule=OneShot(0.9)), epochs=1, save=tmp_path)
+    fit(toy, PruningCallback(schedule=OneShot(0.9), min_kept=5), epochs=1, save=tmp_path)
     with pytest.raises(MaskError, match=r"saved with schedule=.*'9/10'.*make it with the settings"):
-        fit(toy, PruningCallback(schedule=OneShot(0.8)), epochs=2, resume=tmp_path / "epoch=0.ckpt")
+        fit(
+            toy,
+            PruningCallback(schedule=OneShot(0.8), min_kept=5),
+            epochs=2,
+            resume=tmp_path / "epoch=0.ckpt",
+        )
 
 
 def test_several_optimizers_are_pruned_together(toy: Any) -> None:
     module = TwoOptimizers(toy.net())
-    module.pruning = PruningCallback(schedule=Gradual(0.9, end=2, unit="epoch"))
+    module.pruning = PruningCallback(schedule=Gradual(0.9, end=2, unit="epoch"), min_kept=5)
     fit(toy, module.pruning, epochs=3, module=module)
     assert module.pruning.pruner is not None
     assert module.pruning.pruner.step_count == 3 * 8
-    assert gpmt.verify(module, sparsity=0.9)
+    assert gpmt.verify(module, sparsity=0.9, min_kept=5)
 
 
 def test_a_schedule_longer_than_the_training_is_a_warning(toy: Any) -> None:

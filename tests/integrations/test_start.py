@@ -42,9 +42,9 @@ def test_equals_uninterrupted(toy, schedule, at):
 def test_other_settings_are_refused(toy, schedule):
     model = toy.net()
     optimizer = torch.optim.SGD(model.parameters())
-    state = start(model, optimizer, schedule=schedule, steps_per_epoch=8).state_dict()
+    state = start(model, optimizer, schedule=schedule, steps_per_epoch=8, min_kept=6).state_dict()
     other = toy.net()
-    with pytest.raises(MaskError, match="min_kept='0', but this Pruner has '5'"):
+    with pytest.raises(MaskError, match="min_kept='6', but this Pruner has '5'"):
         start(
             other,
             torch.optim.SGD(other.parameters()),

@@ -190,9 +190,11 @@ def test_settings_reach_the_pruner(toy: Any, tmp_path: Path) -> None:
 
 
 def test_other_settings_are_refused(toy: Any, tmp_path: Path) -> None:
-    trainer(toy, tmp_path, PruningCallback(schedule=OneShot(0.9)), save_strategy="epoch").train()
+    trainer(toy, tmp_path, PruningCallback(schedule=OneShot(0.9), min_kept=5), save_strategy="epoch").train()
     with pytest.raises(MaskError, match=r"saved with schedule=.*'9/10'.*make it with the settings"):
-        trainer(toy, tmp_path, PruningCallback(schedule=OneShot(0.8))).train(resume_from_checkpoint=True)
+        trainer(toy, tmp_path, PruningCallback(schedule=OneShot(0.8), min_kept=5)).train(
+            resume_from_checkpoint=True
+        )
 
 
 class Endless(IterableDataset):  # type: ignore[type-arg]
@@ -215,7 +217,11 @@ def test_data_without_a_length_needs_steps_per_epoch(toy: Any, tmp_path: Path) -
 
 def test_state_is_saved_safely(toy: Any, tmp_path: Path) -> None:
     trainer(
-        toy, tmp_path, PruningCallback(schedule=OneShot(0.9)), save_strategy="epoch", num_train_epochs=1
+        toy,
+        tmp_path,
+        PruningCallback(schedule=OneShot(0.9), min_kept=5),
+        save_strategy="epoch",
+        num_train_epochs=1,
     ).train()
     state = torch.load(tmp_path / "checkpoint-8" / "pruner.pt", weights_only=True)
     assert state["step_count"] == 8
