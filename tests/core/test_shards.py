@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gpmt.core.scope import find_scope
 from gpmt.core.shards import (
+    process_groups,
     is_shared,
     local,
     local_part,
@@ -112,7 +113,7 @@ def test_offloaded_shards_without_a_backend_for_the_cpu_are_refused(no_backend_f
             use(shared)
     masks = Masks.from_dense({"w": torch.ones(4, 3, dtype=torch.bool)})
     with pytest.raises(WeightsError, match="the processes have no backend"):
-        check_ranks_agree(masks, [shared], None)
+        check_ranks_agree(masks, [shared], process_groups([shared]))
 
 
 def test_other_errors_of_sending_are_left_alone() -> None:

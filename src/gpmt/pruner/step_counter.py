@@ -11,6 +11,7 @@ class StepCounter:
     Attributes:
         at_most: the steps done, had none of those since the last reading been skipped.
 
+    >>> import torch
     >>> steps = StepCounter()
     >>> for found_inf in (None, torch.tensor(1.0), torch.tensor(0.0)):
     ...     steps.add(found_inf)
