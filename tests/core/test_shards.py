@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from gpmt.core.scope import find_scope
 from gpmt.core.shards import (
-    process_groups,
     is_shared,
     local,
     local_part,
