@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from gpmt import allocations
 from gpmt.core.allocation import Allocation, Problem
 from gpmt.core.budget import Ratio, parse_min_kept, parse_sparsity
+from gpmt.core.keys import KeySource
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import find_scope
+from gpmt.core.reparametrised import KeysKeeping
+from gpmt.core.scope import Scope, find_scope
+from gpmt.core.select import Selection
 from gpmt.core.shards import whole
 from gpmt.core.structure import Granularity, check_matrices, column_scores, counted
-from gpmt.errors import BudgetError
+from gpmt.errors import BudgetError, ScopeError
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
 from gpmt.warning import warn
@@ -112,11 +115,24 @@ def decide(
     unit, method = counted(granularity), _find_allocation(allocation, granularity)
     found = find_scope(target, scope=scope, exclude=exclude, shared=True)
     found = replace(found, tensors={name: whole(tensor) for name, tensor in found.tensors.items()})
-    ranked = column_scores(found.tensors) if granularity == "column" else found.tensors
+    least = _least_kept(found, granularity)
+    used = {
+        name: found.effective[name].weight(tensor) if name in least else tensor
+        for name, tensor in found.tensors.items()
+    }
+    ranked = column_scores(used) if granularity == "column" else used
     sigma = parse_min_kept(min_kept, sum(tensor.numel() for tensor in ranked.values()), unit=unit)
-    problem = Problem(ranked, sparsities=wanted, min_kept=sigma, seed=seed, unit=unit)
+    problem = Problem(ranked, sparsities=wanted, min_kept=sigma, seed=seed, unit=unit, least=least)
     sources, key_format = method.keys(problem)
+    sources = [
+        KeysKeeping(source, found.effective[source.name].largest(used[source.name]), key_format)
+        if source.name in least
+        else source
+        for source in sources
+    ]
     selections = method.select(problem, sources, key_format)
+    for selection in selections:
+        _check_least(sources, selection, least)
     return [
         Plan(
             found,
@@ -147,13 +163,14 @@ def check_request(
     """Raise what `plan` would for this request, as far as names and shapes tell; no weight is read or sent."""
     wanted, unit = parse_sparsity(sparsity), counted(granularity)
     _find_allocation(allocation, granularity)
-    tensors = find_scope(target, scope=scope, exclude=exclude, shared=True).tensors
+    found = find_scope(target, scope=scope, exclude=exclude, shared=True)
+    tensors, least = found.tensors, _least_kept(found, granularity)
     check_has_data(tensors)
     if granularity == "column":
         check_matrices(tensors)
         tensors = {name: torch.empty(matrix.shape[1], device="meta") for name, matrix in tensors.items()}
     sigma = parse_min_kept(min_kept, sum(tensor.numel() for tensor in tensors.values()), unit=unit)
-    Problem(tensors, sparsities=[wanted], min_kept=sigma, seed=seed, unit=unit)
+    Problem(tensors, sparsities=[wanted], min_kept=sigma, seed=seed, unit=unit, least=least)
 
 
 def prune_(target: Target, *, sparsity: Ratio, **options: Unpack[PlanOptions]) -> Plan:
@@ -169,6 +186,25 @@ def prune_(target: Target, *, sparsity: Ratio, **options: Unpack[PlanOptions]) -
     decided = plan(target, sparsity=sparsity, **options)
     decided.masks().apply_(target)
     return decided
+
+
+def _least_kept(found: Scope, granularity: Granularity) -> dict[str, int]:
+    """Return how many weights each tensor with norms keeps so that none of the norms becomes zero."""
+    if found.effective and granularity == "column":
+        raise ScopeError(
+            f"{next(iter(found.effective))} is reparametrised, and whole columns are pruned of plain weights only; "
+            "exclude it, or make it plain"
+        )
+    return {name: how.norms(found.tensors[name].shape) for name, how in found.effective.items()}
+
+
+def _check_least(sources: Sequence[KeySource], selection: Selection, least: Mapping[str, int]) -> None:
+    for source, cut in zip(sources, selection.cuts, strict=True):
+        if cut.kept < least.get(source.name, 0):
+            raise BudgetError(
+                f"{source.name} would keep {cut.kept:,} weights, but has {least[source.name]:,} norms, which must "
+                'not become zero; use the allocation "exact", or exclude it'
+            )
 
 
 def _find_allocation(name: str, granularity: Granularity) -> Allocation:

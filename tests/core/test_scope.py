@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 from torch.nn.parallel import DataParallel
-from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+from torch.nn.utils import parametrizations, prune
 
 from gpmt.core.scope import find_scope
 from gpmt.errors import ScopeError
@@ -194,16 +194,9 @@ class TestReparametrised:
         ("reparametrise", "remedy"),
         [
             (lambda layer: prune.l1_unstructured(layer, "weight", 0.3), r"prune\.remove\(layer, 'weight'\)"),
-            (parametrizations.weight_norm, r"parametrize\.remove_parametrizations\(layer, 'weight'\)"),
             (parametrizations.orthogonal, r"parametrize\.remove_parametrizations\(layer, 'weight'\)"),
-            (spectral_norm, r"remove_spectral_norm\(layer, 'weight'\)"),
-            pytest.param(
-                weight_norm,
-                r"remove_weight_norm\(layer, 'weight'\)",
-                marks=pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning"),
-            ),
         ],
-        ids=["prune", "weight_norm", "orthogonal", "old spectral_norm", "old weight_norm"],
+        ids=["prune", "orthogonal"],
     )
     def test_names_layer_and_remedy_unless_excluded(self, reparametrise, remedy):
         net = Net()
@@ -221,9 +214,20 @@ class TestReparametrised:
 
     def test_of_the_model_itself_and_of_attention(self):
         attention = nn.MultiheadAttention(4, 2)
-        parametrizations.weight_norm(attention, "in_proj_weight")
+        parametrizations.orthogonal(attention, "in_proj_weight")
         with pytest.raises(ScopeError, match="'in_proj_weight' of the model is reparametrised"):
             find_scope(attention)
+
+    def test_several_are_left_out_at_once(self):
+        net = Net()
+        parametrizations.orthogonal(net.head)
+        prune.l1_unstructured(net.body.conv2, "weight", 0.3)
+        with pytest.raises(
+            ScopeError,
+            match=r"or leave out all 2 such tensors with exclude=\['body\.conv2\.weight', 'head\.weight'\]$",
+        ):
+            find_scope(net)
+        assert names(net, exclude=["body.conv2.weight", "head.weight"]) == DEFAULT[:1]
 
     def test_remedy_works(self):
         net = Net()

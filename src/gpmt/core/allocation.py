@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import ClassVar
@@ -27,6 +27,7 @@ class Problem:
         min_kept: the minimum threshold σ, as a number of values.
         seed: for allocations that draw at random.
         unit: the name of the values in errors, "weights" or "columns".
+        least: values that some tensors keep at least whatever the minimum is, by name.
     """
 
     tensors: Mapping[str, Tensor]
@@ -34,6 +35,7 @@ class Problem:
     min_kept: int
     seed: int = 0
     unit: str = "weights"
+    least: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise `ScopeError` where there is no weight, `BudgetError` for floors that need more than a total."""
@@ -41,7 +43,7 @@ class Problem:
             raise ScopeError("there is no weight to prune: the scope holds no tensor with elements")
         sizes = dict(zip(self.tensors, self.sizes, strict=True))
         for sparsity in self.sparsities:
-            check_feasible(sizes, sparsity=sparsity, min_kept=self.min_kept, unit=self.unit)
+            check_feasible(sizes, sparsity=sparsity, min_kept=self.min_kept, unit=self.unit, least=self.least)
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -51,7 +53,10 @@ class Problem:
     @cached_property
     def floors(self) -> list[int]:
         """The number of values that each tensor keeps at least."""
-        return [floor_of(size, self.min_kept) for size in self.sizes]
+        return [
+            max(floor_of(size, self.min_kept), self.least.get(name, 0))
+            for name, size in zip(self.tensors, self.sizes, strict=True)
+        ]
 
     @cached_property
     def totals(self) -> list[int]:

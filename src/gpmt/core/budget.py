@@ -93,12 +93,18 @@ def floor_of(numel: int, min_kept: int) -> int:
 
 
 def check_feasible(
-    sizes: Mapping[str, int], *, sparsity: Fraction, min_kept: int, unit: str = "weights"
+    sizes: Mapping[str, int],
+    *,
+    sparsity: Fraction,
+    min_kept: int,
+    unit: str = "weights",
+    least: Mapping[str, int] | None = None,
 ) -> None:
     """Raise `BudgetError` unless the floors of all tensors fit into the number of weights that the sparsity keeps."""
     numel = sum(sizes.values())
     kept = numel - pruned_count(sparsity, numel)
-    floors = {name: floor_of(size, min_kept) for name, size in sizes.items()}
+    least = least or {}
+    floors = {name: max(floor_of(size, min_kept), least.get(name, 0)) for name, size in sizes.items()}
     needed = sum(floors.values())
     if needed <= kept:
         return
@@ -106,9 +112,12 @@ def check_feasible(
     named = ", ".join(f"{name} {floors[name]:,}" for name in most)
     raise BudgetError(
         f"sparsity {float(sparsity):g} keeps {kept:,} of {numel:,} {unit}, but the minimum of {min_kept:,} in each "
-        f"of {len(sizes)} tensors needs {needed:,} (most: {named}); ask for a sparsity of at most "
-        f"{largest_sparsity(numel, needed)} or a smaller min_kept"
+        f"of {len(sizes)} tensors{_WITH_NORMS if least else ''} needs {needed:,} (most: {named}); ask for a "
+        f"sparsity of at most {largest_sparsity(numel, needed)} or a smaller min_kept"
     )
+
+
+_WITH_NORMS = ", and of one for each norm of the reparametrised,"
 
 
 def largest_sparsity(numel: int, needed: int) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from gpmt.core.adapters import in_adapter
 from gpmt.core.described import Described, Description
@@ -18,6 +19,7 @@ from gpmt.core.layers import EMBEDDINGS, LAYERS
 from gpmt.core.memory import identity, refuse_overlap
 from gpmt.core.patterns import Pattern, Patterns, listed, matcher, names_type, shown
 from gpmt.core.reach import Reach
+from gpmt.core.reparametrised import Effective, find_part
 from gpmt.core.shards import is_shared, local
 from gpmt.errors import ScopeError
 from gpmt.model_tools import not_a_network, program_kind, unwrap
@@ -39,6 +41,8 @@ class Scope:
         judged: what told which tensors are prunable.
         ends: the first and the last layer of the whole network, where they are in the scope: name -> `"first"` or
             `"last"`; empty for a network of one layer.
+        effective: name of the direction of a weight with weight_norm or spectral_norm -> how the weight is computed
+            from it, which ranks it.
     """
 
     tensors: dict[str, Tensor]
@@ -46,6 +50,7 @@ class Scope:
     kinds: dict[str, str]
     judged: Judgement = BY_NAMES
     ends: dict[str, str] = field(default_factory=dict)
+    effective: dict[str, Effective] = field(default_factory=dict)
 
     @property
     def numel(self) -> int:
@@ -75,7 +80,9 @@ def find_scope(
     `word_embeddings`, `wte`). Entries that are not tensors are ignored. The weights
     that `gpmt.load` reads beside a config.json of transformers are judged as those of the network (`Described`).
 
-    A tensor under several names counts once, under the first; a pattern may use any of its names.
+    A tensor under several names counts once, under the first; a pattern may use any of its names. A weight that
+    weight_norm or spectral_norm computes is ranked as it is used, and stands here as the stored tensor whose zeros it
+    has (`fc.weight_v`, `fc.parametrizations.weight.original1`); patterns may also name the weight (`fc.weight`).
 
     Args:
         target: the model (wrappers are taken off, see `unwrap`) or the mapping of names to tensors.
@@ -118,7 +125,7 @@ def find_scope(
         raise ScopeError(_why_nothing(target, candidates))
     for candidate in remaining:
         if candidate.problem is not None:
-            raise ScopeError(f"{candidate.problem}, or exclude it")
+            raise ScopeError(f"{candidate.problem}, or {_exclude_all(remaining)}")
         if is_shared(candidate.tensor) and not shared:
             raise ScopeError(
                 f"{candidate.names[0]} is shared by several processes; gather it first with full_tensor(), "
@@ -132,6 +139,14 @@ def find_scope(
         kinds={c.names[0]: c.kind for c in remaining},
         judged=judged,
         ends=_ends(candidates, remaining),
+        effective={c.names[0]: c.effective for c in remaining if c.effective is not None},
+    )
+
+
+def _exclude_all(remaining: list[_Candidate]) -> str:
+    names = [candidate.names[0] for candidate in remaining if candidate.problem is not None]
+    return (
+        "exclude it" if len(names) == 1 else f"leave out all {len(names)} such tensors with exclude={names}"
     )
 
 
@@ -163,6 +178,10 @@ class _Candidate:
     needs: Reach = Reach.NEVER
     names: list[str] = field(default_factory=list)
     owners: list[nn.Module | None] = field(default_factory=list)
+    weights: list[str] = field(
+        default_factory=list
+    )  # those that are computed from it, one for each of its names
+    effective: Effective | None = None
 
 
 def _candidates_of(target: object) -> list[_Candidate]:
@@ -173,10 +192,10 @@ def _candidates_of(target: object) -> list[_Candidate]:
         model = unwrap(target)
         modules = dict(model.named_modules(remove_duplicate=False))
         tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
-        stored_names = {*tensors, *dict(model.named_buffers(remove_duplicate=False))}
+        stored = {**tensors, **dict(model.named_buffers(remove_duplicate=False))}
     elif isinstance(target, Mapping):
         tensors = {k: v for k, v in target.items() if isinstance(k, str) and isinstance(v, Tensor)}
-        stored_names = set(tensors)
+        stored = tensors
         if isinstance(target, Described) and target.description.network is not None:
             described = _in_network(target.description)
     elif program_kind(target):
@@ -187,7 +206,11 @@ def _candidates_of(target: object) -> list[_Candidate]:
         )
     found: dict[Hashable, _Candidate] = {}
     for stored_name, tensor in tensors.items():
-        name, problem = _reparametrised(stored_name, stored_names)
+        part = find_part(stored_name, stored, modules)
+        problem = None if part is None else part.problem
+        if part is not None and problem is None and part.effective is None:
+            continue  # such as the magnitude of weight norm
+        name = stored_name if part is None else part.weight
         key: Hashable = name if problem else identity(tensor)
         parent, _, attribute = name.rpartition(".")
         known = described.get(stored_name)
@@ -204,8 +227,14 @@ def _candidates_of(target: object) -> list[_Candidate]:
                 )
             if needs == Reach.BROAD and in_adapter(name, modules):
                 needs = Reach.TENSOR
-        kind = kind_by_name(attribute, tensor) if owner is None else type(owner).__name__
+        kind = (
+            kind_by_name(attribute, tensor) if owner is None else type_before_parametrizations(owner).__name__
+        )
         candidate = found.setdefault(key, _Candidate(tensor, kind, problem or _unusable(name, tensor)))
+        if part is not None and part.effective is not None:
+            candidate.effective = part.effective
+            candidate.weights.append(name)
+            name = stored_name
         if name not in candidate.names:  # it is there for the second part of a reparametrised weight
             candidate.names.append(name)
             candidate.owners.append(owner)
@@ -221,7 +250,8 @@ def _in_network(description: Description) -> dict[str, _Candidate]:
     """Name of a stored tensor -> the parameter of the network that it is, with the owner under that name."""
     assert description.network is not None
     network = unwrap(description.network)
-    names = {*dict(network.named_parameters(remove_duplicate=False)), *dict(network.named_buffers())}
+    stored = dict(network.named_parameters(remove_duplicate=False)) | dict(network.named_buffers())
+    modules = dict(network.named_modules(remove_duplicate=False))
     found = {
         name: replace(candidate, owners=[owner])
         for candidate in _candidates_of(network)
@@ -229,32 +259,9 @@ def _in_network(description: Description) -> dict[str, _Candidate]:
     }
     # A buffer is never trained by a network.
     buffer = _Candidate(torch.empty(0, device="cpu"), "buffer", None, owners=[None])
-    return {
-        stored: found.get(_reparametrised(own, names)[0], buffer) for stored, own in description.names.items()
-    }
-
-
-def _reparametrised(stored: str, names: set[str]) -> tuple[str, str | None]:
-    """The name of the weight that a stored tensor stands for, and the problem if it is only a part of it."""
-    functions = "torch.nn.utils"
-    if match := re.fullmatch(r"(|.*\.)parametrizations\.([^.]+)\.original\d*", stored):
-        layer, attribute = match[1], match[2]
-        remedy = f"{functions}.parametrize.remove_parametrizations(layer, {attribute!r})"
-    elif match := re.fullmatch(r"(|.*\.)([^.]+)_orig", stored):
-        layer, attribute = match[1], match[2]
-        spectral = f"{layer}{attribute}_u" in names
-        remedy = f"{functions}.{'remove_spectral_norm' if spectral else 'prune.remove'}(layer, {attribute!r})"
-    elif (match := re.fullmatch(r"(|.*\.)([^.]+)_[gv]", stored)) and (
-        {f"{match[1]}{match[2]}_g", f"{match[1]}{match[2]}_v"} <= names
-    ):
-        layer, attribute = match[1], match[2]
-        remedy = f"{functions}.remove_weight_norm(layer, {attribute!r})"
-    else:
-        return stored, None
-    where = f"layer {layer[:-1]!r}" if layer else "the model"
-    return layer + attribute, (
-        f"{attribute!r} of {where} is reparametrised (stored as {stored!r}); make it plain with {remedy}"
-    )
+    parts = {own: find_part(own, stored, modules) for own in description.names.values()}
+    weights = {own: own if own in found or part is None else part.weight for own, part in parts.items()}
+    return {name: found.get(weights[own], buffer) for name, own in description.names.items()}
 
 
 def _holds_weights(tensor: Tensor) -> bool:
@@ -326,7 +333,11 @@ def _match(candidates: list[_Candidate], pattern: Pattern, role: str, typed: boo
     """Index of each candidate that a pattern matches under any of its names -> how directly; never empty."""
     reach_of = matcher(pattern, role, typed)
     reaches = {
-        i: max(reach_of(name, owner) for name, owner in zip(c.names, c.owners, strict=True))
+        i: max(
+            reach_of(name, owner)
+            for names in (c.names, c.weights)
+            for name, owner in zip(names, c.owners, strict=False)
+        )
         for i, c in enumerate(candidates)
     }
     if matched := {i: reach for i, reach in reaches.items() if reach > Reach.NONE}:
