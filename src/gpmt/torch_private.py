@@ -129,7 +129,8 @@ def is_inner_step(optimizer: torch.optim.Optimizer) -> bool:
     Every class's step runs the hooks, so that a step of a subclass of `Adam` may run them twice. All are called by
     one wrapper, which keeps the optimiser as `self`.
     """
-    wrapper, calls, frame = getattr(type(optimizer).step, "__code__", None), 0, inspect.currentframe()
+    step, calls, frame = type(optimizer).step, 0, inspect.currentframe()
+    wrapper = step.__code__ if inspect.isfunction(step) else None
     while frame is not None and calls < 2:
         calls += frame.f_code is wrapper and frame.f_locals.get("self") is optimizer
         frame = frame.f_back
