@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gpmt
-from gpmt.errors import BudgetError, GpmtError, ScopeError, WeightsError
+from gpmt.errors import BudgetError, CheckpointError, GpmtError, ScopeError, WeightsError
 from gpmt.prune import check_request, decide
 from tests.core.networks import small_network
 
@@ -167,3 +167,21 @@ def test_a_request_is_checked_without_reading_a_weight():
     check_request(model, sparsity=0.5, granularity="column")
     with pytest.raises(WeightsError, match=r"0\.weight has no data"):
         check_request(model.to("meta"), sparsity=0.5)
+
+
+def test_a_plan_of_a_file_is_that_of_its_weights(tmp_path):
+    model = small_network()
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    expected = gpmt.plan(model, sparsity=0.9, min_kept=5).masks()
+    for path in (tmp_path / "model.pt", str(tmp_path / "model.pt")):
+        assert gpmt.plan(path, sparsity=0.9, min_kept=5).masks() == expected
+    assert [plan.pruned for plan in gpmt.plan(tmp_path / "model.pt", sparsity=[0.5, 0.9])] == [268, 482]
+    with pytest.raises(CheckpointError, match=r"nosuch\.pt"):
+        gpmt.plan(tmp_path / "nosuch.pt", sparsity=0.5)
+
+
+def test_a_file_is_not_pruned_in_place(tmp_path):
+    with pytest.raises(
+        ScopeError, match=r"^prune_ changes a network in place, but 'model\.pt' is the name of a file"
+    ):
+        gpmt.prune_("model.pt", sparsity=0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack, overload
@@ -26,16 +27,17 @@ from gpmt.planning.plan import Plan
 from gpmt.warning import warn
 
 Target = nn.Module | Mapping[str, Tensor]
+File = str | os.PathLike[str]
 
 
 @overload
-def plan(target: Target, *, sparsity: Ratio, **options: Unpack[PlanOptions]) -> Plan: ...
+def plan(target: Target | File, *, sparsity: Ratio, **options: Unpack[PlanOptions]) -> Plan: ...
 @overload
 def plan(
-    target: Target, *, sparsity: list[Any] | tuple[Any, ...], **options: Unpack[PlanOptions]
+    target: Target | File, *, sparsity: list[Any] | tuple[Any, ...], **options: Unpack[PlanOptions]
 ) -> list[Plan]: ...
 def plan(
-    target: Target,
+    target: Target | File,
     *,
     sparsity: Ratio | list[Any] | tuple[Any, ...],
     min_kept: int | str = 0,
@@ -48,8 +50,9 @@ def plan(
     """Decide which weights to prune, without changing anything.
 
     Args:
-        target: a module, or a state_dict (name -> tensor). Where several processes share its tensors (`DTensor`, as
-            FSDP2 makes them), all have to call this, and each gathers the prunable weights on its CPU.
+        target: a module, a state_dict (name -> tensor), or the path of weights that `gpmt.load` reads.
+            Where several processes share its tensors (`DTensor`, as FSDP2 makes them), all have to call this,
+            and each gathers the prunable weights on its CPU.
         sparsity: fraction of the prunable weights to prune, at least 0 and below 1, as a number or as a string
             such as "90%"; exactly floor(sparsity · N) weights are pruned. Weights that are zero already
             come first. A list of sparsities gives a list of plans in about the time of one.
@@ -69,6 +72,7 @@ def plan(
         BudgetError: a sparsity or minimum that is not a valid number, or that no mask can satisfy.
         ScopeError: a pattern that matches nothing, nothing to prune, or columns of a tensor that is not a matrix.
         WeightsError: NaN or infinite weights, or weights without data.
+        CheckpointError: a file that cannot be read, as from `gpmt.load`.
 
     Warns (`GpmtWarning`) of tensors that are left with no weight, of a first or last layer with less than half as
     many weights as outputs, and of tensors that are all zero already; the sentences are in `Plan.warnings` too.
@@ -83,6 +87,10 @@ def plan(
     3 of 6 weights pruned (50.0000%), global threshold 3; minimum 1 a tensor, which binds in 1 of 2 (*)
     scope judged by name and shape, since no network is known
     """
+    if isinstance(target, str | os.PathLike):
+        from gpmt.formats.load import load
+
+        target = load(target).state_dict
     several = sparsity if isinstance(sparsity, list | tuple) else [sparsity]
     plans = decide(
         target,
@@ -183,6 +191,11 @@ def prune_(target: Target, *, sparsity: Ratio, **options: Unpack[PlanOptions]) -
     >>> gpmt.prune_(layer, sparsity=0.9).pruned, int((layer.weight == 0).sum())
     (90, 90)
     """
+    if isinstance(target, str | os.PathLike):
+        raise ScopeError(
+            f"prune_ changes a network in place, but {os.fspath(target)!r} is the name of a file; write a pruned one "
+            "with gpmt prune IN -o OUT, or load it first"
+        )
     decided = plan(target, sparsity=sparsity, **options)
     decided.masks().apply_(target)
     return decided
