@@ -86,17 +86,20 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+_ABOUT = """Prune PyTorch networks to exactly the sparsity asked for; --min-kept keeps every layer alive.
+
+Exit code 0: done; 1: a check failed, or files differ; 2: the request or a file is not valid; 3: a run was stopped
+by its limits; 130: interrupted.
+"""
+
+
+@app.callback(help=help_text(_ABOUT))
 def gpmt(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Prune PyTorch networks to exactly the sparsity asked for; --min-kept keeps every layer alive.
-
-    Exit code 0: done; 1: a check failed, or files differ; 2: the request or a file is not valid; 3: a run was stopped
-    by its limits; 130: interrupted.
-    """
+    """Show the version, or run a command."""
 
 
 def _add_commands() -> None:
