@@ -1,4 +1,4 @@
-"""Plan a pruning, and apply it: the front door for a trained network."""
+"""What users call to plan a pruning and to apply it."""
 
 from __future__ import annotations
 

@@ -27,6 +27,13 @@ def test_json_is_all_that_stdout_has():
     assert Path("elsewhere/metrics.json").exists()
 
 
+def test_layers_that_are_pruned_away_are_told_on_stderr():
+    lines = gpmt(*RECIPE, "finetune.epochs=0", "sparsity=0.999", "min_kept=0").stderr.splitlines()
+    warnings = [line for line in lines if line.startswith("warning:")]
+    assert len(warnings) == len(set(warnings))
+    assert any("leaves no weight in" in line and "a min_kept of" in line for line in warnings), lines
+
+
 def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch):
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

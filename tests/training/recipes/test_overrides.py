@@ -15,6 +15,7 @@ def test_overrides_take_dotted_keys_and_last_parts_that_occur_once():
     assert recipe.dense.lr == 0.1
     assert (recipe.prune.sparsity, recipe.prune.min_kept, recipe.seed) == ("95%", 12, 3)
     assert recipe.prune.exclude == ("stem.weight", "classifier.*")
+    assert load_recipe("digits", ["exclude=null"]).prune.exclude is None
 
 
 def test_overrides_reach_sections_that_a_recipe_leaves_out(tmp_path: Path):

@@ -184,7 +184,7 @@ class Prune(Section):
     allocation: Annotated[str, AfterValidator(allocations.check_name)] = "exact"
     granularity: Literal["weight", "column"] = "weight"
     scope: Patterns | None = None
-    exclude: Patterns = ()
+    exclude: Patterns | None = ()
     schedule: Literal["one-shot", "gradual", "ac-dc"] = "one-shot"
     start: float = Field(0.0, ge=0)
     end: float | None = Field(None, gt=0)
