@@ -6,10 +6,12 @@ from types import ModuleType
 from gpmt.errors import GpmtError, first_line
 
 _EXTRAS = {
+    "PIL": "train",
     "accelerate": "train",
     "datasets": "hf",
     "lightning": "lightning",
     "onnx": "onnx",
+    "onnx_ir": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
     "pydantic": "train",
@@ -20,7 +22,7 @@ _EXTRAS = {
     "transformers": "hf",
     "yaml": "train",
 }
-_INDEX_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+_INDEX_NAMES = {"PIL": "pillow", "onnx_ir": "onnx-ir", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 """What a package index calls packages that are imported under another name."""
 
 

@@ -178,9 +178,7 @@ class _Candidate:
     needs: Reach = Reach.NEVER
     names: list[str] = field(default_factory=list)
     owners: list[nn.Module | None] = field(default_factory=list)
-    weights: list[str] = field(
-        default_factory=list
-    )  # those that are computed from it, one for each of its names
+    weights: list[str] = field(default_factory=list)  # computed from it, one for each of its names
     effective: Effective | None = None
 
 
@@ -369,6 +367,8 @@ def _close_names(candidates: list[_Candidate], pattern: Pattern) -> str:
 def _why_nothing(target: nn.Module | Mapping[str, object], candidates: list[_Candidate]) -> str:
     """Why a target has no prunable tensor of its own, and how to name those that it has."""
     other = next((c for c in candidates if c.needs == Reach.TENSOR), None)
+    if isinstance(target, torch.jit.ScriptModule | torch.fx.GraphModule):
+        return not_a_network(target)
     if isinstance(target, nn.Module):
         why = f"{type(target).__name__} has no prunable tensor, such as the weight of a convolution"
         if other is not None:

@@ -94,7 +94,5 @@ def test_a_missing_library_is_named(library, name, extra, monkeypatch, tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "config.json").write_text("{}")
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(
-        RecipeError, match=rf"^{library} is not installed; pip install 'gpmt\[{extra}\]' brings it$"
-    ):
+    with pytest.raises(RecipeError, match=rf"^{library} is not installed; .* pip install '\.\[{extra}\]' in"):
         check_name(name)

@@ -42,11 +42,16 @@ def test_wide_block_is_norm_relu_convolution_twice(in_channels, stride):
 
 
 def test_wide_block_drops_three_tenths_between_its_convolutions():
+    torch.manual_seed(0)
     block = WideBlock(3, 16, 1)
-    seen = []
-    block.conv2.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    around, second = [], []
+    block.dropout.register_forward_hook(lambda _, args, output: around.append((args[0], output)))
+    block.conv2.register_forward_pre_hook(lambda _, args: second.append(args[0]))
     x = torch.randn(4, 3, 16, 16)
     block(x)
     block.eval()(x)
-    zeros = [float((hidden == 0).float().mean()) for hidden in seen]
-    assert zeros[0] == pytest.approx(zeros[1] + 0.3 * (1 - zeros[1]), abs=0.05)
+    (before, after), (same, untouched) = around
+    dropped = (after == 0)[before != 0].float().mean()
+    assert float(dropped) == pytest.approx(0.3, abs=0.03)
+    assert torch.equal(same, untouched)
+    assert torch.equal(second[0], after)
