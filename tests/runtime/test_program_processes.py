@@ -9,6 +9,7 @@ import threading
 import pytest
 import torch
 from tests.runtime.networks import noise, scramble
+from tests.waiting import DEADLINE_SECONDS
 from torch import nn
 
 import gpmt
@@ -35,7 +36,7 @@ def script(text, **environment):
     """Run a script that knows some networks in a process of its own; it has to say that all is well."""
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", PREAMBLE + text + "\nprint('well')"],
-        env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, **environment}, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "well", done.stdout + done.stderr

@@ -3,6 +3,7 @@ import sys
 import textwrap
 
 from tests.runtime.threads.pool_kernels import KERNELS
+from tests.waiting import DEADLINE_SECONDS
 
 # What these tests do ends or forks a process: each has one of its own.
 _PRELUDE = f"""
@@ -23,7 +24,7 @@ pool = ThreadPool.shared(2)
 
 def _script(code: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()
