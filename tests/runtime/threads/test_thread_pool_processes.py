@@ -12,6 +12,7 @@ import numpy as np
 from gpmt.runtime.codegen import jit
 from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 warnings.simplefilter("ignore")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
 KERNELS = '''{KERNELS}'''
 count, meet = jit.load(KERNELS, "count"), jit.load(KERNELS, "meet")
 numbers = np.zeros(64, np.int64)
