@@ -215,16 +215,8 @@ def _candidates_of(target: object) -> list[_Candidate]:
         owner = modules.get(parent) if known is None else known.owners[0]
         needs = Reach.NEVER
         if _holds_weights(tensor):
-            if known is not None:
-                needs = known.needs
-            else:
-                needs = (
-                    needs_by_name(parent, attribute, tensor, tensors)
-                    if owner is None
-                    else _needs(owner, attribute, tensor)
-                )
-            if needs == Reach.BROAD and in_adapter(name, modules):
-                needs = Reach.TENSOR
+            needs = _needs(name, tensor, owner, tensors) if known is None else known.needs
+            needs = Reach.TENSOR if needs == Reach.BROAD and in_adapter(name, modules) else needs
         kind = (
             kind_by_name(attribute, tensor) if owner is None else type_before_parametrizations(owner).__name__
         )
@@ -286,8 +278,11 @@ def _unusable(name: str, tensor: Tensor) -> str | None:
     return None
 
 
-def _needs(owner: nn.Module, attribute: str, tensor: Tensor) -> Reach:
-    """How directly the parameter of a module must be asked for, by the module's class."""
+def _needs(name: str, tensor: Tensor, owner: nn.Module | None, tensors: Mapping[str, Tensor]) -> Reach:
+    """How directly a tensor must be asked for: by the class of its module, or by names where it has none."""
+    parent, _, attribute = name.rpartition(".")
+    if owner is None:
+        return needs_by_name(parent, attribute, tensor, tensors)
     for classes, attributes in LAYERS:
         if isinstance(owner, classes) and re.fullmatch(attributes, attribute):
             return Reach.BROAD
