@@ -90,7 +90,7 @@ def test_a_language_model_whose_names_are_the_networks(bert: str) -> None:
     message = error("export", "hub", "pruned.pt", "-o", "none", "--model", f"hf:{bert}")
     assert message.startswith("pruned.pt does not fit hf:bert: tensors ")
     assert message.endswith("; name the network it belongs to, or give weights of this one")
-    assert "whose network is no classifier, so its input is not known; give a classifier" in error(
+    assert "whose network is not a classifier, so its input is not known; give a classifier" in error(
         "export", "onnx", "pruned.pt", "-o", "none.onnx", "--model", "hf:gpt2"
     )
 

@@ -53,7 +53,7 @@ def read(source: Path, *, weights: Path | None, skip_bad: bool, quiet: bool) -> 
 
 
 def about_signs(negative_zeros: int) -> str:
-    """Return the sentence about zeros whose sign is not in a file, in front of it a line break; "" for none."""
+    """Return the sentence about zeros whose sign is not in a file, after a line break; "" for none."""
     if not negative_zeros:
         return ""
     count = f"{negative_zeros:,} negative zeros are" if negative_zeros > 1 else "1 negative zero is"

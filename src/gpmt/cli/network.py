@@ -37,8 +37,8 @@ class Network:
 def find_network(checkpoint: Checkpoint, *, model: str | None, input_shape: str | None) -> Network | None:
     """Build the network `model`, or the one that the file itself names, around a checkpoint's tensors.
 
-    Returns None where neither names one. Of ``hf:FOLDER`` that is no classifier it returns None too, since no input
-    of it is known, and the state_dict gets to know the layers of the network (`Described`). Raises `GpmtError` for a
+    Returns None where neither names one. Of ``hf:FOLDER`` that is not a classifier it returns None too, since no
+    input of it is known, and the state_dict gets to know the layers of the network (`Described`). Raises `GpmtError` for a
     name or shape that cannot be used, and `CheckpointError` where the weights do not fit the network.
     """
     if model is None:
@@ -75,8 +75,8 @@ def require_network(checkpoint: Checkpoint, *, model: str | None, input_shape: s
     network = find_network(checkpoint, model=model, input_shape=input_shape)
     if network is None and model is not None:
         raise CheckpointError(
-            f"--model is {model}, whose network is no classifier, so its input is not known; give a classifier, or "
-            "export the network from Python"
+            f"--model is {model}, whose network is not a classifier, so its input is not known; give a classifier, "
+            "or export the network from Python"
         )
     if network is None:
         raise CheckpointError(

@@ -93,7 +93,7 @@ def index_dtype(largest: int) -> torch.dtype:
 def compress(
     state_dict: Mapping[str, Tensor], masks: Masks | None, layout: Layout, signed_zeros: SignedZeros = "drop"
 ) -> tuple[dict[str, Tensor], int]:
-    """Do what `to_csr` or `to_csc` does, as `layout` says; return also how many -0.0 are no entries."""
+    """Do what `to_csr` or `to_csc` does, as `layout` says; return also how many -0.0 are not entries."""
     keep_signs, dropped = keeps_signs(signed_zeros), 0
     check_has_data(state_dict)
     if masks is not None:

@@ -10,7 +10,7 @@ from gpmt.errors import BudgetError, ScopeError
 
 
 def check_types(model: object, schedule: object) -> None:
-    """Refuse what is no model or no schedule."""
+    """Refuse what is not a model or not a schedule."""
     if not isinstance(model, nn.Module):
         raise ScopeError(
             f"model is of type {type(model).__name__}, but a Pruner needs an nn.Module; gpmt.prune_ takes a "

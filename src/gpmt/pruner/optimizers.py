@@ -128,7 +128,7 @@ def _checked(given: object, name: str) -> Optimizer:
     if isinstance(given, Optimizer):
         reason = ", which runs no hooks after its steps (it skips the constructor of torch.optim.Optimizer)"
     elif inner is not None:
-        reason = f", which is no torch.optim.Optimizer although it holds one as .{inner}"
+        reason = f", which is not a torch.optim.Optimizer although it holds one as .{inner}"
     else:
         reason = ""
     raise ScopeError(

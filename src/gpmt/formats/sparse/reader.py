@@ -29,8 +29,8 @@ class SparseFile(Mapping[str, Tensor]):
 
     Args:
         path: a file that `save_sparse` wrote.
-        max_bytes: refuse to decode more bytes than this at once, for files from strangers: zeros expand up to 65,536
-            times. The limit is the machine's memory in any case.
+        max_bytes: refuse to decode more bytes than this at once, for files that are not trusted: zeros expand up to
+            65,536 times. The limit is the machine's memory in any case.
 
     Raises:
         CheckpointError: a file that is missing, truncated, foreign, of another version, or whose header contradicts
