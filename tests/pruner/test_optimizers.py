@@ -312,7 +312,8 @@ def test_an_optimizer_of_another_model_is_refused(toy: Any) -> None:
         (
             lambda p: NotAnOptimizer(sgd(p)),
             "optimizer is of type NotAnOptimizer, which is not a torch.optim.Optimizer although it holds one as "
-            ".base, but a Pruner needs a torch.optim.Optimizer whose step() it can follow, or a list of them; give the",
+            ".base, but a Pruner needs a torch.optim.Optimizer whose step() it can follow, or a list of them; give "
+            "the",
         ),
         (
             lambda p: WithoutHooks(sgd(p)),
