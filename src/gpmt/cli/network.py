@@ -38,8 +38,8 @@ def find_network(checkpoint: Checkpoint, *, model: str | None, input_shape: str 
     """Build the network `model`, or the one that the file itself names, around a checkpoint's tensors.
 
     Returns None where neither names one. Of ``hf:FOLDER`` that is not a classifier it returns None too, since no
-    input of it is known, and the state_dict gets to know the layers of the network (`Described`). Raises `GpmtError` for
-    a name or shape that cannot be used, and `CheckpointError` where the weights do not fit the network.
+    input of it is known, and the state_dict gets to know the layers of the network (`Described`). Raises `GpmtError`
+    for a name or shape that cannot be used, and `CheckpointError` where the weights do not fit the network.
     """
     if model is None:
         model = recorded_name(checkpoint)
