@@ -239,6 +239,16 @@ def test_masks_apply_to_compiled_networks_and_their_states():
         assert layer[0].weight.tolist() == [[1.0, 0.0]]
 
 
+def test_tensors_of_a_sparse_layout_are_refused_before_anything_is_changed():
+    mask = torch.tensor([[True, False]])
+    state = {"a": torch.ones(1, 2), "b": torch.ones(1, 2).to_sparse()}
+    with pytest.raises(
+        MaskError, match=r"^b has layout torch.sparse_coo, but must be dense; convert it with"
+    ):
+        Masks.from_dense({"a": mask, "b": mask}).apply_(state)
+    assert bool(state["a"].all())
+
+
 def test_a_name_that_is_there_as_it_is_comes_before_one_without_wrappers():
     state = {"module.weight": torch.ones(2), "weight": torch.ones(2)}
     Masks.from_dense({"weight": torch.tensor([True, False])}).apply_(state)

@@ -228,3 +228,12 @@ def test_report_as_text_and_as_plain_values() -> None:
         "kept_by_mask": 3,
         "revived": 1,
     }
+
+
+def test_the_state_of_a_compiled_network_is_verified_by_masks_of_the_plain_one():
+    network = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Linear(4, 2))
+    masks = gpmt.prune_(network, sparsity=0.5).masks()
+    state = torch.compile(network).state_dict()
+    assert gpmt.verify(state, masks=masks, sparsity=0.5)
+    state["_orig_mod.0.weight"].fill_(1)
+    assert not gpmt.verify(state, masks=masks)

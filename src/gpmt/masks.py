@@ -135,14 +135,18 @@ class Masks(Mapping[str, Tensor]):
 
         Everything is checked before anything is changed. Of a tensor that several processes share (`DTensor`), each
         changes its part. Names match with and without what `torch.compile` and `DistributedDataParallel` put into
-        them (``_orig_mod.``, ``module.``). Raises `MaskError` as `fits` does and for quantised tensors, and
-        `WeightsError` for a tensor without data.
+        them (``_orig_mod.``, ``module.``). Raises `MaskError` as `fits` does and for quantised and sparse
+        tensors, and `WeightsError` for a tensor without data.
         """
         from gpmt.core import key_loops
 
         tensors = self._tensors(target)
         check_has_data(tensors)
         for name, tensor in tensors.items():
+            if tensor.layout != torch.strided:
+                raise MaskError(
+                    f"{name} has layout {tensor.layout}, but must be dense; convert it with to_dense()"
+                )
             if is_traceable_wrapper_subclass(local(tensor)):
                 raise MaskError(
                     f"{name} is of the class {type(local(tensor)).__name__}, which does not hold its values as they "

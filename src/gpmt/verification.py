@@ -23,6 +23,7 @@ from gpmt.core.tensor_count import TensorCount
 from gpmt.errors import BudgetError
 from gpmt.formats.load import load
 from gpmt.masks import Masks
+from gpmt.model_tools import plain_name
 
 CHUNK = 1 << 20
 """Weights counted at a time, so that the memory for counting does not grow with the tensor."""
@@ -158,6 +159,8 @@ def verify(
         masks = Masks.load(Path(masks), of=target)
     elif masks is not None:
         masks.fits(target)
+    if masks is not None and isinstance(target, Mapping) and not masks.keys() <= target.keys():
+        target = {plain_name(name): tensor for name, tensor in target.items()}  # of a compiled network
     by_masks = masks is not None and scope is None and not exclude
     if masks is not None and by_masks:
         scope = list(masks)
