@@ -76,3 +76,16 @@ def test_an_error_is_one_sentence_and_nothing_is_written(tmp_path: Path, argumen
     assert result.stderr.startswith(sentence)
     assert len(result.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_resuming_where_nothing_is_is_refused(tmp_path: Path) -> None:
+    Path("other").mkdir()
+    for folder, state in (
+        ("none", "does not exist"),
+        ("other", "does not hold a sweep (sweep.json is missing)"),
+    ):
+        result = gpmt("sweep", "digits", "seed=0,1", "--resume", "-o", folder, code=2)
+        assert result.stderr == (
+            f"error: {folder} {state}, so there is nothing to go on with; leave out --resume to start one, or give "
+            "the folder of the sweep with -o\n"
+        )
