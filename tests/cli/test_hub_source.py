@@ -16,6 +16,9 @@ from gpmt.training.models import construct
 
 transformers = pytest.importorskip("transformers", reason="gpmt[hf] is not installed")
 
+# transformers 5.1 about the tokenizers that it makes itself
+pytestmark = pytest.mark.filterwarnings("ignore:Deprecated in 0.9.0:DeprecationWarning")
+
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
 
 

@@ -84,6 +84,9 @@ def test_torchscript_is_refused(tmp_path: Path) -> None:
     assert_weights_are_written(str(error.value), path, nn.Linear(2, 2))
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The given buffer is not writable"
+)  # PyTorch 2.10 about its own torch.export.load
 def test_a_program_of_torch_export_is_called_one(tmp_path: Path) -> None:
     path = tmp_path / "a.pt2"
     torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),)), path)

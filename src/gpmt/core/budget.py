@@ -69,11 +69,13 @@ def parse_min_kept(value: int | str, numel: int, *, unit: str = "weights") -> in
         if not 0 <= share <= 1:
             raise BudgetError(f"min_kept is {value!r}, but a share must lie between 0% and 100%")
         return math.floor(share * numel)
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
+        raise BudgetError(f"min_kept is {value!r}, but {remedy}")
     try:
         count = int(value) if isinstance(value, str) else value.__index__()
     except (ValueError, TypeError, AttributeError):
         raise BudgetError(f"min_kept is {value!r}, but {remedy}") from None
-    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool") or count < 0:
+    if count < 0:
         raise BudgetError(f"min_kept is {value!r}, but {remedy}")
     return count
 
