@@ -93,6 +93,23 @@ def test_the_ranking_is_that_of_the_weights_as_they_are_used(norm):
                 )
 
 
+def test_threads_do_not_change_the_weight(norm):
+    normed, stored = norm
+    torch.manual_seed(0)
+    layer = normed(nn.Linear(300, 700))
+    layer(torch.ones(300))
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            scope = find_scope(layer)
+            found.append(scope.effective[stored].weight(scope.tensors[stored]))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
 def test_zeros_of_the_direction_are_zeros_of_the_weight(norm):
     normed, stored = norm
     model = network(normed)

@@ -32,14 +32,18 @@ class Effective:
 
     @torch.no_grad()
     def weight(self, direction: Tensor) -> Tensor:
-        """Return the weight of a (whole) direction, in float32 or float64; zero where the norm is zero."""
+        """Return the weight of a (whole) direction, in float32 or float64; zero where the norm is zero.
+
+        Norms are summed in float64 on the CPU, so that threads and devices do not show in the ranking.
+        """
         wide = direction.detach().to(torch.promote_types(direction.dtype, torch.float32))
+        exact = wide.to("cpu", torch.float64)
         if self.magnitude is not None:
-            magnitude = whole(self.magnitude).to(wide)
-            norm = torch.linalg.vector_norm(wide, dim=self._summed(wide), keepdim=True)
+            magnitude = whole(self.magnitude).to(exact)
+            norm = torch.linalg.vector_norm(exact, dim=self._summed(exact), keepdim=True)
             scale = torch.where(norm > 0, magnitude.reshape(norm.shape) / norm, 0)
-            return wide * scale
-        sigma = self._sigma(wide)
+            return wide * scale.to(wide)
+        sigma = self._sigma(exact)
         return wide / sigma if sigma else torch.zeros_like(wide)
 
     def norms(self, shape: torch.Size) -> int:
