@@ -34,7 +34,7 @@ class Effective:
     def weight(self, direction: Tensor) -> Tensor:
         """Return the weight of a (whole) direction, in float32 or float64; zero where the norm is zero.
 
-        Norms are summed in float64 on the CPU, so that threads and devices do not show in the ranking.
+        Norms are summed in float64 on the CPU, so that memory formats and devices do not show in the ranking.
         """
         wide = direction.detach().to(torch.promote_types(direction.dtype, torch.float32))
         exact = wide.to("cpu", torch.float64)
