@@ -41,6 +41,7 @@ def test_a_layer_named_like_an_embedding_has_a_bias(layer: str) -> None:
         "query_feat",
         "queries_features",
         "input_embeds_layer",
+        "input_embeds_layers",
         "position_embedding_table",
         "pe_k",
         "bias_values",

@@ -15,7 +15,7 @@ RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
 _NORM = r"(?!.*conv).*norm.*|ln(_.*|\d*)|grn"
 _EMBEDDING = (
     r"(?!.*patch)(.*(emb|embed|embedding|embedder)s?_?\d*|embed_(?!out|proj).*|w[tp]e|.*_bias|bias_values"
-    r"|.*_embeds?_layer|(.*_)?(tokens?|table|codebook|quer(y|ies)_feat(ures)?)|pe_[kv])"
+    r"|.*_embeds?_layers?|(.*_)?(tokens?|table|codebook|quer(y|ies)_feat(ures)?)|pe_[kv])"
 )
 _EXPERTS = r"(gate|up|gate_up|down)_proj"
 _ROUTER = r"gate|router"

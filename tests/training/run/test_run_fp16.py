@@ -1,5 +1,6 @@
 """Runs in fp16, with Accelerate's scaler on a CPU: gradients are scaled, and steps are left out, as on a GPU."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from accelerate import Accelerator
 from tests.training.run.runs import PLAIN_NETWORK, same_weights, short_recipe, weights
 from torch.optim import Adam
 
+from gpmt.extras_private import reset_accelerator_state
 from gpmt.masks import Masks
 from gpmt.training.run import phase
 from gpmt.training.run import run as run_module
@@ -16,7 +18,7 @@ from gpmt.training.run.run import run
 
 
 @pytest.fixture
-def fp16(monkeypatch: pytest.MonkeyPatch) -> Any:
+def fp16(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A function that has runs scale their gradients from a given scale on; Accelerate itself needs a GPU for it."""
     made = run_module.make_accelerator
 
@@ -35,7 +37,8 @@ def fp16(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(run_module, "make_accelerator", make)
         return accelerators
 
-    return scaled_from
+    yield scaled_from
+    reset_accelerator_state()
 
 
 def test_gradients_are_unscaled_once_in_both_phases(fp16: Any, tmp_path: Path):
