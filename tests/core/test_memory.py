@@ -45,3 +45,15 @@ def test_other_memory_does_not_overlap():
         find_overlap(["a"], {"a": torch.zeros(2, 2), "b": torch.zeros(2, 2), "c": torch.eye(2).to_sparse()})
         is None
     )
+
+
+def test_an_expanded_tensor_of_any_size_is_told_at_once():
+    huge = torch.zeros(1, 1).expand(2**25, 2**25)
+    assert find_overlap(["w"], {"w": huge}) == ("w", "w")
+
+
+def test_strides_for_which_the_answer_takes_minutes_count_as_overlapping():
+    memory = torch.empty(192_163_377, dtype=torch.uint8, device="meta")
+    grid = memory.as_strided((1049, 1049, 1049), (36674, 61119, 85569))
+    plane = memory.as_strided((1049, 1049, 1), (12223, 12224, 1), 64_023_025)
+    assert find_overlap(["b"], {"a": grid, "b": plane}) == ("b", "a")

@@ -56,8 +56,7 @@ def demo(
     """Compare global pruning without (GP) and with a minimum per layer (GP+MT) on a small network.
 
     Trains a small MobileNet on scikit-learn's digits, prunes it by both methods at rising sparsities, fine-tunes
-    all in the same way, and prints the accuracies. Takes one to two minutes on two cores; downloads and writes
-    nothing.
+    all in the same way, and prints the accuracies. Takes about half a minute; downloads and writes nothing.
     """
     listed = sparsities.split(",")
     for sparsity in listed:

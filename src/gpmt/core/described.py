@@ -17,7 +17,7 @@ class Description:
         network: the network, whose tensors need no data; None where it is not known.
         names: name of a tensor -> the parameter of the network that it is, or is a part of; a tensor that is not in
             the network has no entry.
-        why: where there is no network, the reason as a part of a sentence.
+        why: where the network is not known, the reason; it follows the word since.
     """
 
     network: nn.Module | None

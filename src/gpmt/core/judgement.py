@@ -13,7 +13,7 @@ class Judgement:
     Attributes:
         by: the classes of the network's layers, or the names and shapes of the tensors.
         network: the class of the network, None where it is not known.
-        why: where it is by names, the reason as a part of a sentence.
+        why: where it is by names, the reason; it follows the word since.
     """
 
     by: Literal["layers", "names"]

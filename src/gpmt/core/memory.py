@@ -49,7 +49,7 @@ def find_overlap(names: Sequence[str], tensors: Mapping[str, Tensor]) -> tuple[s
             for other, following in arrays[index + 1 :]:
                 if _extent(following)[0] >= end:
                     break
-                if (name in chosen or other in chosen) and np.shares_memory(array, following):
+                if (name in chosen or other in chosen) and _share_elements(array, following):
                     first, second = sorted((name, other), key=[*names, *tensors].index)
                     return first, second
     return None
@@ -90,17 +90,31 @@ class _View:
         }
 
 
+_Array = np.ndarray[tuple[int, ...], np.dtype[np.void]]
+_MAX_WORK = 1_000_000  # solutions that are tried; the exact answer may take exponential time
 _START = 1 << 20
 """A stand-in for the address of a storage, which may be on a GPU, or have no data."""
 
 
-def _addresses(tensor: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.void]]:
+def _addresses(tensor: Tensor) -> _Array:
     return np.asarray(_View(tensor))
 
 
-def _extent(array: np.ndarray[tuple[int, ...], np.dtype[np.void]]) -> tuple[int, int]:
+def _extent(array: _Array) -> tuple[int, int]:
     low, high = np.lib.array_utils.byte_bounds(array)
     return int(low), int(high)
+
+
+def _share_elements(a: _Array, b: _Array) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=_MAX_WORK)  # type: ignore[arg-type]  # NumPy's stubs name two values
+    except (np.exceptions.TooHardError, OverflowError):  # strides that no network has; to refuse them is safe
+        return True
+
+
+def _positions(tensor: Tensor) -> int:
+    """Return how many elements lie between the first and the last one, both included."""
+    return 1 + sum(step * (size - 1) for step, size in zip(tensor.stride(), tensor.shape, strict=True))
 
 
 def _overlaps_itself(tensor: Tensor) -> bool:
@@ -108,6 +122,8 @@ def _overlaps_itself(tensor: Tensor) -> bool:
     reach = 0
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1 and stride <= reach:
+            if tensor.numel() > _positions(tensor):  # before anything of its size is allocated
+                return True
             # A rare layout; only a count tells.
             offsets = np.zeros((), np.int64)
             for step, length in zip(tensor.stride(), tensor.shape, strict=True):

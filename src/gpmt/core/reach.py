@@ -11,7 +11,5 @@ class Reach(IntEnum):
     NONE = 0
     BROAD = 1  # a glob, a regex, a containing module, a type
     LAYER = 2  # the name of the owning layer, or the type of an embedding
-    TENSOR = (
-        3  # the exact name of the tensor, a glob that ends in its own name, or the class of an unknown layer
-    )
+    TENSOR = 3  # the exact name, a glob that ends in the tensor's own name, or the class of an unknown layer
     NEVER = 4  # no pattern reaches this far

@@ -45,12 +45,11 @@ _OTHER_TOOLS = re.compile(
 
 
 @dataclass(frozen=True)
-class Array:
-    """A tensor: its type as PyTorch names it, its shape, and its values, mapped from the file."""
+class StoredTensor:
+    """A tensor in a file: its type as PyTorch names it, and its shape."""
 
     dtype: str
     shape: tuple[int, ...]
-    stored: NDArray[Any]
 
     @property
     def ndim(self) -> int:
@@ -62,6 +61,13 @@ class Array:
         """Number of values."""
         return math.prod(self.shape)
 
+
+@dataclass(frozen=True)
+class Array(StoredTensor):
+    """A tensor whose values are mapped from the file."""
+
+    stored: NDArray[Any]
+
     def pieces(self, size: int) -> Iterator[NDArray[Any]]:
         """Yield the values in flat order, so many at a time, at least one piece."""
         for start in range(0, max(self.stored.size, 1), size):
@@ -70,17 +76,10 @@ class Array:
 
 
 @dataclass(frozen=True)
-class MaskArray:
-    """A mask: its shape, and its bits, uint8 [ceil(numel / 8)]."""
+class MaskArray(StoredTensor):
+    """A mask, and its bits, uint8 [ceil(numel / 8)]."""
 
-    shape: tuple[int, ...]
     packed: NDArray[np.uint8]
-    dtype: str = "bool"
-
-    @property
-    def numel(self) -> int:
-        """Number of weights."""
-        return math.prod(self.shape)
 
     @property
     def kept(self) -> int:
@@ -95,23 +94,11 @@ class MaskArray:
 
 
 @dataclass(frozen=True)
-class CodedArray:
+class CodedArray(StoredTensor):
     """A tensor of a sparse file whose kept values are stored as they are: its mask, and their bits as integers."""
 
-    dtype: str
-    shape: tuple[int, ...]
     code: RiceCode
     values: NDArray[Any]
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self.shape)
-
-    @property
-    def numel(self) -> int:
-        """Number of values."""
-        return math.prod(self.shape)
 
     def pieces(self, size: int) -> Iterator[NDArray[Any]]:
         """Yield the values in flat order, so many at a time (a multiple of the blocks of the code)."""
@@ -153,7 +140,7 @@ def read_masks(path: Path) -> dict[str, MaskArray] | None:
     if metadata is None or metadata.get("format") != MASKS:
         return None
     packed, shapes = read_mask_file(path)
-    return {name: MaskArray(shapes[name], bits) for name, bits in packed.items()}
+    return {name: MaskArray("bool", shapes[name], bits) for name, bits in packed.items()}
 
 
 def read_weights(path: Path) -> StoredWeights | None:
