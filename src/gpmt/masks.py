@@ -17,6 +17,7 @@ from gpmt.core.missing_data import check_has_data
 from gpmt.core.shards import local, local_part
 from gpmt.errors import MaskError
 from gpmt.formats.masks.hashes import mask_hash, structure_hash
+from gpmt.formats.masks.summary import summary
 from gpmt.model_tools import not_a_network, plain_name, unwrap
 from gpmt.torch_private import is_traceable_wrapper_subclass
 
@@ -209,10 +210,7 @@ class Masks(Mapping[str, Tensor]):
         )
 
     def __repr__(self) -> str:
-        return (
-            f"Masks({len(self)} tensors, {self.total_kept:,} of {self.total_numel:,} weights kept, "
-            f"sparsity {self.sparsity:.4%})"
-        )
+        return summary(len(self), self.total_kept, self.total_numel)
 
     def structure(self) -> str:
         """Return the SHA-256 (hex) of the names and shapes, whatever their order: what the masks belong to.

@@ -27,7 +27,7 @@ from gpmt.cli.options import (
 if TYPE_CHECKING:
     from gpmt.core.judgement import Judgement
     from gpmt.core.tensor_count import TensorCount
-    from gpmt.formats.arrays import MaskArray, StoredWeights
+    from gpmt.formats.arrays import MaskArray
 
 EXAMPLES = examples(
     "gpmt inspect resnet50.pth",
@@ -59,37 +59,44 @@ def inspect(
     for path in paths:
         check_exists(path)
     silent = quiet or as_json
+    request = _Request(scope, exclude, model, input_shape, silent)
     documents = []
     for number, path in enumerate(paths):
         if number and not silent:
             print()
-        documents.append(
-            _inspect(path, scope=scope, exclude=exclude, model=model, input_shape=input_shape, silent=silent)
-        )
+        documents.append(_inspect(path, request))
     if as_json:
         print_json(documents[0] if len(documents) == 1 else {"files": documents})
 
 
-def _inspect(
-    path: Path,
-    *,
-    scope: list[str] | None,
-    exclude: list[str] | None,
-    model: str | None,
-    input_shape: str | None,
-    silent: bool,
-) -> dict[str, Any]:
-    """Print what is in one file unless `silent`, and return the same as a document."""
+@dataclass(frozen=True)
+class _Request:
+    """The options of the command."""
+
+    scope: list[str] | None
+    exclude: list[str] | None
+    model: str | None
+    input_shape: str | None
+    silent: bool
+
+    @property
+    def plain(self) -> bool:
+        """Whether no option asks for more than names, shapes and zeros."""
+        return not (self.scope or self.exclude or self.model or self.input_shape)
+
+
+def _inspect(path: Path, request: _Request) -> dict[str, Any]:
+    """Print what is in one file unless it is to be silent, and return the same as a document."""
     from gpmt.formats.arrays import read_masks
 
     if (masks := read_masks(path)) is not None:
-        return _inspect_masks(path, masks, silent)
+        return _inspect_masks(path, masks, request.silent)
 
-    if not (scope or exclude or model or input_shape) and (contents := _without_torch(path, silent)):
+    if request.plain and (contents := _without_torch(path, request.silent)):
         macs = None
     else:
-        contents, macs = _with_torch(path, scope, exclude, model, input_shape, silent)
-    if not silent:
+        contents, macs = _with_torch(path, request)
+    if not request.silent:
         _print(contents, macs)
     return contents.to_dict() | {"dense_macs": macs}
 
@@ -151,6 +158,7 @@ def _without_torch(path: Path, silent: bool) -> _Contents | None:
     from gpmt.core.judgement import BY_NAMES
     from gpmt.formats.array_counts import count_array, prunable
     from gpmt.formats.arrays import read_weights
+    from gpmt.formats.masks.summary import summary
 
     stored = read_weights(path)
     if stored is None or stored.record or stored.tied or (path.parent / "config.json").exists():
@@ -161,6 +169,7 @@ def _without_torch(path: Path, silent: bool) -> _Contents | None:
     with working(f"counting {path}", quiet=silent):
         rows = tuple(count_array(name, kind, stored.tensors[name]) for name, kind in found.items())
     others = [array.numel for name, array in stored.tensors.items() if name not in found]
+    codes = stored.masks.values()
     return _Contents(
         path,
         stored.source,
@@ -170,44 +179,26 @@ def _without_torch(path: Path, silent: bool) -> _Contents | None:
         (len(others), sum(others)),
         stored.metadata,
         stored.prefix,
-        masks=len(stored.masked) or None,
-        about_masks=_about_masks(stored),
+        masks=len(codes) or None,
+        about_masks=summary(len(codes), sum(code.kept for code in codes), sum(code.numel for code in codes)),
     )
 
 
-def _about_masks(stored: StoredWeights) -> str:
-    """Describe the masks in a file as `Masks` describes itself."""
-    masked = [stored.tensors[name] for name in stored.masked]
-    numel = sum(array.numel for array in masked)
-    kept = sum(getattr(array, "code").kept for array in masked)  # noqa: B009  # masked tensors are coded
-    return (
-        f"Masks({len(masked)} tensors, {kept:,} of {numel:,} weights kept, "
-        f"sparsity {(numel - kept) / max(numel, 1):.4%})"
-    )
-
-
-def _with_torch(
-    path: Path,
-    scope: list[str] | None,
-    exclude: list[str] | None,
-    model: str | None,
-    input_shape: str | None,
-    silent: bool,
-) -> tuple[_Contents, dict[str, int | None] | None]:
+def _with_torch(path: Path, request: _Request) -> tuple[_Contents, dict[str, int | None] | None]:
     """Look into any file; return the MACs too where the network is known."""
     from gpmt.formats.load import load
 
-    with working(f"reading {path}", quiet=silent):
+    with working(f"reading {path}", quiet=request.silent):
         checkpoint = load(path)
 
     from gpmt.cli.network import find_network
     from gpmt.core.scope import find_scope
     from gpmt.verification import count_tensors
 
-    with working(f"counting {path}", quiet=silent):
-        network = find_network(checkpoint, model=model, input_shape=input_shape)
+    with working(f"counting {path}", quiet=request.silent):
+        network = find_network(checkpoint, model=request.model, input_shape=request.input_shape)
         target = network.module if network else checkpoint.state_dict
-        found = find_scope(target, scope=scope or None, exclude=exclude or ())
+        found = find_scope(target, scope=request.scope or None, exclude=request.exclude or ())
         rows = count_tensors(found)
     inside = {*found.tensors, *(name for names in found.aliases.values() for name in names)}
     others = [tensor.numel() for name, tensor in checkpoint.state_dict.items() if name not in inside]

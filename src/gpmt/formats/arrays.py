@@ -120,7 +120,7 @@ class StoredWeights:
         source: what wrote the file.
         prefix: what wrappers put before every name.
         metadata: the user's strings.
-        masked: tensors whose masks are stored as such.
+        masks: the codes of masks that are stored as such, by tensor name.
         record: whether a run noted its network.
         tied: whether names are tied.
     """
@@ -129,7 +129,7 @@ class StoredWeights:
     source: str
     prefix: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    masked: tuple[str, ...] = ()
+    masks: Mapping[str, RiceCode] = field(default_factory=dict)
     record: bool = False
     tied: bool = False
 
@@ -191,12 +191,16 @@ def _sparse_weights(
     found = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     if len(found) < len(tensors) or any(_OTHER_TOOLS.fullmatch(name) for name in tensors):
         return None
-    masked = tuple(name for name, entry in header.entries.items() if entry.coding and entry.coding.masked)
+    masks = {
+        name: tensor.code
+        for name, tensor in found.items()
+        if isinstance(tensor, CodedArray) and (coding := header.entries[name].coding) and coding.masked
+    }
     return StoredWeights(
         found | {name: found[first] for name, first in header.tied.items()},
         "sparse file",
         metadata=header.metadata,
-        masked=masked,
+        masks=masks,
         record=header.record is not None,
         tied=bool(header.tied),
     )
