@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from gpmt.core.adapters import in_adapter
+from gpmt.core.blocks import Blocks
 from gpmt.core.described import Described, Description
 from gpmt.core.judgement import BY_NAMES, Judgement
 from gpmt.core.layer_names import holds_experts, kind_by_name, needs_by_name
@@ -43,6 +44,7 @@ class Scope:
             `"last"`; empty for a network of one layer.
         effective: name of the direction of a weight with weight_norm or spectral_norm -> how the weight is computed
             from it, which ranks it.
+        blocks: name -> the layers that the tensor holds; tensors of one layer have no entry.
     """
 
     tensors: dict[str, Tensor]
@@ -51,6 +53,7 @@ class Scope:
     judged: Judgement = BY_NAMES
     ends: dict[str, str] = field(default_factory=dict)
     effective: dict[str, Effective] = field(default_factory=dict)
+    blocks: dict[str, Blocks] = field(default_factory=dict)
 
     @property
     def numel(self) -> int:
