@@ -37,6 +37,8 @@ ORDER = [
     "formats.load",
     "prune",
     "pruner",
+    "calibration",
+    "scores",
     "integrations",
     "formats.exporters",
     "runtime.ir",

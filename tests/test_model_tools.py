@@ -16,7 +16,10 @@ from gpmt.errors import CheckpointError, GpmtError
 from gpmt.model_tools import (
     evaluating,
     keeping_modes,
+    logits_of,
+    moved,
     not_a_network,
+    part_of,
     plain_name,
     program_kind,
     quiet,
@@ -205,3 +208,24 @@ def test_a_program_of_torch_export_has_one_mode() -> None:
 def test_a_graph_of_torch_fx_with_layers_is_a_network() -> None:
     graph = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
     assert gpmt.prune_(graph, sparsity=0.5).pruned == 8
+
+
+def test_inputs_move_with_their_containers() -> None:
+    like = torch.zeros(1, dtype=torch.float64)
+    given = {"a": [torch.ones(2), (torch.ones(1, dtype=torch.int32), "text")], "b": None}
+    result = moved(given, like)
+    assert result["a"][0].dtype == torch.float64
+    assert result["a"][1][0].dtype == torch.int32
+    assert (result["a"][1][1], result["b"]) == ("text", None)
+    assert moved(like, like) is like
+
+
+def test_the_parts_of_what_networks_return() -> None:
+    tensor = torch.ones(2)
+    assert logits_of(tensor) is tensor
+    assert logits_of(SimpleNamespace(logits=tensor)) is tensor
+    assert logits_of({"logits": tensor}) is tensor
+    assert logits_of((tensor, 1)) == (tensor, 1)
+    assert part_of({"loss": tensor}, "loss") is tensor
+    assert part_of(SimpleNamespace(loss=None), "loss") is None
+    assert part_of(tensor, "loss") is None

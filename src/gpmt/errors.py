@@ -19,6 +19,14 @@ class WeightsError(GpmtError):
     """Weights that cannot be ranked: NaN, infinity, no data, or changed since they were planned."""
 
 
+class CalibrationError(GpmtError):
+    """Batches that a network cannot be run on, or whose loss cannot be used."""
+
+
+class ScoresError(GpmtError):
+    """Scores that cannot be computed, that cannot rank weights, or that do not fit the network."""
+
+
 class MaskError(GpmtError):
     """Masks that do not fit the network or file they are used with."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import find_scope
 from gpmt.errors import GpmtError, first_line
-from gpmt.model_tools import keeping_modes, unwrap
+from gpmt.model_tools import keeping_modes, moved, unwrap
 from gpmt.torch_private import ConvNd, ConvTransposeNd, has_one_projection
 
 
@@ -83,14 +83,10 @@ def _arguments(
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
     """Return an example as arguments of the model, on the device and in the dtype of one of its tensors."""
     if isinstance(example, Mapping):
-        return [], {key: _moved(tensor, like) for key, tensor in example.items()}
+        return [], moved(example, like)
     if not isinstance(example, Tensor):
         example = torch.zeros(1, *example, device="cpu")
-    return [_moved(example, like)], {}
-
-
-def _moved(tensor: Tensor, like: Tensor) -> Tensor:
-    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
+    return [moved(example, like)], {}
 
 
 def _applied(module: nn.Module, args: Any, kwargs: Any, output: Any) -> list[tuple[Tensor, int]]:

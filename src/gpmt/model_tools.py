@@ -1,4 +1,4 @@
-"""Unwrapping a network, switching it to evaluation and back, and splitting example inputs."""
+"""Unwrapping a network, switching it to evaluation and back, and what goes into it and comes out."""
 
 from __future__ import annotations
 
@@ -140,3 +140,28 @@ def split_example(example: object, error: type[GpmtError]) -> tuple[tuple[Any, .
         f"the example is of type {type(example).__name__}, but must be a tensor, a tuple of tensors, or a dict "
         "of tensors by the names of the network's arguments"
     )
+
+
+def moved(value: Any, like: Tensor) -> Any:
+    """Return what a network is given, with its tensors on the device of `like` and, where floating, in its dtype.
+
+    Mappings, lists and tuples are gone through; anything else stays as it is.
+    """
+    if isinstance(value, Tensor):
+        return value.to(like.device, like.dtype if value.is_floating_point() else None)
+    if isinstance(value, Mapping):
+        return {key: moved(part, like) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(moved(part, like) for part in value)
+    return value
+
+
+def part_of(output: Any, name: str) -> Any:
+    """Return a part of what a network returns, by its name in an object or a mapping; None where there is none."""
+    return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+
+
+def logits_of(output: Any) -> Any:
+    """Return the logits in what a network returns, which may hold other things too, or all of it."""
+    found = part_of(output, "logits")
+    return output if found is None else found

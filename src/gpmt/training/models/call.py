@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.errors import RecipeError, first_line
-from gpmt.model_tools import keeping_modes
+from gpmt.model_tools import keeping_modes, logits_of
 
 
 def logits(model: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
@@ -16,7 +16,7 @@ def logits(model: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
     Networks of transformers, and some of torchvision in training mode, return them among other things.
     """
     outputs: Any = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
-    result: Tensor = getattr(outputs, "logits", outputs)
+    result: Tensor = logits_of(outputs)
     return result
 
 
