@@ -129,7 +129,22 @@ class Masks(Mapping[str, Tensor]):
 
     def fits(self, target: Target) -> None:
         """Raise `MaskError`, naming the first, if a masked tensor is missing in `target` or has another shape."""
-        self._tensors(target)
+        self._found(target)
+
+    def named_as(self, target: Target) -> Masks:
+        """Return these masks under the names that their tensors have in `target`, which may be wrapped.
+
+        Raises `MaskError` as `fits` does, and where two masks are for one name.
+        """
+        names = {name: found for name, (found, _) in self._found(target).items()}
+        if all(name == found for name, found in names.items()):
+            return self
+        owners: dict[str, str] = {}
+        for name, found in names.items():
+            if (other := owners.setdefault(found, name)) != name:
+                raise MaskError(f"{other} and {name} are both masks of {found}; leave one of them out")
+        packed = {names[name]: bits for name, bits in self._packed.items()}
+        return Masks(packed, {names[name]: shape for name, shape in self._shapes.items()})
 
     def apply_(self, target: Target) -> None:
         """Set the pruned weights of a module or a mapping of tensors to +0.0, in place.
@@ -141,7 +156,7 @@ class Masks(Mapping[str, Tensor]):
         """
         from gpmt.core import key_loops
 
-        tensors = self._tensors(target)
+        tensors = {name: tensor for name, (_, tensor) in self._found(target).items()}
         check_has_data(tensors)
         for name, tensor in tensors.items():
             if tensor.layout != torch.strided:
@@ -166,7 +181,8 @@ class Masks(Mapping[str, Tensor]):
                     with torch.inference_mode() if part.is_inference() else nullcontext():
                         part.masked_fill_(pruned, 0)
 
-    def _tensors(self, target: Target) -> dict[str, Tensor]:
+    def _found(self, target: Target) -> dict[str, tuple[str, Tensor]]:
+        """Return the name and the tensor in `target` for each mask."""
         if isinstance(target, nn.Module):
             available: Mapping[str, Tensor] = dict(unwrap(target).named_parameters(remove_duplicate=False))
         elif isinstance(target, Mapping):
@@ -175,12 +191,11 @@ class Masks(Mapping[str, Tensor]):
             raise MaskError(not_a_network(target))
         found, plain = {}, {}
         if not self._shapes.keys() <= available.keys():
-            plain = {
-                plain_name(name): value for name, value in available.items() if isinstance(value, Tensor)
-            }
+            plain = {plain_name(name): name for name, value in available.items() if isinstance(value, Tensor)}
         for name, shape in self._shapes.items():
-            tensor = available.get(name, plain.get(plain_name(name)))
-            if tensor is None:
+            there = name if name in available else plain.get(plain_name(name))
+            tensor = None if there is None else available[there]
+            if there is None or tensor is None:
                 raise MaskError(f"masked tensor {name} is missing; these masks belong to another network")
             if nn.parameter.is_lazy(tensor):
                 raise MaskError(
@@ -191,7 +206,7 @@ class Masks(Mapping[str, Tensor]):
                     f"{name} has shape {list(tensor.shape)}, but its mask has {list(shape)}; these masks "
                     "belong to another network"
                 )
-            found[name] = tensor
+            found[name] = there, tensor
         return found
 
     def __eq__(self, other: object) -> bool:

@@ -135,7 +135,7 @@ class Toy:
 
     def start(
         self,
-        schedule: Schedule,
+        schedule: Schedule | None,
         *,
         weights: int = 0,
         make: Callable[..., torch.optim.Optimizer] = sgd,

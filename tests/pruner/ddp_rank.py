@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.errors import MaskError
+from gpmt.masks import Masks
 from gpmt.pruner.pruner import Pruner
 
 STEPS = 8
@@ -62,6 +63,22 @@ def wrap_late(seed: int) -> str:
     return ""
 
 
+def given_masks(seed: int) -> str:
+    """Train one step under masks that are drawn by this rank; return what the Pruner says."""
+    generator = torch.Generator().manual_seed(seed)
+    masks = Masks.from_dense({"0.weight": torch.rand(16, 8, generator=generator) < 0.5})
+    model = DistributedDataParallel(network(0))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    try:
+        Pruner(model, optimizer, masks=masks)
+    except MaskError as error:
+        return str(error)
+    model(torch.ones(4, 8)).square().mean().backward()
+    optimizer.step()
+    assert not model.module[0].weight[~masks["0.weight"]].any()
+    return ""
+
+
 def main(rank: int, world_size: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -90,6 +107,7 @@ def main(rank: int, world_size: int, folder: Path) -> None:
         results["error"] = ""
     except MaskError as error:
         results["error"] = str(error)
+    results["given masks"] = {"equal": given_masks(0), "different": given_masks(rank)}
     results["wrapped late"] = {"different": wrap_late(rank), "equal": wrap_late(0)}
     torch.save(results, folder / f"rank{rank}.pt")
     dist.destroy_process_group()

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.core.shards import local, whole
 from gpmt.errors import MaskError
+from gpmt.masks import Masks
 from gpmt.prune import plan, prune_
 from gpmt.pruner.pruner import Pruner
 from gpmt.verification import verify
@@ -52,8 +53,14 @@ def shard(model: nn.Sequential, **options: Any) -> nn.Sequential:
     return model
 
 
+def given_masks() -> Masks:
+    """Return masks over two of the three layers, which no plan would choose."""
+    masks = plan(network(), sparsity=0.5, exclude="2", allocation="random", seed=5).masks()
+    return Masks.from_dense({f"module.{name}": mask for name, mask in masks.items()})
+
+
 def start(
-    model: nn.Module, schedule: Schedule, *, optimizer: str = "sgd", **options: Any
+    model: nn.Module, schedule: Schedule | None, *, optimizer: str = "sgd", **options: Any
 ) -> tuple[Optimizer, Pruner]:
     made = OPTIMIZERS[optimizer](model.parameters())
     return made, Pruner(model, made, schedule=schedule, **options)
@@ -104,6 +111,8 @@ def schedules(rank: int) -> dict[str, Any]:
     results["different-data"] = train(model, *start(model, SCHEDULES["gradual"]), data=rank)
     model = shard(network())
     results["adam"] = train(model, *start(model, SCHEDULES["gradual"], optimizer="adam"))
+    model = shard(network())
+    results["given-masks"] = train(model, *start(model, None, masks=given_masks()))
     model = shard(network())
     results["floors"] = train(model, *start(model, OneShot(0.75), min_kept=3, exclude="2"))
     return results

@@ -96,3 +96,9 @@ def test_a_model_wrapped_after_its_pruner_was_made_is_checked_at_the_first_step(
         assert rank["wrapped late"]["different"].startswith(
             "the masks differ between the ranks, because their weights or settings do; load"
         )
+
+
+def test_given_masks_have_to_be_the_same_on_every_rank(ranks: list[dict[str, Any]]) -> None:
+    for rank in ranks:
+        assert rank["given masks"]["equal"] == ""
+        assert rank["given masks"]["different"].startswith("the masks differ between the ranks")

@@ -118,6 +118,19 @@ def test_adam_and_floors(
     assert {name: masks.kept(name) >= 3 for name in masks} == {"0.weight": True, "3.weight": True}
 
 
+def test_given_masks(
+    ranks: list[dict[str, Any]], script: ModuleType, alone: Callable[..., dict[str, Any]]
+) -> None:
+    expected = alone(None, masks=script.given_masks())
+    for rank in ranks:
+        assert rank["given-masks"]["digests"] == expected["digests"]
+        assert_equal(rank["given-masks"], expected)
+    masks = Masks.from_state_dict(ranks[0]["given-masks"]["state"]["masks"])
+    assert list(masks) == ["0.weight", "3.weight"]
+    assert masks.sparsity == 0.5
+    assert_zero_where_pruned(expected, masks)
+
+
 def test_ranks_agree_on_different_data(ranks: list[dict[str, Any]]) -> None:
     first, second = (rank["different-data"] for rank in ranks)
     assert first["digests"] == second["digests"]

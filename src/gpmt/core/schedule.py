@@ -1,15 +1,19 @@
 """When to prune and to which sparsity: one-shot, gradual, and alternating compressed/decompressed training.
 
 A schedule is a pure function of time, counted in whole steps of the optimiser or whole epochs (its `unit`).
-Time 0 is before the first step; time t is right after step (epoch) t.
+Time 0 is before the first step; time t is right after step (epoch) t. Users may write their own
+(docs/extending.md).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import KW_ONLY, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, fields, is_dataclass
+from decimal import Decimal
 from fractions import Fraction
-from typing import Literal, get_args
+from numbers import Integral, Real
+from typing import Any, Literal, get_args
 
 from gpmt.core.budget import Ratio, exact_fraction, parse_sparsity
 from gpmt.errors import BudgetError
@@ -18,19 +22,46 @@ Unit = Literal["step", "epoch"]
 Shape = Literal["cubic", "linear"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Event:
-    """A pruning to `sparsity` at `time`; the network is made dense again where `sparsity` is None."""
+    """A pruning to `sparsity` at `time`; the network is made dense again where `sparsity` is None.
+
+    A sparsity may be given as `gpmt.plan` takes it, and is made an exact fraction. Raises `BudgetError` for one that
+    is not at least 0 and below 1.
+
+    >>> Event(3, 0.9)
+    Event(time=3, sparsity=Fraction(9, 10))
+    """
 
     time: int
     sparsity: Fraction | None
 
+    def __init__(self, time: int, sparsity: Ratio | None) -> None:
+        object.__setattr__(self, "time", time)
+        object.__setattr__(self, "sparsity", None if sparsity is None else parse_sparsity(sparsity))
+
 
 class Schedule(ABC):
-    """The events of a training run; `sparsity` is the one it ends with, as an exact fraction."""
+    """The events of a training run. A subclass says when the last one is, and what happens at each time.
+
+    It may be a dataclass or any other class. It has to give the same events whenever it is asked, so what it needs
+    to know stands in its attributes. `Pruner` checks it when it gets it, and saves it with `to_dict`.
+
+    Attributes:
+        sparsity: the one that the last pruning has, as `gpmt.plan` takes it.
+        unit: what time counts, "step" (the default) or "epoch".
+
+    >>> class Twice(Schedule):
+    ...     sparsity, last = 0.9, 20
+    ...
+    ...     def event(self, time):
+    ...         return Event(time, {10: 0.5, 20: 0.9}[time]) if time in (10, 20) else None
+    >>> [str(event.sparsity) for event in Twice().events()]
+    ['1/2', '9/10']
+    """
 
     sparsity: Ratio
-    unit: Unit
+    unit: Unit = "step"
 
     @property
     @abstractmethod
@@ -45,28 +76,62 @@ class Schedule(ABC):
         """Return all events in order."""
         return [event for time in range(self.last + 1) if (event := self.event(time))]
 
-    def to_dict(self) -> dict[str, str | int]:
-        """Return the kind and the settings as strings and ints, ready for JSON; sparsities as exact ratios.
+    def to_dict(self) -> dict[str, Any]:
+        """Return the kind and the settings as plain values, ready for JSON; sparsities as exact ratios.
+
+        The settings are the fields of a dataclass, or the attributes of any other object, without those whose names
+        begin with an underscore. Two schedules are the same, for resuming a run, where this is equal.
+
+        Raises `BudgetError` for a setting that is not plain: numbers, strings, None, and lists and mappings of them.
 
         >>> OneShot(0.9).to_dict()
         {'kind': 'OneShot', 'sparsity': '9/10', 'at': 0, 'unit': 'step'}
         """
-        settings: dict[str, str | int] = {"kind": type(self).__name__}
-        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            value = getattr(self, field.name)
-            settings[field.name] = str(value) if isinstance(value, Fraction) else value
-        return settings
+        names = [field.name for field in fields(self)] if is_dataclass(self) else list(vars(self))
+        settings = {name: getattr(self, name) for name in names if not name.startswith("_")}
+        exact = {"sparsity": str(parse_sparsity(self.sparsity))}
+        return {
+            "kind": type(self).__name__,
+            **{name: exact.get(name) or _plain(self, name, value) for name, value in settings.items()},
+            **{name: value for name, value in exact.items() if name not in settings},
+            **({} if "unit" in settings else {"unit": self.unit}),
+        }
 
     def _check(self, *times: str) -> None:
         """Make the sparsity exact; refuse a wrong unit and times that are not whole numbers of at least 0."""
         object.__setattr__(self, "sparsity", parse_sparsity(self.sparsity))
-        if self.unit not in get_args(Unit):
-            raise BudgetError(f"unit is {self.unit!r}, but a schedule counts in 'step' or 'epoch'")
-        for name in times:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                remedy = f"must be a whole number of {self.unit}s, at least 0"
-                raise BudgetError(f"{name} is {value!r}, but {remedy}")
+        check_times(self, *times)
+
+
+def check_times(schedule: Schedule, *names: str) -> None:
+    """Refuse a wrong unit, and times that are not whole numbers of at least 0; `names` are those of attributes."""
+    if schedule.unit not in get_args(Unit):
+        raise BudgetError(f"unit is {schedule.unit!r}, but a schedule counts in 'step' or 'epoch'")
+    for name in names:
+        value = getattr(schedule, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            remedy = f"must be a whole number of {schedule.unit}s, at least 0"
+            raise BudgetError(f"{name} is {value!r}, but {remedy}")
+
+
+def _plain(schedule: Schedule, name: str, value: object) -> Any:
+    """Return a setting as what JSON and a safe loading of a state take."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, Fraction | Decimal):
+        return str(value)
+    if isinstance(value, Integral):  # numbers of NumPy too
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, list | tuple):
+        return [_plain(schedule, name, item) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(schedule, name, item) for key, item in value.items()}
+    raise BudgetError(
+        f"{name} of {type(schedule).__name__} holds a {type(value).__name__}, which cannot be saved with a run; give "
+        f"numbers, strings, or lists of them, or call it _{name} where the other settings determine it"
+    )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class PruningCallback(Callback):  # type: ignore[misc]  # Lightning is not insta
     Names of tensors are those of the LightningModule: a tensor of ``self.net`` is "net.0.weight".
 
     Args:
-        schedule: when to prune, in steps of the optimiser or in epochs.
+        schedule: when to prune, in steps of the optimiser or in epochs; needed unless `masks` are given.
         steps_per_epoch: for a schedule in epochs; by default the Trainer's batches over its
             `accumulate_grad_batches`. Needed where the Trainer cannot know them (an iterable data set).
         settings: everything else that `gpmt.Pruner` takes, such as ``min_kept="0.05%"`` or ``exclude="net.0"``.
@@ -42,7 +42,9 @@ class PruningCallback(Callback):  # type: ignore[misc]  # Lightning is not insta
         GpmtError: of its kinds, as from `gpmt.Pruner`.
     """
 
-    def __init__(self, *, schedule: Schedule, steps_per_epoch: int | None = None, **settings: Any) -> None:
+    def __init__(
+        self, *, schedule: Schedule | None = None, steps_per_epoch: int | None = None, **settings: Any
+    ) -> None:
         self.pruner: Pruner | None = None
         self._schedule = schedule
         self._steps_per_epoch = steps_per_epoch

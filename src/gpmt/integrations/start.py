@@ -16,7 +16,7 @@ def start(
     model: nn.Module,
     optimizer: Optimizer | Sequence[Optimizer],
     *,
-    schedule: Schedule,
+    schedule: Schedule | None = None,
     state: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Pruner:
@@ -24,14 +24,18 @@ def start(
 
     A framework makes its optimiser and loads everything before a callback hears of it. A Pruner made then
     would at once apply the schedule's event of time 0 to weights that have long passed it. So the Pruner of
-    a run that goes on is made with nothing to do at time 0, and gets its schedule afterwards.
+    a run that goes on is made with nothing to do at time 0, and gets its schedule afterwards. Given masks are
+    those of the whole run, so they may be applied again.
 
     Raises as `Pruner` and `Pruner.load_state_dict` do.
     """
+    if state is None or schedule is None:
+        pruner = Pruner(model, optimizer, schedule=schedule, **settings)
+    else:
+        later = OneShot(schedule.sparsity, at=1, unit=schedule.unit)
+        pruner = Pruner(model, optimizer, schedule=later, **settings)
+        pruner.schedule = schedule
     if state is None:
-        return Pruner(model, optimizer, schedule=schedule, **settings)
-    later = OneShot(schedule.sparsity, at=1, unit=schedule.unit)
-    pruner = Pruner(model, optimizer, schedule=later, **settings)
-    pruner.schedule = schedule
+        return pruner
     pruner.load_state_dict(state)
     return pruner

@@ -38,7 +38,7 @@ class PruningCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
     Trainer. With ``load_best_model_at_end`` the best weights can be from before the last pruning.
 
     Args:
-        schedule: when to prune, in steps of the optimiser or in epochs.
+        schedule: when to prune, in steps of the optimiser or in epochs; needed unless `masks` are given.
         steps_per_epoch: for a schedule in epochs; by default the Trainer's batches over its
             `gradient_accumulation_steps`. Needed where the data has no length.
         settings: everything else that `gpmt.Pruner` takes, such as ``min_kept="0.05%"`` or
@@ -52,7 +52,9 @@ class PruningCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
         GpmtError: of its kinds, as from `gpmt.Pruner`.
     """
 
-    def __init__(self, *, schedule: Schedule, steps_per_epoch: int | None = None, **settings: Any) -> None:
+    def __init__(
+        self, *, schedule: Schedule | None = None, steps_per_epoch: int | None = None, **settings: Any
+    ) -> None:
         self.pruner: Pruner | None = None
         self._schedule = schedule
         self._steps_per_epoch = steps_per_epoch

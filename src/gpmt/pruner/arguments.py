@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 from torch import nn
 
 from gpmt.core.patterns import Patterns, listed
 from gpmt.core.schedule import Schedule
-from gpmt.errors import BudgetError, ScopeError
+from gpmt.errors import BudgetError, MaskError, ScopeError
+from gpmt.masks import Masks
+from gpmt.planning.options import PlanOptions
+from gpmt.prune import plan
 
 
-def check_types(model: object, schedule: object) -> None:
-    """Refuse what is not a model or not a schedule."""
+def check_types(model: object, schedule: object, masks: object = None) -> None:
+    """Refuse what is not a model, and what is not either a schedule or masks."""
     if not isinstance(model, nn.Module):
         raise ScopeError(
             f"model is of type {type(model).__name__}, but a Pruner needs an nn.Module; gpmt.prune_ takes a "
             "state_dict"
         )
-    if not isinstance(schedule, Schedule):
+    if masks is not None:
+        check_masks(masks)
+        if schedule is not None:
+            raise MaskError(
+                "schedule and masks are both given, but masks that are given stay as they are; leave one of them out"
+            )
+    elif not isinstance(schedule, Schedule):
         ratio = schedule if isinstance(schedule, float) else 0.9
         raise BudgetError(
-            f"schedule is {schedule!r}, but must be a OneShot, Gradual or ACDC; gpmt.OneShot({ratio}) prunes at once"
+            f"schedule is {schedule!r}, but must be a OneShot, Gradual or ACDC; gpmt.OneShot({ratio}) prunes at once "
+            "(or give masks in its place)"
         )
+
+
+def check_masks(masks: object) -> None:
+    """Refuse what is not `Masks` of some tensors."""
+    if not isinstance(masks, Masks):
+        raise MaskError(
+            f"masks is of type {type(masks).__name__}, but must be gpmt.Masks or None; make them of bool tensors "
+            "with gpmt.Masks.from_dense, or read them from a file with gpmt.Masks.load"
+        )
+    if not masks:
+        raise MaskError("masks are of no tensor at all; give those of the tensors to prune")
+
+
+def check_only_masks(options: PlanOptions) -> None:
+    """Refuse options that say what to prune where masks are given, which say it already."""
+    defaults = signature(plan).parameters
+    for name, value in options.items():
+        if value not in (defaults[name].default, None, []):
+            raise MaskError(
+                f"{name} is {value!r}, but has no meaning with masks, which say already what is pruned; leave it out"
+            )
 
 
 def steps_per_unit(schedule: Schedule, steps_per_epoch: int | None) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from gpmt.core.budget import exact_fraction
 from gpmt.core.patterns import Patterns
-from gpmt.core.schedule import Event, Schedule
+from gpmt.core.schedule import Schedule
+from gpmt.core.schedule_checks import check_schedule
 from gpmt.core.scope import find_scope
 from gpmt.core.shards import reshard
 from gpmt.core.structure import Granularity
@@ -22,12 +23,13 @@ from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
 from gpmt.prune import check_request, decide
 from gpmt.pruner.agreement import Agreement
-from gpmt.pruner.arguments import check_types, spelled, steps_per_unit
+from gpmt.pruner.arguments import check_masks, check_only_masks, check_types, spelled
 from gpmt.pruner.averages import average_of
-from gpmt.pruner.enforcement import Enforcement, capturing, check_state
-from gpmt.pruner.optimizers import after_each_evaluation, as_optimizers, check_trained, reevaluates, stepping
-from gpmt.pruner.step_counter import StepCounter
-from gpmt.torch_private import is_inner_step, step_hooks, support_step_hooks
+from gpmt.pruner.clock import Clock
+from gpmt.pruner.enforcement import Enforcement, capturing, check_state, pruned_weight
+from gpmt.pruner.hooks import attach, owners
+from gpmt.pruner.optimizers import after_each_evaluation, as_optimizers, check_trained, reevaluates
+from gpmt.torch_private import is_inner_step
 from gpmt.warning import warn
 
 VERSION = 1
@@ -35,7 +37,7 @@ VERSION = 1
 
 
 class Pruner:
-    """Prune a model on a schedule while `optimizer` trains it, and keep the pruned weights exactly zero.
+    """Prune a model on a schedule, or by given masks, while `optimizer` trains it; keep pruned weights exactly zero.
 
     After every step of the optimiser the pruned weights, and every floating tensor of their shape in its
     state (momentum, Adam's averages), are set to +0.0, so that nothing revives them; gradients are left
@@ -74,7 +76,9 @@ class Pruner:
         model: the network, plain, sharded by FSDP2, or wrapped by `DistributedDataParallel` or `torch.compile`.
         optimizer: any `torch.optim.Optimizer`, also as Accelerate or Lightning wraps it, and
             `ZeroRedundancyOptimizer`; or a list of them.
-        schedule: a `OneShot`, `Gradual` or `ACDC`.
+        schedule: a `OneShot`, `Gradual` or `ACDC`, or your own (docs/extending.md); needed unless masks are given.
+        masks: in place of a schedule, masks to train under from the start, which stay as they are. Tensors without
+            a mask are dense. The options from `min_kept` to `seed` then have no meaning, and are refused.
         min_kept: weights that every tensor keeps: a number, or a share of all such as "0.05%".
         scope: patterns of the tensors to prune; by default every prunable tensor.
         exclude: patterns of the tensors to leave dense.
@@ -84,16 +88,17 @@ class Pruner:
         steps_per_epoch: steps of the optimiser in an epoch; needed where the schedule counts in epochs.
 
     Attributes:
-        schedule: as given.
+        schedule: as given; None with given masks.
         masks: the `Masks` in force; None while the network is dense. Others may be set: they are applied at once,
             and stay until the next event of the schedule.
         plan: the last `Plan`; None before the first pruning, after masks were set or loaded, and in a copy.
         step_count: steps of the optimiser done.
 
     Raises:
-        BudgetError: the final sparsity cannot be met (found before anything is changed), `schedule` is not one, or
-            `steps_per_epoch` is missing.
-        MaskError: another Pruner of this optimizer has some of the tensors, or the ranks' masks differ.
+        BudgetError: the largest sparsity cannot be met (found before anything is changed), `schedule` is not valid,
+            or `steps_per_epoch` is missing.
+        MaskError: another Pruner of this optimizer has some of the tensors, the ranks' masks differ, `masks` do not
+            fit the model, or other options come with them.
         ScopeError: `optimizer` is not one, or trains none of the prunable tensors; otherwise as from `gpmt.plan`.
         WeightsError: as from `gpmt.plan`.
 
@@ -117,7 +122,8 @@ class Pruner:
         model: nn.Module,
         optimizer: Optimizer | Sequence[Optimizer],
         *,
-        schedule: Schedule,
+        schedule: Schedule | None = None,
+        masks: Masks | None = None,
         min_kept: int | str = 0,
         scope: Patterns | None = None,
         exclude: Patterns | None = (),
@@ -126,8 +132,7 @@ class Pruner:
         seed: int = 0,
         steps_per_epoch: int | None = None,
     ) -> None:
-        check_types(model, schedule)
-        self.schedule = schedule
+        check_types(model, schedule, masks)
         self.plan: Plan | None = None
         self._masks: Masks | None = None
         self._model = unwrap(model)
@@ -140,26 +145,45 @@ class Pruner:
             granularity=granularity,
             seed=seed,
         )
-        self._steps_per_unit = steps_per_unit(schedule, steps_per_epoch)
-        self._steps = StepCounter()
-        self._events_done = -1  # the last step up to which no event of the schedule is left
+        if masks is not None:
+            check_only_masks(self._options)
+        self._fixed = None if masks is None else masks.named_as(self._model)
+        largest = None if schedule is None else check_schedule(schedule)
+        self._clock = Clock(schedule, steps_per_epoch)
         self._started = False
         self._enforcement = Enforcement()
         self._averages: list[nn.Module] = []
         self._warned: frozenset[str] = frozenset()
         self._agreement = Agreement(model)
         self._check_optimizers()
-        first = self._event(0)
-        if first is None or first.sparsity != schedule.sparsity:
+        first = self._clock.event(0)
+        if largest is not None and (first is None or first.sparsity != largest):
             # An impossible target fails now, not at the end of the training.
-            check_request(self._model, sparsity=schedule.sparsity, **self._options)
+            check_request(self._model, sparsity=largest, **self._options)
+        if self._fixed is not None:
+            self._change_masks(self._fixed)
         self._run_events()
         self._handles: list[RemovableHandle] = self._attach()
 
     @property
+    def schedule(self) -> Schedule | None:
+        """The schedule; None with given masks."""
+        return self._clock.schedule
+
+    @schedule.setter
+    def schedule(self, schedule: Schedule) -> None:
+        check_schedule(schedule)
+        self._clock.schedule = schedule
+
+    @property
     def step_count(self) -> int:
         """Steps of the optimiser done; reading it waits for the device where a `GradScaler` may have skipped one."""
-        return self._steps.read()
+        return self._clock.read()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last event of the schedule is done, so that the masks stay as they are."""
+        return self.step_count >= self._clock.last
 
     @property
     def masks(self) -> Masks | None:
@@ -168,13 +192,9 @@ class Pruner:
 
     @masks.setter
     def masks(self, masks: Masks | None) -> None:
-        if masks is not None and not isinstance(masks, Masks):
-            raise MaskError(
-                f"masks is of type {type(masks).__name__}, but must be gpmt.Masks or None; make them of bool tensors "
-                "with gpmt.Masks.from_dense"
-            )
         if masks is not None:
-            masks.fits(self._model)
+            check_masks(masks)
+            masks = masks.named_as(self._model)
         self._change_masks(masks)
         self.plan = None
 
@@ -198,7 +218,7 @@ class Pruner:
         Call it where the schedule is to end with the training, whose batches are counted whether they are stepped on
         or not. An event that is due happens now.
         """
-        self._steps.add(None)
+        self._clock.add(None)
         self._run_events()
 
     def detach(self) -> None:
@@ -209,12 +229,12 @@ class Pruner:
 
     def close(self) -> None:
         """Detach at the end of training; warn if the schedule's last event has not come."""
-        last = self.schedule.last * self._steps_per_unit
-        if self._handles and self.step_count < last:
+        if self._handles and self.schedule is not None and not self.finished:
             now = "dense" if self._masks is None else f"{self._masks.sparsity:.2%} sparse"
+            final = float(exact_fraction(self.schedule.sparsity))
             warn(
-                f"training ended after {self.step_count:,} of the {last:,} steps of the schedule: the network is "
-                f"{now}, not {float(self.schedule.sparsity):.2%}; train longer, or let the schedule end earlier"
+                f"training ended after {self.step_count:,} of the {self._clock.last:,} steps of the schedule: the "
+                f"network is {now}, not {final:.2%}; train longer, or let the schedule end earlier"
             )
         self.detach()
 
@@ -252,8 +272,7 @@ class Pruner:
         if masks is not None:
             masks.fits(self._model)
         self._set_masks(masks)
-        self._steps = StepCounter(state["step_count"])
-        self._events_done = state["step_count"]
+        self._clock.set(state["step_count"])
         self.plan = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -266,34 +285,26 @@ class Pruner:
         self._handles = self._attach() if attached else []
 
     def _attach(self) -> list[RemovableHandle]:
-        handles = []
-        for index, optimizer in enumerate(self._optimizers):
-            for place, part in enumerate(stepping(optimizer)):
-                support_step_hooks(part)
-                counts = index == place == 0
-                hook = self._hook(self._after_step if counts else self._after_other_step)
-                handles.append(part.register_step_post_hook(hook))
-                if reevaluates(part):
-                    handles.append(part.register_step_pre_hook(self._hook(self._before_step)))
-        return handles
-
-    def _hook(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a method as a hook that torch.compile leaves alone, and that tells its Pruner."""
-        hook: Any = torch.compiler.disable(method)  # type: ignore[no-untyped-call]
-        hook.pruner = self
-        found: Callable[..., Any] = hook
-        return found
+        return attach(
+            self,
+            self._optimizers,
+            before=self._before_step,
+            after=self._after_step,
+            after_other=lambda *_: self._zero_pruned(),
+        )
 
     def _settings(self) -> dict[str, Any]:
         return {
-            "schedule": self.schedule.to_dict(),
-            "steps_per_unit": self._steps_per_unit,
+            **self._clock.to_dict(),
+            "masks": None if self._fixed is None else self._fixed.digest(),
             "scope": spelled(self._options["scope"]),
             "exclude": spelled(self._options["exclude"]),
             **{k: str(v) for k, v in self._options.items() if k not in ("scope", "exclude")},
         }
 
     def _prunable(self) -> dict[str, Tensor]:
+        if self._fixed is not None:
+            return {name: pruned_weight(self._model, name) for name in self._fixed}
         return find_scope(
             self._model, scope=self._options["scope"], exclude=self._options["exclude"], shared=True
         ).tensors
@@ -302,15 +313,12 @@ class Pruner:
         """Refuse optimisers that another Pruner has, or that train nothing prunable."""
         prunable = self._prunable()
         mine = {id(weight): name for name, weight in prunable.items()}
-        for part in (part for optimizer in self._optimizers for part in stepping(optimizer)):
-            for hook in (step_hooks(part) or {}).values():
-                other = getattr(hook, "pruner", None)
-                taken = other._prunable().values() if isinstance(other, Pruner) else ()
-                for weight in taken:
-                    if id(weight) in mine:
-                        raise MaskError(
-                            f"{mine[id(weight)]} already has a Pruner on this optimizer; detach() that one first"
-                        )
+        for other in owners(self._optimizers):
+            for weight in other._prunable().values() if isinstance(other, Pruner) else ():
+                if id(weight) in mine:
+                    raise MaskError(
+                        f"{mine[id(weight)]} already has a Pruner on this optimizer; detach() that one first"
+                    )
         check_trained(prunable, self._optimizers)
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -323,22 +331,19 @@ class Pruner:
             self._zero_pruned()
             return
         # A GradScaler calls a fused optimiser also for a step to skip, and says so in this attribute.
-        self._steps.add(getattr(optimizer, "found_inf", None))
+        self._clock.add(getattr(optimizer, "found_inf", None))
         if not self._started:
             self._started = True
             self._check_start()
         self._zero_pruned()
         self._run_events()
 
-    def _after_other_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._zero_pruned()
-
     def _check_capture(self) -> None:
-        last = self.schedule.last * self._steps_per_unit
-        if self.step_count < last:
+        if not self.finished:
             raise MaskError(
                 f"replays of a CUDA graph do not count as steps, so {type(self.schedule).__name__} would stop at "
-                f"step {self.step_count:,} of {last:,}; capture the graph after the last event of the schedule"
+                f"step {self.step_count:,} of {self._clock.last:,}; capture the graph after the last event of the "
+                "schedule"
             )
 
     def _check_start(self) -> None:
@@ -347,20 +352,9 @@ class Pruner:
         if self._masks is not None:
             self._agreement.check_if_wrapped(self._masks, self._model)
 
-    def _event(self, step: int) -> Event | None:
-        time, rest = divmod(step, self._steps_per_unit)
-        return self.schedule.event(time) if rest == 0 else None
-
     def _run_events(self) -> None:
-        """Do what is due by now; the count is read only where something may be."""
-        while self._events_done < self._steps.at_most:
-            due = self._events_done + 1
-            event = self._event(due)
-            if event is not None and self._steps.read() < due:
-                return
-            self._events_done = due
-            if event is None:
-                continue
+        """Do what is due by now."""
+        for event in self._clock.due():
             if event.sparsity is None:
                 self._change_masks(None)
             else:

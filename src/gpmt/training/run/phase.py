@@ -198,7 +198,7 @@ class Phase:
 
     def _record_best(self, row: dict[str, Any]) -> None:
         """Write the weights if this epoch is the best of those with the final masks."""
-        if self.pruner is None or self.pruner.step_count < self.pruner.schedule.last:
+        if self.pruner is None or not self.pruner.finished:
             return
         record, top1 = self.setup.record, row["test"]["top1"]
         if record["best"] is None or top1 > record["best"]["top1"]:

@@ -1,0 +1,71 @@
+"""When the events of a schedule are due, in steps of the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gpmt.core.schedule import Event, Schedule
+from gpmt.core.schedule_checks import event_at
+from gpmt.pruner.arguments import steps_per_unit
+from gpmt.pruner.step_counter import StepCounter
+
+
+class Clock:
+    """Counts steps, and tells what is due by then. Without a schedule nothing ever is.
+
+    Attributes:
+        schedule: what happens when, in its own unit of time.
+
+    >>> import torch
+    >>> from gpmt.core.schedule import Gradual
+    >>> clock = Clock(Gradual(0.5, end=2, unit="epoch"), steps_per_epoch=3)
+    >>> for _ in range(4):
+    ...     clock.add(None)
+    >>> clock.last, [event.time for event in clock.due()], list(clock.due())
+    (6, [1], [])
+    """
+
+    def __init__(self, schedule: Schedule | None, steps_per_epoch: int | None) -> None:
+        self.schedule = schedule
+        self._steps_per_unit = 1 if schedule is None else steps_per_unit(schedule, steps_per_epoch)
+        self._steps = StepCounter()
+        self._done = -1  # the last step up to which no event is left
+
+    @property
+    def last(self) -> int:
+        """The step of the last event."""
+        return 0 if self.schedule is None else self.schedule.last * self._steps_per_unit
+
+    def add(self, found_inf: object) -> None:
+        """Count a step, as `StepCounter.add` does."""
+        self._steps.add(found_inf)
+
+    def read(self) -> int:
+        """Return the steps done, as `StepCounter.read` does."""
+        return self._steps.read()
+
+    def set(self, steps: int) -> None:
+        """Set the steps done, up to which no event is left."""
+        self._steps, self._done = StepCounter(steps), steps
+
+    def event(self, step: int) -> Event | None:
+        """Return what happens at a step."""
+        time, rest = divmod(step, self._steps_per_unit)
+        return None if rest or self.schedule is None else event_at(self.schedule, time)
+
+    def due(self) -> Iterator[Event]:
+        """Yield the events that are due by now, each once; the count is read only where there may be one."""
+        while self._done < self._steps.at_most:
+            step = self._done + 1
+            event = self.event(step)
+            if event is not None and self._steps.read() < step:
+                return
+            self._done = step
+            if event is not None:
+                yield event
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        schedule = None if self.schedule is None else self.schedule.to_dict()
+        return {"schedule": schedule, "steps_per_unit": self._steps_per_unit}
