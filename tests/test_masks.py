@@ -1,5 +1,6 @@
 import copy
 import math
+import operator
 import pickle
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gpmt import Masks
-from gpmt.errors import MaskError
+from gpmt.errors import MaskError, ScopeError, WeightsError
+from gpmt.prune import prune_
 from tests.quantised import QuantisedTensor
 
 SHAPES = st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=3), min_size=1, max_size=4)
@@ -79,6 +81,76 @@ def test_only_bool_masks_are_packed():
         MaskError, match=r"mask w is torch\.uint8, but must be torch\.bool with True for kept"
     ):
         Masks.from_dense({"w": torch.ones(3, dtype=torch.uint8)})
+
+
+def test_arrays_of_numpy_are_packed_too():
+    mask = np.arange(24).reshape(2, 3, 4) % 5 == 0
+    masks = Masks.from_dense(
+        {
+            "plain": mask,
+            "transposed": mask.T,
+            "fortran": np.asfortranarray(mask),
+            "strided": mask[:, ::2],
+            "tensor": torch.from_numpy(mask),
+            "one": np.array(True),
+        }
+    )
+    for name, expected in {
+        "plain": mask,
+        "transposed": mask.T,
+        "fortran": mask,
+        "strided": mask[:, ::2],
+        "tensor": mask,
+    }.items():
+        assert np.array_equal(masks[name].numpy(), expected), name
+    assert (masks.shape("one"), masks.kept("one")) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.ones(3), "^mask w is an array of float64, but must be bool with True for kept weights$"),
+        (np.array([True, None]), "^mask w is an array of object, but must be bool"),
+        ([True, False], "^mask w is of type list, but must be a bool tensor or a bool array of NumPy$"),
+        (
+            torch.ones(2, 2, dtype=torch.bool).to_sparse(),
+            r"^mask w has layout torch\.sparse_coo, but must be dense; convert it with to_dense\(\)$",
+        ),
+        (torch.ones(2, dtype=torch.bool, device="meta"), r"^w has no data \(it is on the meta device\)"),
+    ],
+)
+def test_what_is_no_mask_is_refused_by_name(mask, message):
+    with pytest.raises(MaskError, match=message):
+        Masks.from_dense({"w": mask})
+
+
+def test_masks_of_a_network_are_its_non_zeros():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 5))
+    with torch.no_grad():
+        model[0].weight[0] = 0.0
+        model[0].weight[1, 0, 0] = torch.tensor([-0.0, math.nan, math.inf])
+    found = Masks.of(model)
+    assert list(found) == ["0.weight", "3.weight"]
+    assert torch.equal(found["0.weight"], model[0].weight != 0)
+    assert found.kept("0.weight") == 3 * 27 - 1
+    assert Masks.of(nn.DataParallel(model)) == Masks.of(model.state_dict()) == found
+    assert list(Masks.of(model, scope="3")) == list(Masks.of(model, exclude="type:Conv2d")) == ["3.weight"]
+    assert Masks.of(model, exclude=None) == found
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.8])
+def test_masks_of_a_pruned_network_are_those_of_its_plan(sparsity):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(31, 17), nn.Linear(17, 3))
+    assert Masks.of(model) == ~Masks.of(model) | Masks.of(model)
+    assert prune_(model, sparsity=sparsity).masks() == Masks.of(model)
+
+
+def test_what_has_no_weights_to_look_at_has_no_masks():
+    with pytest.raises(ScopeError, match="scope pattern 'conv' matches nothing"):
+        Masks.of(nn.Linear(2, 2), scope="conv")
+    with pytest.raises(WeightsError, match=r"^weight has no data"):
+        Masks.of(nn.Linear(2, 2, device="meta"))
 
 
 def test_damaged_bits_are_refused():
@@ -176,8 +248,75 @@ def test_the_order_of_masks_is_that_of_sets(dense, random):
     assert (b <= a) == (a == b)
 
 
-def test_masks_over_other_tensors_are_not_comparable():
-    assert not Masks.from_dense({"w": torch.ones(3, dtype=torch.bool)}) <= example()
+@st.composite
+def pairs(draw):
+    """Masks over the same tensors, the second in another order."""
+    one = draw(dense_masks())
+    bits = draw(st.lists(st.booleans(), min_size=16, max_size=16))
+    other = {
+        name: mask ^ torch.tensor(bits * (mask.numel() // 16 + 1))[: mask.numel()].view(mask.shape)
+        for name, mask in reversed(one.items())
+    }
+    return one, other
+
+
+@given(pairs())
+def test_masks_combine_as_bool_tensors_do(pair):
+    one, other = pair
+    a, b = Masks.from_dense(one), Masks.from_dense(other)
+    expected = {
+        "and": (a & b, {name: mask & other[name] for name, mask in one.items()}),
+        "or": (a | b, {name: mask | other[name] for name, mask in one.items()}),
+        "minus": (a - b, {name: mask & ~other[name] for name, mask in one.items()}),
+        "not": (~a, {name: ~mask for name, mask in one.items()}),
+    }
+    for operation, (found, dense) in expected.items():
+        assert found == Masks.from_dense(dense), operation
+        assert list(found) == list(one), operation
+        assert found.total_kept == sum(int(mask.sum()) for mask in dense.values()), operation
+    inside = all(bool((mask <= other[name]).all()) for name, mask in one.items())
+    same = all(torch.equal(mask, other[name]) for name, mask in one.items())
+    assert (a <= b) == (b >= a) == inside
+    assert (a < b) == (b > a) == (inside and not same)
+    assert ~~a == a
+    assert a <= a | b
+    assert not a < a & a
+
+
+def test_the_bits_past_the_last_weight_stay_clear():
+    inverse = ~example()
+    assert inverse.packed("a.weight").tolist() == [0b11111101, 0xFF, 0b01111]
+    assert inverse.packed("b.weight").tolist() == [0]
+    assert inverse.total_kept == example().total_pruned
+
+
+OTHERS = {
+    r"^only one of the two has a mask of b\.weight, but masks combine over the same tensors; leave it out there, "
+    "or give the other one a mask that keeps all of it or nothing$": {"a.weight": (3, 7)},
+    r"^only one of the two has a mask of c\.weight, but": {
+        "c.weight": (1,),
+        "b.weight": (5,),
+        "a.weight": (3, 7),
+    },
+    r"^a\.weight has shape \[3, 7\] in one of the two masks and \[7, 3\] in the other; these masks belong to "
+    "different networks$": {"a.weight": (7, 3), "b.weight": (5,)},
+}
+
+
+@pytest.mark.parametrize("message", OTHERS)
+@pytest.mark.parametrize("operation", [operator.and_, operator.or_, operator.sub, operator.le, operator.lt])
+def test_masks_over_other_tensors_do_not_combine(operation, message):
+    other = Masks.from_dense(
+        {name: torch.ones(shape, dtype=torch.bool) for name, shape in OTHERS[message].items()}
+    )
+    with pytest.raises(MaskError, match=message):
+        operation(example(), other)
+
+
+@pytest.mark.parametrize("operation", [operator.and_, operator.or_, operator.sub, operator.le, operator.gt])
+def test_masks_combine_with_masks_alone(operation):
+    with pytest.raises(TypeError, match=r"not supported|unsupported operand"):
+        operation(example(), dict(example()))
     assert example() != {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gpmt.core.missing_data import check_has_data
+from gpmt.core.packed_bits import complement, pack, pack_nonzero, unpack
+from gpmt.core.patterns import Patterns
+from gpmt.core.scope import find_scope
 from gpmt.core.shards import local, local_part
 from gpmt.errors import MaskError
 from gpmt.formats.masks.hashes import mask_hash, structure_hash
@@ -30,6 +33,11 @@ class Masks(Mapping[str, Tensor]):
     Stored packed: bit i of a tensor, in flat (C) order, is at byte i // 8, bit i % 8. Masks know nothing of a
     module: they are matched to tensors by name and shape.
 
+    As sets of kept weights, masks over the same tensors combine: ``a & b`` keeps what both keep, ``a | b`` what
+    either does, ``a - b`` what only `a` does, and ``~a`` what `a` prunes; ``a <= b`` tells whether `b` keeps all that
+    `a` does. Names are in the order of the left one. A tensor that only one of the two has, or has in another shape,
+    is a `MaskError`, because nobody has said what of it is kept.
+
     >>> masks = Masks.from_dense({"fc.weight": torch.tensor([[True, False], [False, True]])})
     >>> masks.total_kept, masks.sparsity
     (2, 0.5)
@@ -38,6 +46,8 @@ class Masks(Mapping[str, Tensor]):
     >>> state["fc.weight"]
     tensor([[1., 0.],
             [0., 1.]])
+    >>> (~masks).total_kept, (masks | ~masks).sparsity, masks <= Masks.of({"fc.weight": torch.eye(2)})
+    (2, 0.0, True)
     """
 
     def __init__(self, packed: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -66,24 +76,41 @@ class Masks(Mapping[str, Tensor]):
         return int(np.bitwise_count(bits.numpy()).sum(dtype=np.int64))
 
     @classmethod
-    def from_dense(cls, masks: Mapping[str, Tensor]) -> Masks:
-        """Pack bool tensors, True = kept. Raises `MaskError` for another dtype, and for tensors without data."""
-        check_has_data(masks, MaskError)
-        packed = {}
-        for name, mask in masks.items():
-            if mask.dtype != torch.bool:
-                raise MaskError(
-                    f"mask {name} is {mask.dtype}, but must be torch.bool with True for kept weights"
-                )
-            flat = mask.detach().cpu().reshape(-1).numpy()
-            packed[name] = torch.from_numpy(np.packbits(flat, bitorder="little"))
+    def from_dense(cls, masks: Mapping[str, Tensor | NDArray[np.bool_]]) -> Masks:
+        """Pack bool tensors or arrays of NumPy, True = kept, in any memory format.
+
+        Raises `MaskError` for another type, and for tensors without data.
+
+        >>> Masks.from_dense({"fc.weight": np.eye(3, dtype=bool)}).total_kept
+        3
+        """
+        check_has_data({name: mask for name, mask in masks.items() if isinstance(mask, Tensor)}, MaskError)
+        packed = {name: pack(name, mask) for name, mask in masks.items()}
         return cls(packed, {name: tuple(mask.shape) for name, mask in masks.items()})
+
+    @classmethod
+    def of(cls, target: Target, *, scope: Patterns | None = None, exclude: Patterns | None = ()) -> Masks:
+        """Return which weights of a network are not zero; NaN counts as one, −0.0 does not.
+
+        Args:
+            target: a module or a state_dict; where several processes share its tensors (`DTensor`), all have to call
+                this, and each gathers them one by one.
+            scope: patterns of the tensors to look at; by default every prunable one, as `gpmt.find_scope` finds them.
+            exclude: patterns of the tensors to leave out.
+
+        Raises `ScopeError` as `gpmt.find_scope` does, and `WeightsError` for tensors without data.
+
+        >>> Masks.of({"fc.weight": torch.tensor([[0.0, 1.0, -2.0]])})
+        Masks(1 tensors, 2 of 3 weights kept, sparsity 33.3333%)
+        """
+        found = find_scope(target, scope=scope, exclude=() if exclude is None else exclude, shared=True)
+        packed = {name: pack_nonzero(name, tensor) for name, tensor in found.tensors.items()}
+        return cls(packed, {name: tuple(tensor.shape) for name, tensor in found.tensors.items()})
 
     def __getitem__(self, name: str) -> Tensor:
         """Unpack one mask: a new bool tensor on the CPU, of the weight's shape."""
         shape = self._shapes[name]
-        bits = np.unpackbits(self._packed[name].numpy(), count=math.prod(shape), bitorder="little")
-        return torch.from_numpy(bits).view(torch.bool).view(shape)
+        return torch.from_numpy(unpack(self._packed[name], math.prod(shape))).view(torch.bool).view(shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)
@@ -218,11 +245,51 @@ class Masks(Mapping[str, Tensor]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __and__(self, other: Masks) -> Masks:
+        return self._combined(other, torch.bitwise_and)
+
+    def __or__(self, other: Masks) -> Masks:
+        return self._combined(other, torch.bitwise_or)
+
+    def __sub__(self, other: Masks) -> Masks:
+        return self._combined(other, lambda mine, its: mine & ~its)
+
+    def __invert__(self) -> Masks:
+        packed = {name: complement(bits, self.numel(name)) for name, bits in self._packed.items()}
+        return Masks(packed, self._shapes)
+
     def __le__(self, other: Masks) -> bool:
-        """Tell whether every weight kept here is kept in `other` too, over the same tensors."""
-        return self._shapes == other._shapes and not any(
-            bool((bits & ~other._packed[name]).any()) for name, bits in self._packed.items()
-        )
+        """Tell whether every weight kept here is kept in `other` too."""
+        if not isinstance(other, Masks):
+            return NotImplemented
+        self._check_same_tensors(other)
+        return not any(bool((bits & ~other._packed[name]).any()) for name, bits in self._packed.items())
+
+    def __lt__(self, other: Masks) -> bool:
+        """Tell whether `other` keeps every weight kept here, and more."""
+        if not isinstance(other, Masks):
+            return NotImplemented
+        return self <= other and self.total_kept < other.total_kept
+
+    def _combined(self, other: Masks, operation: Callable[[Tensor, Tensor], Tensor]) -> Masks:
+        if not isinstance(other, Masks):
+            return NotImplemented
+        self._check_same_tensors(other)
+        packed = {name: operation(bits, other._packed[name]) for name, bits in self._packed.items()}
+        return Masks(packed, self._shapes)
+
+    def _check_same_tensors(self, other: Masks) -> None:
+        for name in (*self._shapes, *other._shapes):
+            if name not in self._shapes or name not in other._shapes:
+                raise MaskError(
+                    f"only one of the two has a mask of {name}, but masks combine over the same tensors; leave it "
+                    "out there, or give the other one a mask that keeps all of it or nothing"
+                )
+            if self._shapes[name] != other._shapes[name]:
+                raise MaskError(
+                    f"{name} has shape {list(self._shapes[name])} in one of the two masks and "
+                    f"{list(other._shapes[name])} in the other; these masks belong to different networks"
+                )
 
     def __repr__(self) -> str:
         return summary(len(self), self.total_kept, self.total_numel)

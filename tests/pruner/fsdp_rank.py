@@ -206,12 +206,14 @@ def pruned_in_place(rank: int) -> dict[str, Any]:
     model, matrix = shard(network()), network()[0].weight.detach()
     planned = plan(model, sparsity=0.6).masks().digest()
     prune_(model, sparsity=0.6)
+    not_zero = Masks.of(model).digest()
     reports = [str(verify(model, sparsity=0.6)), str(verify(model, granularity="column"))]
     shared = {"0.weight": distribute_tensor(matrix, init_device_mesh("cpu", (2,)), [Shard(1)])}
     prune_(shared, sparsity=0.6)
     weights = {name: whole(p).detach() for name, p in model.named_parameters()}
     return {
         "digest": planned,
+        "not zero": not_zero,
         "weights": weights,
         "by_columns": whole(shared["0.weight"]),
         "reports": reports,
