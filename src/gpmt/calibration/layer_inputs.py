@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from gpmt.calibration.applications import Part, Seen, Watch, laid_out_like
 from gpmt.calibration.batches import calibrating, each_batch, run
 from gpmt.calibration.inputs import Inputs
-from gpmt.errors import CalibrationError
+from gpmt.core.missing_data import check_has_data
+from gpmt.core.patterns import Patterns
+from gpmt.core.scope import Scope, find_scope
+from gpmt.errors import CalibrationError, ScoresError
+from gpmt.model_tools import unwrap
+from gpmt.warning import warn
 
 _LISTED = 3
 """Names in one message."""
@@ -88,6 +93,40 @@ def survey(model: nn.Module, tensors: Mapping[str, Tensor], batches: Iterable[An
                 "larger range"
             )
     return found
+
+
+def survey_scope(
+    model: object, batches: Iterable[Any], scope: Patterns | None, exclude: Patterns | None
+) -> tuple[Scope, dict[str, LayerInputs]]:
+    """Return the prunable tensors of a network, and what each was multiplied with, as `survey` does.
+
+    Warns of weights that had no inputs. Raises `ScoresError` for what is not a network, and as `find_scope` does.
+    """
+    if not isinstance(model, nn.Module):
+        raise ScoresError(
+            f"these scores run the network, but were given an object of type {type(model).__name__}; give a module"
+        )
+    network = unwrap(model)
+    found = find_scope(network, scope=scope, exclude=exclude)
+    check_has_data(found.tensors)
+    layers = survey(network, found.tensors, batches)
+    if idle := without_inputs(found.tensors, layers):
+        warn(f"{idle}, so their scores are zero and they are pruned first; give more data, or a minimum")
+    return found, layers
+
+
+def without_inputs(tensors: Mapping[str, Tensor], found: Mapping[str, LayerInputs]) -> str | None:
+    """Return a clause on the weights that were in no application, such as those of idle experts; None without any."""
+    counts = {name: int((layer.uses(tensors[name]) == 0).sum()) for name, layer in found.items()}
+    idle = {name: count for name, count in counts.items() if count}
+    if not idle:
+        return None
+    name, count = next(iter(idle.items()))
+    more = f", and some of {len(idle) - 1:,} more tensors," if idle.keys() - {name} else ""
+    return (
+        f"{count:,} of the {tensors[name].numel():,} weights of {name}{more} had no inputs in the batches, as "
+        "experts that get no tokens"
+    )
 
 
 def visit(
