@@ -100,7 +100,8 @@ def test_idle_experts_are_told():
     with pytest.warns(
         GpmtWarning,
         match=r"^12 of the 24 weights of up_proj, and some of 1 more tensors, had no inputs in the "
-        r"batches, as experts that get no tokens, so their scores are zero and they are pruned first; give more data, or a minimum$",
+        r"batches, as experts that get no tokens, so their scores are zero and they are pruned first; "
+        r"give more data, or a minimum$",
     ):
         scores = wanda(Idle(), [torch.ones(2, 4)])
     assert scores["up_proj"][0].min() > 0
@@ -117,6 +118,7 @@ def test_what_cannot_be_scored():
     with pytest.raises(ScopeError, match="matches nothing"):
         wanda(model, [torch.ones(1, 2)], scope="fc")
     with pytest.raises(
-        ScoresError, match="these scores run the network, but were given an object of type OrderedDict; give a module"
+        ScoresError,
+        match="these scores run the network, but were given an object of type OrderedDict; give a module",
     ):
         wanda(model.state_dict(), [torch.ones(1, 2)])
