@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -136,6 +139,78 @@ def test_acdc_over_any_total_alternates_and_ends_sparse(total: int) -> None:
 )
 def test_to_dict_is_plain_json(schedule: Schedule, expected: dict[str, object]) -> None:
     assert json.loads(json.dumps(schedule.to_dict())) == expected
+
+
+class Plain(Schedule):
+    """A schedule without fields."""
+
+    last = 2
+
+    def __init__(self, **settings: Any) -> None:
+        self.sparsity = "90%"
+        vars(self).update(settings)
+
+    def event(self, time: int) -> Event | None:
+        return Event(time, self.sparsity) if time == 2 else None
+
+
+def test_to_dict_of_a_schedule_without_fields_has_its_attributes() -> None:
+    made = Plain(
+        milestones=(3, np.int64(5)),
+        rate=np.float32(0.5),
+        half=Fraction(1, 2),
+        names={"a": None},
+        _cache=object(),
+    )
+    expected = {
+        "kind": "Plain",
+        "sparsity": "9/10",
+        "milestones": [3, 5],
+        "rate": 0.5,
+        "half": "1/2",
+        "names": {"a": None},
+        "unit": "step",
+    }
+    assert made.to_dict() == expected
+    assert json.loads(json.dumps(made.to_dict())) == expected
+    assert type(made.to_dict()["rate"]) is float
+    made.unit = "epoch"
+    assert made.to_dict()["unit"] == "epoch"
+
+
+def test_to_dict_has_sparsity_and_unit_where_the_class_has_them() -> None:
+    class Fixed(Plain):
+        unit = "epoch"
+
+        def __init__(self) -> None:
+            pass
+
+        sparsity = 0.25
+
+    assert Fixed().to_dict() == {"kind": "Fixed", "sparsity": "1/4", "unit": "epoch"}
+
+
+@pytest.mark.parametrize("odd", [object(), {1: 2}, [object()], torch.ones(1)])
+def test_settings_that_are_not_plain_are_refused(odd: object) -> None:
+    with pytest.raises(
+        BudgetError,
+        match=r"^rate of Plain holds a \w+, which cannot be saved with a run; give numbers, strings",
+    ):
+        Plain(rate=odd).to_dict()
+
+
+@pytest.mark.parametrize("sparsity", [0.9, "0.9", "90%", Fraction(9, 10), Decimal("0.9"), np.float32(0.9)])
+def test_an_event_is_exact_in_any_spelling(sparsity: Any) -> None:
+    event = Event(3, sparsity)
+    assert event.sparsity == Fraction(9, 10)
+    assert event == dataclasses.replace(event) == copy.deepcopy(event)
+    assert repr(event) == "Event(time=3, sparsity=Fraction(9, 10))"
+
+
+@pytest.mark.parametrize("sparsity", [1, -0.1, float("nan"), "much", True])
+def test_an_event_of_no_sparsity_is_refused(sparsity: Any) -> None:
+    with pytest.raises(BudgetError, match="sparsity is "):
+        Event(3, sparsity)
 
 
 def test_schedules_are_frozen() -> None:
