@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gpmt import scores as scores
     from gpmt.core.schedule import ACDC, Event, Gradual, OneShot, Schedule
     from gpmt.core.scope import find_scope
     from gpmt.errors import BudgetError, GpmtError
@@ -46,6 +47,9 @@ _HOME = {
     "verify": "gpmt.verification",
 }
 
+_PACKAGES = {"scores"}
+"""Names that are packages of functions: `gpmt.scores.taylor`."""
+
 __all__ = [
     "ACDC",
     "BudgetError",
@@ -70,11 +74,14 @@ __all__ = [
     "plan",
     "prune_",
     "save_sparse",
+    "scores",
     "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"gpmt.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gpmt' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

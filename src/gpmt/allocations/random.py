@@ -37,15 +37,22 @@ class RandomKeys:
         self.name = source.name
         self.numel = source.numel
         self.device = torch.device("cpu")
-        self._base = _wrap((seed << 1 | 1) * 0x9E37_79B9_7F4A_7C15 ^ tensor << 40)
+        self._seed = seed
+        self._tensor = tensor
         self._chunk = chunk
 
     def chunks(self) -> Iterator[Tensor]:
         """Yield int32 CPU tensors of non-negative random keys in flat order."""
         for start in range(0, self.numel, self._chunk):
             end = min(start + self._chunk, self.numel)
-            counter = torch.arange(start, end, dtype=torch.int64, device=self.device)
-            yield (_mix(counter + self._base) & 0x7FFF_FFFF).to(torch.int32)
+            yield random_bits(self._seed, self._tensor, start, end)
+
+
+def random_bits(seed: int, tensor: int, start: int, end: int) -> Tensor:
+    """Return 31 random bits, int32 on the CPU, for the weights `start` to `end` of the tensor at place `tensor`."""
+    base = _wrap((seed << 1 | 1) * 0x9E37_79B9_7F4A_7C15 ^ tensor << 40)
+    counter = torch.arange(start, end, dtype=torch.int64, device="cpu")
+    return (_mix(counter + base) & 0x7FFF_FFFF).to(torch.int32)
 
 
 def _mix(state: Tensor) -> Tensor:

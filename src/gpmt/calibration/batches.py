@@ -63,7 +63,7 @@ def each_batch(model: nn.Module, batches: Iterable[Any]) -> Iterator[Batch]:
     like = next((tensor for tensor in model.parameters() if tensor.is_floating_point()), None)
     number = 0
     for number, content in enumerate(batches, 1):
-        yield _read(number, content if like is None else moved(content, like))
+        yield read_batch(number, content if like is None else moved(content, like))
     if not number:
         raise CalibrationError(
             "batches is empty, so nothing can be measured; give at least one, and a list or a data loader where they "
@@ -141,7 +141,8 @@ def calibrating(model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
         yield
 
 
-def _read(number: int, content: Any) -> Batch:
+def read_batch(number: int, content: Any) -> Batch:
+    """Return a batch as a network is called with it. Raises `CalibrationError` for what is none."""
     target = None
     inputs = content
     if isinstance(content, list | tuple):

@@ -1,0 +1,123 @@
+"""The mean gradient of the loss over batches, one accumulator for each prunable tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpmt.calibration.batches import Batch, Loss, calibrating, each_batch, loss_of, run
+from gpmt.core.missing_data import check_has_data
+from gpmt.core.patterns import Patterns
+from gpmt.core.scope import find_scope
+from gpmt.errors import CalibrationError, ScoresError
+from gpmt.model_tools import not_a_network, unwrap
+from gpmt.warning import warn
+
+
+def prunable(
+    model: object, scope: Patterns | None, exclude: Patterns | None
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Return the plain network and its prunable tensors by name.
+
+    Raises `ScoresError` for what is not a network, `ScopeError` as `find_scope`, `WeightsError` for missing data.
+    """
+    if not isinstance(model, nn.Module):
+        raise ScoresError(f"this score runs the network, but {not_a_network(model)}")
+    network = unwrap(model)
+    weights = find_scope(network, scope=scope, exclude=exclude).tensors
+    check_has_data(weights)
+    return network, weights
+
+
+def mean_gradients(
+    network: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Any], loss: Loss | None
+) -> dict[str, Tensor]:
+    """Return the gradient of the loss, averaged over batches, for each of the network's `weights`.
+
+    Accumulated in float32, or float64 for float64 weights, on each weight's device. The gradients in the weights'
+    `.grad` are not touched, and frozen weights are differentiated too. What does not reach the loss gets zeros.
+
+    Raises `CalibrationError` as `each_batch`, `run` and `loss_of` do, and `ScoresError` for gradients that are NaN or
+    infinite. Warns of weights whose gradient is zero.
+
+    >>> layer = nn.Linear(2, 1, bias=False)
+    >>> batches = [torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])]
+    >>> mean_gradients(layer, {"weight": layer.weight}, batches, lambda output, batch: output.sum())
+    {'weight': tensor([[2., 3.]])}
+    """
+    sums = accumulators(weights)
+    count = 0
+    with calibrating(network, gradients=True), differentiated(weights):
+        for batch in each_batch(network, batches):
+            for total, gradient in zip(sums.values(), gradients(network, weights, batch, loss), strict=True):
+                if gradient is not None:
+                    total.add_(gradient)
+            count += 1
+    for total in sums.values():
+        total.div_(count)
+    check_gradients(sums)
+    return sums
+
+
+def accumulators(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return zeros in the shape of each weight, float32 or float64, on its device."""
+    return {
+        name: torch.zeros_like(weight, dtype=wide(weight.dtype), requires_grad=False)
+        for name, weight in weights.items()
+    }
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Return float64 for float64, else float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def gradients(
+    network: nn.Module, weights: Mapping[str, Tensor], batch: Batch, loss: Loss | None
+) -> tuple[Tensor | None, ...]:
+    """Return the gradient of one batch's loss for each weight, inside `calibrating` and `differentiated`."""
+    value = loss_of(run(network, batch), batch, loss)
+    if not value.requires_grad:
+        raise CalibrationError(
+            f"the loss of batch {batch.number} does not depend on any of the {len(weights)} prunable tensors; return "
+            "it without detach() or torch.no_grad()"
+        )
+    return torch.autograd.grad(value, tuple(weights.values()), allow_unused=True)
+
+
+@contextmanager
+def differentiated(weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let autograd see these weights, also frozen ones, inside the block."""
+    for name, weight in weights.items():
+        if weight.is_inference():
+            raise ScoresError(
+                f"{name} was made in torch.inference_mode(), so it has no gradient; make the network outside of it"
+            )
+    frozen = [weight for weight in weights.values() if not weight.requires_grad]
+    try:
+        for weight in frozen:
+            weight.requires_grad_(True)
+        yield
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(False)
+
+
+def check_gradients(found: Mapping[str, Tensor]) -> None:
+    """Raise `ScoresError` for what is NaN or infinite; warn of tensors that are all zero."""
+    for name, tensor in found.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ScoresError(
+                f"the gradient of {name} is NaN or infinite, so it cannot be scored; run the network in a dtype of a "
+                "larger range (bfloat16, float32), or exclude the tensor"
+            )
+    if unused := [name for name, tensor in found.items() if not bool(tensor.any())]:
+        more = f" and {len(unused) - 3} more tensors" if unused[3:] else ""
+        warn(
+            f"the loss of these batches does not depend on {', '.join(unused[:3])}{more}, so all scores there are 0 "
+            "and they are pruned first; exclude them, or give batches that need them"
+        )
