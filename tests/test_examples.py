@@ -13,7 +13,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
-SPARSITY = {"hf_trainer": 80.0}  # percent; 90 where nothing is said
+SPARSITY = {"hf_trainer": 80.0, "lottery_ticket": 92.22}  # percent; 90 where nothing is said
 
 pytestmark = [
     # Lightning 2.6 asks torch for a class that torch 2.14 deprecates.
@@ -72,6 +72,12 @@ def test_prunes_exactly_and_resumes(example, tmp_path):
     assert sparsity == pytest.approx(SPARSITY.get(example.stem, 90.0), abs=0.02)
     assert accuracy > 80
 
+    if example.stem == "lottery_ticket":
+        sparsities = [float(found) for found in re.findall(r"sparsity (.*)%, ", printed)]
+        assert sparsities == pytest.approx([100 - 100 * 0.6**level for level in range(6)], abs=0.02)
+        for name, mask in whole["masks"].items():  # what is left started from the early values
+            assert not torch.equal(whole["early"][name] != 0, mask)
+            assert torch.equal(whole["model"].get_parameter(name) != 0, mask)
     if "--resume" not in example.read_text():
         return
     with pytest.raises(Interrupted):
