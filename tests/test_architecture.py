@@ -38,6 +38,8 @@ ORDER = [
     "prune",
     "pruner",
     "calibration",
+    "compensation",
+    "recalibration",
     "scores",
     "integrations",
     "formats.exporters",

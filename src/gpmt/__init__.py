@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpmt import scores as scores
+    from gpmt.compensation.compensate import Compensation, compensate
     from gpmt.core.schedule import ACDC, Event, Gradual, OneShot, Schedule
     from gpmt.core.scope import find_scope
     from gpmt.errors import BudgetError, GpmtError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from gpmt.planning.plan import Plan
     from gpmt.prune import plan, prune_
     from gpmt.pruner.pruner import Pruner
+    from gpmt.recalibration import recalibrate
     from gpmt.runtime.program import Program, compile, load_program
     from gpmt.verification import Verification, verify
     from gpmt.warning import GpmtWarning
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _HOME = {
     "ACDC": "gpmt.core.schedule",
     "BudgetError": "gpmt.errors",
+    "Compensation": "gpmt.compensation.compensate",
     "Event": "gpmt.core.schedule",
     "GpmtError": "gpmt.errors",
     "GpmtWarning": "gpmt.warning",
@@ -36,6 +39,7 @@ _HOME = {
     "SparseFile": "gpmt.formats.sparse.reader",
     "SparseSize": "gpmt.formats.sparse.writer",
     "Verification": "gpmt.verification",
+    "compensate": "gpmt.compensation.compensate",
     "compile": "gpmt.runtime.program",
     "find_scope": "gpmt.core.scope",
     "load": "gpmt.formats.load",
@@ -43,6 +47,7 @@ _HOME = {
     "load_sparse": "gpmt.formats.sparse.reader",
     "plan": "gpmt.prune",
     "prune_": "gpmt.prune",
+    "recalibrate": "gpmt.recalibration",
     "save_sparse": "gpmt.formats.sparse.writer",
     "verify": "gpmt.verification",
 }
@@ -53,6 +58,7 @@ _PACKAGES = {"scores"}
 __all__ = [
     "ACDC",
     "BudgetError",
+    "Compensation",
     "Event",
     "GpmtError",
     "GpmtWarning",
@@ -66,6 +72,7 @@ __all__ = [
     "SparseFile",
     "SparseSize",
     "Verification",
+    "compensate",
     "compile",
     "find_scope",
     "load",
@@ -73,6 +80,7 @@ __all__ = [
     "load_sparse",
     "plan",
     "prune_",
+    "recalibrate",
     "save_sparse",
     "scores",
     "verify",

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gpmt.errors import RecipeError
 from gpmt.extras_private import forget_optimizer
 from gpmt.formats.checkpoint import load_checkpoint
 from gpmt.pruner.pruner import Pruner
+from gpmt.recalibration import recalibrate
 from gpmt.report.durations import duration
 from gpmt.training.recipes.schema import Finetune, Training
 from gpmt.training.run.loop import train_epoch
@@ -127,7 +128,7 @@ class Phase:
         setup.reporter.line(f"{self.name} before training: {score}")
         if images:
             batches = setup.source.plain_batches(RECALIBRATION_BATCH, images=images)
-            update_bn(batches, setup.network)
+            recalibrate(setup.network, batches)
             if self.average is not None:
                 self.average.module.load_state_dict(setup.network.state_dict())
             row["recalibrated"] = asdict(score := setup.evaluate(self.evaluated))

@@ -1,0 +1,1 @@
+"""Kept weights that make up for pruned ones, on masks that are given."""
