@@ -12,7 +12,7 @@ from torch import nn
 
 from gpmt import Masks
 from gpmt.errors import MaskError, ScopeError, WeightsError
-from gpmt.prune import prune_
+from gpmt.prune import plan, prune_
 from tests.quantised import QuantisedTensor
 
 SHAPES = st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=3), min_size=1, max_size=4)
@@ -146,6 +146,14 @@ def test_masks_of_a_pruned_network_are_those_of_its_plan(sparsity):
     assert prune_(model, sparsity=sparsity).masks() == Masks.of(model)
 
 
+def test_weights_under_masks_are_pruned_to_these_masks():
+    torch.manual_seed(0)
+    state = {"a.weight": torch.randn(31, 17), "b.weight": torch.randn(5, 31)}
+    masks = plan(state, sparsity=0.7, allocation="random", seed=3).masks()
+    masks.apply_(state)
+    assert plan(state, sparsity=f"{masks.total_pruned}/{masks.total_numel}").masks() == masks
+
+
 def test_what_has_no_weights_to_look_at_has_no_masks():
     with pytest.raises(ScopeError, match="scope pattern 'conv' matches nothing"):
         Masks.of(nn.Linear(2, 2), scope="conv")
@@ -212,6 +220,20 @@ def test_applying_on_a_gpu(dtype, inference):
     mask = torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)) < 0.3
     Masks.from_dense({"w": mask}).apply_({"w": weight})
     assert torch.equal(weight.cpu(), torch.where(mask, -torch.inf, 0.0).to(dtype))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_masks_of_a_network_on_a_gpu(dtype):
+    values = torch.tensor([0.0, -0.0, math.nan, -math.inf, 1e-7, 3.0], dtype=dtype)
+    weight = values[torch.randint(6, [100, 77], generator=torch.Generator().manual_seed(0))]
+    assert Masks.of({"w.weight": weight.cuda()}) == Masks.of({"w.weight": weight})
+
+
+@pytest.mark.gpu
+def test_masks_on_a_gpu_are_packed():
+    mask = torch.rand(7, 5, device="cuda") < 0.5
+    assert torch.equal(Masks.from_dense({"w": mask})["w"], mask.cpu())
 
 
 def test_a_layer_without_a_shape_yet_is_refused():

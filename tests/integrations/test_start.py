@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gpmt.errors import MaskError
+import gpmt
+from gpmt.errors import BudgetError, MaskError
 from gpmt.integrations.start import start
 
 
@@ -53,3 +54,30 @@ def test_other_settings_are_refused(toy, schedule):
             state=state,
             min_kept=5,
         )
+
+
+@pytest.mark.parametrize("at", [0, 3])
+def test_given_masks_equal_uninterrupted(toy, at):
+    model, data = toy.net(), toy.data()
+    masks = gpmt.plan(model, sparsity=0.7, allocation="random").masks()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    pruner = start(model, optimizer, masks=masks, steps_per_epoch=8)
+    steps(model, optimizer, data, pruner, at)
+    loaded = copy.deepcopy(model)
+    loaded_optimizer = torch.optim.SGD(loaded.parameters(), lr=0.1, momentum=0.9)
+    loaded_optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    state = copy.deepcopy(pruner.state_dict())
+    resumed = start(loaded, loaded_optimizer, state=state, masks=masks, steps_per_epoch=8)
+    assert (resumed.schedule, resumed.step_count) == (None, at)
+    steps(model, optimizer, data, pruner, 5)
+    steps(loaded, loaded_optimizer, data, resumed, 5)
+    toy.assert_same(model, loaded)
+    assert pruner.masks == resumed.masks == masks
+
+
+def test_without_a_schedule_or_masks_the_pruner_says_so(toy):
+    model = toy.net()
+    with pytest.raises(
+        BudgetError, match=r"^schedule is None, but must be a .*\(or give masks in its place\)$"
+    ):
+        start(model, torch.optim.SGD(model.parameters()), state={})
