@@ -56,6 +56,7 @@ ORDER = [
     "runtime.dynamic_batch",
     "runtime.program",
     "runtime.dynamo_backend",
+    "counting",
     "verification",
     "macs",
     "report",

@@ -7,7 +7,7 @@ from torch import nn
 
 import gpmt
 from gpmt.errors import BudgetError, CheckpointError, GpmtError, ScopeError, WeightsError
-from gpmt.prune import check_request, decide
+from gpmt.planning.decide import check_request, decide
 from tests.core.networks import small_network
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gpmt
-from gpmt.core.structure import live_columns
+from gpmt.core.units import Column
 from gpmt.errors import BudgetError, ScopeError, WeightsError
-from gpmt.prune import decide
+from gpmt.planning.decide import decide
 from gpmt.training.models.fastgrnn import FastGRNN
 from tests.core.oracle import keep
 
@@ -108,7 +108,7 @@ def test_the_published_ranks_of_fastgrnn(kept, min_kept, first, counts):
     assert [row.name for row in plan.tensors] == ["cell.W1", "cell.U1"]
     assert (plan.numel, plan.kept, plan.unit) == (89, kept, "columns")
     assert tuple(row.kept for row in plan.tensors) == counts
-    assert (live_columns(model["cell"].W1), live_columns(model["cell"].U1)) == counts
+    assert (Column().live("matrix", model["cell"].W1), Column().live("matrix", model["cell"].U1)) == counts
     assert torch.equal(model["cell"].bias_gate, bias)
     assert torch.equal(model["head"].weight, head)
     assert gpmt.verify(model, sparsity=sparsity, min_kept=min_kept, masks=plan.masks(), **FACTORS)

@@ -133,7 +133,7 @@ def test_transformers_conv1d_has_outputs_last() -> None:
 def test_chunks_do_not_change_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     state = {"a.weight": torch.randn(37, 5, 3, 3).relu(), "b.weight": torch.randn(41, 13).relu().T}
     whole = verify(state).tensors
-    monkeypatch.setattr("gpmt.verification.CHUNK", 50)
+    monkeypatch.setattr("gpmt.counting.CHUNK", 50)
     assert verify(state).tensors == whole
     assert [row.kept for row in whole] == [int(tensor.count_nonzero()) for tensor in state.values()]
 

@@ -16,7 +16,8 @@ from torch.optim import Optimizer
 
 from gpmt.core.budget import Ratio
 from gpmt.core.schedule import OneShot
-from gpmt.prune import decide
+from gpmt.errors import BudgetError
+from gpmt.planning.decide import decide
 from gpmt.pruner.pruner import Pruner
 from gpmt.training.data import datasets
 from gpmt.training.data.source import Source
@@ -142,6 +143,11 @@ def compare(
     network = construct(RECIPE.model, num_classes=len(source.classes), input_shape=source.input_shape)
     network.to(accelerator.device).to(memory_format=torch.channels_last)
     plans = decide(network, sparsities, min_kept=min_kept)
+    floor = plans[0].min_kept
+    if floor is None:
+        raise BudgetError(
+            f"min_kept is {min_kept!r}, but the demonstration has one number for every layer; give it"
+        )
     trainer = _Trainer(source, accelerator, reporter, seed)
 
     trainer.train(network, make_optimizer(network, dense), dense, "dense training")
@@ -151,9 +157,9 @@ def compare(
     for wanted in plans:
         sparsity = float(wanted.sparsity)
         outcomes = []
-        for method, floor in (("GP", 0), ("GP+MT", wanted.min_kept)):
+        for method, kept in (("GP", 0), ("GP+MT", floor)):
             title = f"{method} at {percent(sparsity)}"
-            outcome = trainer.outcome(network, wanted.sparsity, floor, finetune, f"{title}: fine-tuning")
+            outcome = trainer.outcome(network, wanted.sparsity, kept, finetune, f"{title}: fine-tuning")
             reporter.line(
                 f"{title}: {percent(outcome.accuracy_pruned)} pruned, "
                 f"{percent(outcome.accuracy_finetuned)} fine-tuned"

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from gpmt.core.budget import Ratio, floor_of, parse_min_kept, parse_sparsity, pruned_count
+from gpmt.core.blocks import BlockRule
+from gpmt.core.budget import Ratio, parse_sparsity, pruned_count
+from gpmt.core.first_match import Named
 from gpmt.core.judgement import Judgement
-from gpmt.core.layers import output_dim
-from gpmt.core.missing_data import check_has_data
+from gpmt.core.minimums import Minimums, MinKept
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import Scope, find_scope
-from gpmt.core.shards import whole
-from gpmt.core.structure import Granularity, check_matrices, counted, live_columns
-from gpmt.core.tensor_count import TensorCount
+from gpmt.core.scope import find_scope
+from gpmt.core.tensor_count import BlockCount, TensorCount
+from gpmt.core.units import Granularity, unit_of
+from gpmt.counting import count_blocks, count_tensors
 from gpmt.errors import BudgetError
 from gpmt.formats.load import load
 from gpmt.masks import Masks
 from gpmt.model_tools import plain_name
-
-CHUNK = 1 << 20
-"""Weights counted at a time, so that the memory for counting does not grow with the tensor."""
 
 Target = nn.Module | Mapping[str, Tensor] | str | os.PathLike[str]
 Status = Literal["ok", "failed", "warning"]
@@ -50,8 +47,8 @@ class Check:
 class Verification:
     """The result of `verify`: true if no check failed; ``str()`` is a report of one line a check.
 
-    `numel`, `kept` and `pruned` count in the `unit`, "weights" or "columns"; `judged` is what told which tensors
-    can be pruned, None where masks named them.
+    `numel`, `kept` and `pruned` count in the `unit`, such as "weights" or "columns"; `judged` is what told which
+    tensors can be pruned, None where masks named them.
     """
 
     checks: tuple[Check, ...]
@@ -62,7 +59,7 @@ class Verification:
     @property
     def unit(self) -> str:
         """The values that are counted, "weights" or "columns"."""
-        return counted(self.granularity)
+        return unit_of(self.granularity).plural
 
     @property
     def ok(self) -> bool:
@@ -111,27 +108,30 @@ def verify(
     target: Target,
     *,
     sparsity: Ratio | None = None,
-    min_kept: int | str = 0,
+    min_kept: MinKept = 0,
     masks: Masks | str | os.PathLike[str] | None = None,
     scope: Patterns | None = None,
     exclude: Patterns | None = (),
+    blocks: Mapping[str, BlockRule] | None = None,
     granularity: Granularity = "weight",
     tolerance: int = 0,
 ) -> Verification:
     """Check a pruned network against the request, weight by weight.
 
-    Always: no weight is NaN or infinite, and no tensor is dead (all zero). A tensor with live weights in fewer
+    Always: no weight is NaN or infinite, and no block is dead (all zero). A tensor with live weights in fewer
     than a tenth of its outputs is reported as collapsed, with a warning.
 
     Args:
         target: a module, a state_dict, or the path of a checkpoint. Where several processes share its tensors
             (`DTensor`, as FSDP2 makes them), all have to call this, and each gathers them one by one on its CPU.
         sparsity: the total asked for; exactly floor(sparsity · N) weights must be zero.
-        min_kept: the minimum threshold; every tensor must have min(n, min_kept) weights that are not zero.
+        min_kept: the minimum threshold, as `gpmt.plan` takes it; every block must have that many weights that are
+            not zero.
         masks: masks, or the path of a file of them. Every weight they prune must be zero. They take the place of
             the zeros in the checks of total and minimum, since a weight that is kept may be zero by itself; how
             many are is reported.
         scope, exclude: the patterns given when pruning; by default the tensors of the masks, or all prunable ones.
+        blocks: as given when pruning: how tensors divide into blocks.
         granularity: as given when pruning; with "column", the total and the minimum count columns, and a column is
             zero if all its weights are.
         tolerance: weights (or columns) by which the total may differ. Exact pruning needs none; give
@@ -150,7 +150,7 @@ def verify(
     True
     """
     wanted = None if sparsity is None else parse_sparsity(sparsity)
-    unit = counted(granularity)
+    unit = unit_of(granularity).plural
     if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
         raise BudgetError(f"tolerance is {tolerance!r}, but must be a whole number of {unit}, at least 0")
     if isinstance(target, str | os.PathLike):
@@ -164,64 +164,27 @@ def verify(
     by_masks = masks is not None and scope is None and not exclude
     if masks is not None and by_masks:
         scope = list(masks)
-    found = find_scope(target, scope=scope, exclude=exclude, shared=True)
+    found = find_scope(target, scope=scope, exclude=exclude, blocks=blocks, shared=True)
     rows = count_tensors(found, masks, granularity=granularity)
     numel = sum(row.numel for row in rows)
-    least_kept = parse_min_kept(min_kept, numel, unit=unit)
-    checks = [_finite(rows), _dead(rows), _collapsed(rows)]
+    counts = count_blocks(rows)
+    minimums = Minimums.parse(min_kept, total=numel, unit=unit)
+    checks = [_finite(rows), _dead(counts, len(rows)), _collapsed(rows)]
     if masks is not None:
         checks.append(_masked(rows, unit))
     if wanted is not None:
         checks.append(_total(rows, pruned_count(wanted, numel), numel, tolerance, unit))
-    if least_kept:
-        checks.append(_floors(rows, least_kept, unit))
+    if minimums:
+        names = [
+            Named(block.name, (row.name, *found.aliases.get(row.name, ())), row.kind)
+            for row in rows
+            for block in count_blocks([row])
+        ]
+        checks.append(
+            _floors(counts, minimums, minimums.floors(names, [block.numel for block in counts]), unit)
+        )
     done = tuple(check for check in checks if check is not None)
     return Verification(done, rows, granularity, None if by_masks else found.judged)
-
-
-def count_tensors(
-    scope: Scope, masks: Masks | None = None, *, granularity: Granularity = "weight"
-) -> tuple[TensorCount, ...]:
-    """Count the weights, or the columns, of every tensor of a scope, with chunks of a bounded size.
-
-    Raises `WeightsError` for a tensor without data.
-    """
-    check_has_data(scope.tensors)
-    rows = tuple(
-        _count(name, whole(tensor), scope.kinds[name], masks) for name, tensor in scope.tensors.items()
-    )
-    if granularity == "weight":
-        return rows
-    check_matrices(scope.tensors)
-    return tuple(_by_columns(row, whole(scope.tensors[row.name]), masks) for row in rows)
-
-
-def _by_columns(row: TensorCount, matrix: Tensor, masks: Masks | None) -> TensorCount:
-    columns, by_mask = matrix.shape[1], None
-    if masks is not None:
-        by_mask = live_columns(masks[row.name]) if row.name in masks else columns
-    return replace(row, numel=columns, kept=live_columns(matrix), kept_by_mask=by_mask)
-
-
-@torch.no_grad()
-def _count(name: str, tensor: Tensor, kind: str, masks: Masks | None) -> TensorCount:
-    rows = tensor.transpose(0, output_dim(kind))
-    at_a_time = max(1, CHUNK * len(rows) // max(1, tensor.numel()))
-    kept = not_finite = live = 0
-    for start in range(0, len(rows), at_a_time):
-        chunk = rows[start : start + at_a_time].flatten(1)
-        not_zero = chunk.count_nonzero(dim=1)
-        kept += int(not_zero.sum())
-        live += int(not_zero.count_nonzero())
-        not_finite += chunk.numel() - int(chunk.isfinite().sum())
-    by_mask = revived = None
-    if masks is not None:
-        by_mask, revived = tensor.numel(), 0
-        if name in masks:
-            pruned = ~masks[name].to(tensor.device)
-            by_mask, revived = masks.kept(name), int((tensor.ne(0) & pruned).count_nonzero())
-    shape = tuple(tensor.shape)
-    return TensorCount(name, kind, shape, tensor.numel(), kept, not_finite, len(rows), live, by_mask, revived)
 
 
 def _finite(rows: tuple[TensorCount, ...]) -> Check:
@@ -231,11 +194,12 @@ def _finite(rows: tuple[TensorCount, ...]) -> Check:
     return Check("finite", "ok", "no weight is NaN or infinite")
 
 
-def _dead(rows: tuple[TensorCount, ...]) -> Check:
-    dead = [row.name for row in rows if row.dead]
+def _dead(blocks: tuple[BlockCount, ...], tensors: int) -> Check:
+    dead = [block.name for block in blocks if block.kept == 0]
     if dead:
         return Check("dead", "failed", f"no weight is left in {_first(dead)}")
-    return Check("dead", "ok", f"each of {len(rows)} tensors has weights left")
+    each = f"{tensors} tensors" if len(blocks) == tensors else f"{len(blocks):,} blocks of {tensors} tensors"
+    return Check("dead", "ok", f"each of {each} has weights left")
 
 
 def _collapsed(rows: tuple[TensorCount, ...]) -> Check | None:
@@ -269,16 +233,18 @@ def _total(rows: tuple[TensorCount, ...], wanted: int, numel: int, tolerance: in
     )
 
 
-def _floors(rows: tuple[TensorCount, ...], min_kept: int, unit: str) -> Check:
+def _floors(blocks: tuple[BlockCount, ...], minimums: Minimums, floors: list[int], unit: str) -> Check:
     low = []
-    for row in rows:
-        kept = row.kept if row.kept_by_mask is None else row.kept_by_mask
-        floor = floor_of(row.numel, min_kept)
+    for block, floor in zip(blocks, floors, strict=True):
+        kept = block.kept if block.kept_by_mask is None else block.kept_by_mask
         if kept < floor:
-            low.append(f"{row.name} ({kept:,} of {floor:,})")
+            low.append(f"{block.name} ({kept:,} of {floor:,})")
     if low:
         return Check("minimum", "failed", f"fewer {unit} are kept than the minimum in {_first(low)}")
-    return Check("minimum", "ok", f"every tensor keeps at least {min_kept:,} {unit}, or all it has")
+    if minimums.one is None:
+        return Check("minimum", "ok", f"every block keeps the {unit} of its minimum: {minimums}")
+    each = "block" if any(block.part for block in blocks) else "tensor"
+    return Check("minimum", "ok", f"every {each} keeps at least {minimums} {unit}, or all it has")
 
 
 def _first(names: list[str], limit: int = 5) -> str:

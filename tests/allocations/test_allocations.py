@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import gpmt
 from gpmt import allocations
 from gpmt.errors import BudgetError
-from gpmt.prune import decide
+from gpmt.planning.decide import decide
 
 NAMES = allocations.names()
 EXACT_TOTALS = [name for name in NAMES if allocations.find(name).exact_total]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.core.oracle import keep
 
 import gpmt
-from gpmt.prune import decide
+from gpmt.planning.decide import decide
 
 
 @settings(max_examples=50)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import gpmt
 from gpmt.allocations.reference import refine
 from gpmt.errors import BudgetError
-from gpmt.prune import decide
+from gpmt.planning.decide import decide
 
 
 def scripts_masks(weights, target, min_kept):

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from gpmt.core.allocation import CountAllocation, Problem
-from gpmt.errors import BudgetError, ScopeError, WeightsError
+from gpmt.errors import WeightsError
 
 TENSORS = {"a": torch.tensor([[3.0, -1.0, 2.0], [0.0, 5.0, 4.0]]), "b": torch.tensor([[1.0, -6.0]])}
+
+SHAPES = [(2, 3), (1, 2)]
 
 
 class Fixed(CountAllocation):
@@ -18,21 +20,14 @@ class Fixed(CountAllocation):
         return [[2, 1] for _ in problem.totals]
 
 
-def test_sizes_floors_and_totals_are_exact():
-    problem = Problem(TENSORS, sparsities=[Fraction(3, 8), Fraction(1, 3)], min_kept=3)
-    assert (problem.sizes, problem.floors, problem.totals) == ([6, 2], [3, 2], [5, 6])
-
-
-def test_a_problem_without_a_solution_is_refused():
-    with pytest.raises(BudgetError, match=r"keeps 2 of 8 columns, but the minimum of 3 .* needs 5"):
-        Problem(TENSORS, sparsities=[Fraction(3, 4)], min_kept=3, unit="columns")
-    with pytest.raises(ScopeError, match="the scope holds no tensor with elements"):
-        Problem({"a": torch.ones(0, 3)}, sparsities=[Fraction(1, 2)], min_kept=0)
+def test_sizes_and_totals_are_exact():
+    problem = Problem(TENSORS, SHAPES, [Fraction(3, 8), Fraction(1, 3)], [3, 2])
+    assert (problem.sizes, problem.totals) == ([6, 2], [5, 6])
 
 
 def test_counts_become_cuts_at_the_largest_magnitudes():
-    method, problem = Fixed(), Problem(TENSORS, sparsities=[Fraction(5, 8)], min_kept=1)
-    sources, key_format = method.keys(problem)
+    method, problem = Fixed(), Problem(TENSORS, SHAPES, [Fraction(5, 8)], [1, 1])
+    sources, key_format = method.keys(TENSORS)
     [selection] = method.select(problem, sources, key_format)
     assert selection.key is None
     assert [(cut.kept, cut.ties, cut.binds) for cut in selection.cuts] == [(2, 1, False), (1, 1, True)]
@@ -41,6 +36,5 @@ def test_counts_become_cuts_at_the_largest_magnitudes():
 
 
 def test_weights_without_data_have_no_keys():
-    problem = Problem({"a": torch.ones(3, device="meta")}, sparsities=[Fraction(1, 2)], min_kept=0)
     with pytest.raises(WeightsError, match="a has no data"):
-        Fixed().keys(problem)
+        Fixed().keys({"a": torch.ones(3, device="meta")})

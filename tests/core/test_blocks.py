@@ -36,6 +36,9 @@ def test_blocks_are_views_that_hold_every_position_once(made):
     views = blocks.views(tensor)
     assert len(views) == len(blocks) == len(set(blocks.names("w")))
     assert all(view.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr() for view in views)
+    shapes = [torch.Size(shape) for shape in blocks.shapes(tensor.shape)]
+    assert [shape.numel() for shape in shapes] == [view.numel() for view in views]
+    assert all(len(shape) == tensor.ndim for shape in shapes)
     assert sorted(flat for view in views for flat in view.flatten().tolist()) == list(range(tensor.numel()))
     for index, view in enumerate(views):
         for flat in view.flatten().tolist():

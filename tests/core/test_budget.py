@@ -127,9 +127,9 @@ def test_a_share_above_all_is_refused():
 
 
 def test_an_infeasible_request_says_all_numbers():
-    sizes = {"stem": 100, "body": 10_000, "head": 50}
+    floors = {"stem": 80, "body": 80, "head": 50}
     with pytest.raises(BudgetError) as error:
-        check_feasible(sizes, sparsity=Fraction(98, 100), min_kept=80)
+        check_feasible(floors, numel=10_150, sparsity=Fraction(98, 100), minimum="80")
     assert str(error.value) == (
         "sparsity 0.98 keeps 203 of 10,150 weights, but the minimum of 80 in each of 3 tensors needs 210 "
         "(most: stem 80, body 80, head 50); ask for a sparsity of at most 0.9793 or a smaller min_kept"
@@ -142,13 +142,13 @@ def test_an_infeasible_request_says_all_numbers():
     st.integers(0, 9999),
 )
 def test_the_largest_sparsity_that_the_error_names_is_feasible(sizes, min_kept, parts):
-    named = {f"t{i}": size for i, size in enumerate(sizes)}
+    floors = {f"t{i}": min(size, min_kept) for i, size in enumerate(sizes)}
     sparsity = Fraction(parts, 10_000)
     try:
-        check_feasible(named, sparsity=sparsity, min_kept=min_kept)
+        check_feasible(floors, numel=sum(sizes), sparsity=sparsity, minimum=str(min_kept))
     except BudgetError as error:
         largest = str(error).split("at most ")[1].split(" ")[0]
         assert Fraction(largest) < sparsity
-        check_feasible(named, sparsity=Fraction(largest), min_kept=min_kept)
+        check_feasible(floors, numel=sum(sizes), sparsity=Fraction(largest), minimum=str(min_kept))
     else:
         assert sum(min(size, min_kept) for size in sizes) <= sum(sizes) - pruned_count(sparsity, sum(sizes))

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_
 import gpmt
 from gpmt.core.scope import find_scope
 from gpmt.errors import BudgetError, ScopeError
-from gpmt.prune import decide
+from gpmt.planning.decide import decide
 
 old_weight_norm = pytest.param(
     (weight_norm, "weight_v"),

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import gpmt
+from gpmt.counting import count_tensors
 from gpmt.formats.array_counts import count_array, prunable
 from gpmt.formats.arrays import read_weights
 from gpmt.formats.checkpoint import save_checkpoint
-from gpmt.verification import count_tensors
 
 NAMES = {
     "conv1.weight": (4, 3, 3, 3),

@@ -7,17 +7,14 @@ from typing import Any
 import pytest
 
 import gpmt
+from gpmt.planning.decide import Request
 from gpmt.planning.options import PlanOptions
 
 
 @pytest.mark.parametrize(
-    ("function", "own"),
-    [
-        (gpmt.plan, {"target", "sparsity"}),
-        (gpmt.Pruner, {"model", "optimizer", "schedule", "steps_per_epoch"}),
-    ],
+    ("function", "own"), [(gpmt.plan, {"target", "sparsity"}), (Request, {"sparsities"})]
 )
-def test_the_options_are_the_arguments_of_the_public_functions(
+def test_the_options_are_the_arguments_of_what_takes_them(
     function: Callable[..., Any], own: set[str]
 ) -> None:
     arguments = set(inspect.signature(function).parameters)

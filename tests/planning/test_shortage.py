@@ -1,6 +1,7 @@
 """What a plan keeps too little of, on every way to prune."""
 
 import re
+from fractions import Fraction
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from torch import nn
 
 import gpmt
 from gpmt import allocations
+from gpmt.planning.decide import decide
 from gpmt.planning.shortage import Shortage
-from gpmt.prune import decide
 
 
 def network() -> nn.Module:
@@ -162,12 +163,12 @@ def test_the_minimum_that_is_named_prevents_it(layers, percent, seed, allocation
     }
     [plan] = decide(weights, [f"{percent}%"], allocation=allocation)
     rows = [row for row in plan.tensors if not row.kept]
-    assert plan.shortage.dead == [row.name for row in rows]
+    assert plan.shortages[0].dead == [row.name for row in rows]
     ends = [plan.tensors[0], plan.tensors[-1]]
-    assert plan.shortage.thin == [row.name for row in ends if 0 < row.kept < (row.shape[0] + 1) // 2]
+    assert plan.shortages[0].thin == [row.name for row in ends if 0 < row.kept < (row.shape[0] + 1) // 2]
     if not plan.warnings:
         return
-    minimum = plan.shortage.min_kept()
+    minimum = plan.shortages[0].min_kept()
     if minimum is not None:
         assert not decide(weights, [f"{percent}%"], min_kept=minimum, allocation=allocation)[0].warnings
         return
@@ -178,5 +179,5 @@ def test_the_minimum_that_is_named_prevents_it(layers, percent, seed, allocation
 
 
 def test_nothing_is_said_where_nothing_is_short():
-    shortage = Shortage({"a": 4}, {"a": 4}, {}, {}, {}, ["a"], "weights")
-    assert (shortage.sentences(0.0), shortage.names) == ([], frozenset())
+    shortage = Shortage(Fraction(0), "", {"a": 4}, {"a": 4}, {}, {}, {}, ["a"], "weights")
+    assert (shortage.sentences(), shortage.names) == ([], frozenset())

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import gpmt
-from gpmt.core.structure import live_columns
+from gpmt.core.units import Column
 from gpmt.errors import MaskError
 
 COLUMNS = {"scope": ["*.W1", "*.U1"], "granularity": "column"}
@@ -44,7 +44,7 @@ def test_columns_stay_zero_to_the_published_ranks():
     kept = []
     for _ in range(5):
         train(model, optimizer, 2)
-        kept.append((live_columns(model[0].W1), live_columns(model[0].U1)))
+        kept.append((Column().live("matrix", model[0].W1), Column().live("matrix", model[0].U1)))
     assert sum(kept[0]) > sum(kept[1]) > 17
     assert [sum(pair) for pair in kept[2:]] == [17] * 3
     assert all(w >= 8 and u >= 8 for w, u in kept)

@@ -14,5 +14,5 @@ class ERK(CountAllocation):
 
     def counts(self, problem: Problem) -> list[list[int]]:
         """Share each total in proportion to the sums of the tensors' dimensions."""
-        dimensions = [sum(tensor.shape) for tensor in problem.tensors.values()]
+        dimensions = [sum(shape) for shape in problem.shapes]
         return [share(dimensions, problem.sizes, total, problem.floors) for total in problem.totals]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from gpmt.allocations.exact import Exact
-from gpmt.core.allocation import Problem
 from gpmt.core.keys import CHUNK, KeyFormat, KeySource
 
 FORMAT = KeyFormat(torch.float32, torch.int32, 31, 1 << 31)
@@ -20,10 +19,10 @@ class Random(Exact):
 
     global_threshold = False  # the threshold is one of random numbers
 
-    def keys(self, problem: Problem) -> tuple[list[KeySource], KeyFormat]:
+    def keys(self, tensors: Mapping[str, Tensor], *, seed: int = 0) -> tuple[list[KeySource], KeyFormat]:
         """Return the random numbers; raise `WeightsError` for weights without data, which cannot be pruned."""
-        sources, _ = super().keys(problem)
-        return [RandomKeys(source, problem.seed, index) for index, source in enumerate(sources)], FORMAT
+        sources, _ = super().keys(tensors)
+        return [RandomKeys(source, seed, index) for index, source in enumerate(sources)], FORMAT
 
 
 class RandomKeys:

@@ -25,12 +25,17 @@ class Reference(Allocation):
     """Cut every tensor as the authors' scripts do."""
 
     exact_total = False
+    blocks = False  # the scripts know tensors only
     global_threshold = True
 
     def select(
         self, problem: Problem, sources: Sequence[KeySource], key_format: KeyFormat
     ) -> list[Selection]:
         """Select for each sparsity by itself; raise `BudgetError` where the scripts would never end."""
+        if problem.min_kept is None:
+            raise BudgetError(
+                'allocation "reference" has one min_kept for all tensors; give a number, or a share such as "0.05%"'
+            )
         return [
             select_as_scripts(sources, key_format, sparsity, problem.min_kept)
             for sparsity in problem.sparsities

@@ -193,7 +193,7 @@ def _with_torch(path: Path, request: _Request) -> tuple[_Contents, dict[str, int
 
     from gpmt.cli.network import find_network
     from gpmt.core.scope import find_scope
-    from gpmt.verification import count_tensors
+    from gpmt.counting import count_tensors
 
     with working(f"counting {path}", quiet=request.silent):
         network = find_network(checkpoint, model=request.model, input_shape=request.input_shape)

@@ -29,7 +29,7 @@ from gpmt.cli.options import (
 from gpmt.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from gpmt.core import structure
+    from gpmt.core import units
 
 ALLOCATIONS = allocations.names()
 _OTHER_SUFFIXES = (".bin", ".ckpt", ".h5", ".npz", ".onnx", ".pt2")
@@ -126,7 +126,7 @@ def prune(
             scope=scope or None,
             exclude=tuple(exclude or ()),
             allocation=allocation,
-            granularity=cast("structure.Granularity", granularity),
+            granularity=cast("units.Granularity", granularity),
             seed=seed,
         )
         masks = decided.masks()

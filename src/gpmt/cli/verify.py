@@ -23,7 +23,7 @@ from gpmt.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gpmt.core import structure
+    from gpmt.core import units
 
 EXAMPLES = examples(
     "gpmt verify pruned.pth --sparsity 0.9 --min-kept 0.05%",
@@ -68,7 +68,7 @@ def verify(
             masks=masks,
             scope=scope or None,
             exclude=exclude or (),
-            granularity=cast("structure.Granularity", granularity),
+            granularity=cast("units.Granularity", granularity),
             tolerance=tolerance,
         )
     if as_json:

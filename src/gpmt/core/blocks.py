@@ -95,6 +95,20 @@ class Blocks:
         ]
         return [tensor + "".join(parts) for parts in itertools.product(*labels)]
 
+    def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return the shape of each block of a tensor, with as many dimensions as the tensor has.
+
+        >>> Blocks((Split(0, (2, 1), repeats=4),)).shapes((12, 5))
+        [(8, 5), (4, 5)]
+        """
+        found = []
+        for parts in itertools.product(*(split.parts for split in self.splits)):
+            sizes = list(shape)
+            for split, length in zip(self.splits, parts, strict=True):
+                sizes[split.dim] = split.repeats * length
+            found.append(tuple(sizes))
+        return found
+
     def views(self, tensor: Tensor) -> list[Tensor]:
         """Return the blocks of a tensor as views of it, without a copy; a dimension with repeats becomes two."""
         return list(self._divide(tensor, 0))
@@ -137,3 +151,6 @@ class Blocks:
 
 WHOLE = Blocks(())
 """A tensor that is one block."""
+
+BlockRule = Sequence[str] | int | Split | Blocks | None
+"""How a user divides a tensor: labels or a number of equal parts of its outputs, splits, or None for one block."""

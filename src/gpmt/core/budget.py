@@ -95,31 +95,37 @@ def floor_of(numel: int, min_kept: int) -> int:
 
 
 def check_feasible(
-    sizes: Mapping[str, int],
+    floors: Mapping[str, int],
     *,
+    numel: int,
     sparsity: Fraction,
-    min_kept: int,
+    minimum: str,
+    where: str = "tensors",
     unit: str = "weights",
-    least: Mapping[str, int] | None = None,
+    of: str = "",
 ) -> None:
-    """Raise `BudgetError` unless the floors of all tensors fit into the number of weights that the sparsity keeps."""
-    numel = sum(sizes.values())
+    """Raise `BudgetError` unless the floors fit into the number of weights that the sparsity keeps.
+
+    Args:
+        floors: the floor of each block, by name.
+        numel: the weights of all blocks together.
+        sparsity: what is asked for.
+        minimum: the minimum, as the error says it.
+        where: what has the floors, "tensors" or "blocks".
+        unit: what is counted.
+        of: which group of several it is, as the error says it.
+    """
     kept = numel - pruned_count(sparsity, numel)
-    least = least or {}
-    floors = {name: max(floor_of(size, min_kept), least.get(name, 0)) for name, size in sizes.items()}
     needed = sum(floors.values())
     if needed <= kept:
         return
     most = sorted(floors, key=floors.__getitem__, reverse=True)[:3]
     named = ", ".join(f"{name} {floors[name]:,}" for name in most)
     raise BudgetError(
-        f"sparsity {float(sparsity):g} keeps {kept:,} of {numel:,} {unit}, but the minimum of {min_kept:,} in each "
-        f"of {len(sizes)} tensors{_WITH_NORMS if least else ''} needs {needed:,} (most: {named}); ask for a "
+        f"sparsity {float(sparsity):g}{of} keeps {kept:,} of {numel:,} {unit}, but the minimum of {minimum} in each "
+        f"of {len(floors)} {where} needs {needed:,} (most: {named}); ask for a "
         f"sparsity of at most {largest_sparsity(numel, needed)} or a smaller min_kept"
     )
-
-
-_WITH_NORMS = ", and of one for each norm of the reparametrised,"
 
 
 def largest_sparsity(numel: int, needed: int) -> str:

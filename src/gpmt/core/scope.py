@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from gpmt.core.adapters import in_adapter
-from gpmt.core.blocks import Blocks
+from gpmt.core.blocks import BlockRule, Blocks
 from gpmt.core.described import Described, Description
 from gpmt.core.judgement import BY_NAMES, Judgement
 from gpmt.core.layer_names import holds_experts, kind_by_name, needs_by_name
@@ -66,6 +66,7 @@ def find_scope(
     *,
     scope: Patterns | None = None,
     exclude: Patterns | None = (),
+    blocks: Mapping[str, BlockRule] | None = None,
     shared: bool = False,
 ) -> Scope:
     """The tensors of a model or state_dict that pruning may touch.
@@ -97,6 +98,7 @@ def find_scope(
             (`"*.W1"`, but not `"*.weight"`), by their module's class (`"type:GCNConv"`, `"type:ParameterList"`),
             and by any pattern that matches none of the layers above.
         exclude: patterns of the tensors to leave out again.
+        blocks: how tensors divide into blocks, by pattern.
         shared: take tensors that several processes share (`DTensor`) too, as they are; otherwise they are refused.
 
     Raises:
@@ -143,6 +145,9 @@ def find_scope(
         judged=judged,
         ends=_ends(candidates, remaining),
         effective={c.names[0]: c.effective for c in remaining if c.effective is not None},
+        blocks={
+            c.names[0]: rule for c in remaining if isinstance(rule := (blocks or {}).get(c.names[0]), Blocks)
+        },
     )
 
 

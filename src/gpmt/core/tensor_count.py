@@ -10,6 +10,21 @@ COLLAPSED = 0.1
 
 
 @dataclass(frozen=True)
+class BlockCount:
+    """The counts of one block, in weights or other units; `part` is true where it is not all of its tensor."""
+
+    name: str
+    numel: int
+    kept: int
+    kept_by_mask: int | None = None
+    part: bool = False
+
+    def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
+        """Return the counts as plain values, ready for JSON; `unit` names the values that were counted."""
+        return {"name": self.name, unit: self.numel, "kept": self.kept, "kept_by_mask": self.kept_by_mask}
+
+
+@dataclass(frozen=True)
 class TensorCount:
     """The counts of one tensor.
 
@@ -18,7 +33,8 @@ class TensorCount:
     their mask prunes them) are None without masks.
 
     Counted by columns, `numel`, `kept` and `kept_by_mask` are numbers of columns, and those kept have any weight
-    that is not zero; `not_finite` and `revived` are weights all the same.
+    that is not zero; `not_finite` and `revived` are weights all the same. `blocks` are its blocks, where there are
+    several.
     """
 
     name: str
@@ -31,6 +47,7 @@ class TensorCount:
     live_outputs: int
     kept_by_mask: int | None = None
     revived: int | None = None
+    blocks: tuple[BlockCount, ...] = ()
 
     @property
     def density(self) -> float:
@@ -49,7 +66,7 @@ class TensorCount:
 
     def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
         """Return the counts as plain values, ready for JSON; `unit` names the values that were counted."""
-        return {
+        document = {
             "name": self.name,
             "kind": self.kind,
             "shape": list(self.shape),
@@ -62,3 +79,6 @@ class TensorCount:
             "kept_by_mask": self.kept_by_mask,
             "revived": self.revived,
         }
+        if self.blocks:
+            document["blocks"] = [block.to_dict(unit=unit) for block in self.blocks]
+        return document

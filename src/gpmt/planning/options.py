@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypedDict
 
+from gpmt.core.blocks import BlockRule
+from gpmt.core.minimums import MinKept
 from gpmt.core.patterns import Patterns
-from gpmt.core.structure import Granularity
+from gpmt.core.units import Granularity
+from gpmt.planning.groups import Within
 
 
 class PlanOptions(TypedDict, total=False):
@@ -13,7 +17,9 @@ class PlanOptions(TypedDict, total=False):
 
     scope: Patterns | None
     exclude: Patterns | None
-    min_kept: int | str
+    blocks: Mapping[str, BlockRule] | None
+    min_kept: MinKept
+    within: Within
     allocation: str
     granularity: Granularity
     seed: int

@@ -1,4 +1,4 @@
-"""The masks of a selection, packed in one pass over the weights."""
+"""The bits of a selection, packed in one pass over the weights."""
 
 from __future__ import annotations
 
@@ -10,27 +10,34 @@ from torch import Tensor
 
 from gpmt.core import key_loops
 from gpmt.core.keys import KeyFormat, KeySource
-from gpmt.core.select import Selection, map_groups, thread_count
+from gpmt.core.select import Cut, map_groups, thread_count
 from gpmt.errors import WeightsError
 from gpmt.torch_private import write_count
 
 
 class MaskPacker:
-    """Make the masks of a selection, unless the weights have changed since."""
+    """Make the bits of blocks from their cuts, unless the weights have changed since.
+
+    Args:
+        tensors: the tensor that each block is in, by the name of the block.
+        sources: the keys of each block.
+        key_format: what the keys are.
+        cuts: where each block is cut.
+    """
 
     def __init__(
         self,
         tensors: Mapping[str, Tensor],
         sources: Sequence[KeySource],
         key_format: KeyFormat,
-        selection: Selection,
+        cuts: Sequence[Cut],
     ) -> None:
-        self._tensors, self._sources, self._cuts = tensors, sources, selection.cuts
+        self._tensors, self._sources, self._cuts = tensors, sources, cuts
         self._key_format = key_format
         self._write_counts = [write_count(tensor) for tensor in tensors.values()]
 
     def pack(self) -> dict[str, Tensor]:
-        """Return the packed masks by name; raise `WeightsError` for weights that have changed."""
+        """Return the packed bits of each block by name; raise `WeightsError` for weights that have changed."""
         for (name, tensor), count in zip(self._tensors.items(), self._write_counts, strict=True):
             if write_count(tensor) != count:
                 raise WeightsError(_changed(name))

@@ -3,135 +3,144 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from gpmt.arithmetic import ceil_div
-from gpmt.core.budget import floor_of
 from gpmt.core.keys import KeyFormat, KeySource, is_all_zero, key_value
 from gpmt.core.layers import output_dim
+from gpmt.core.minimums import Minimums
 from gpmt.core.scope import Scope
-from gpmt.core.select import Selection
-from gpmt.core.structure import Granularity, counted, spread
+from gpmt.core.select import Cut
+from gpmt.core.units import Unit
 from gpmt.masks import Masks
+from gpmt.planning.assembly import assemble
+from gpmt.planning.groups import Group
+from gpmt.planning.items import Item
 from gpmt.planning.packing import MaskPacker
+from gpmt.planning.rows import BlockPlan, GroupPlan, TensorPlan
 from gpmt.planning.shortage import Shortage
 
 
-@dataclass(frozen=True)
-class TensorPlan:
-    """The plan for one tensor, in weights, or in columns where the plan prunes these.
-
-    `floor` is the number that it keeps at least; `binds` is true where the floor decided how many it keeps. `kind`
-    is the class of its layer.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    numel: int
-    kept: int
-    floor: int
-    binds: bool
-
-    @property
-    def pruned(self) -> int:
-        """Number pruned."""
-        return self.numel - self.kept
-
-    @property
-    def density(self) -> float:
-        """Fraction kept."""
-        return self.kept / self.numel if self.numel else 1.0
-
-
 class Plan:
-    """Which weights to prune, decided but not done: counts per tensor, and `masks` on request.
+    """Which weights to prune, decided but not done: counts per tensor and block, and `masks` on request.
 
     Attributes:
-        tensors: a `TensorPlan` for every tensor of the scope, in the order of the network.
-        sparsity: the sparsity asked for, exact.
-        numel, kept, pruned: weights in the scope, kept and pruned; pruned is floor(sparsity · numel).
+        tensors: a `TensorPlan` for every tensor of the scope, in the order of the network, with those of its blocks.
+        groups: a `GroupPlan` for every group of blocks that shares a budget; one for the whole network by default.
+        sparsity: the sparsity asked for, exact; of several groups the share that is pruned of all.
+        numel, kept, pruned: weights in the scope, kept and pruned; pruned is floor(sparsity · numel) in every group.
         threshold: the magnitude of the smallest weight that the global ranking keeps; None where there is no
-            global threshold.
-        min_kept: the minimum threshold σ as a number of weights.
-        allocation: how the total was shared among the tensors.
-        granularity: "weight", or "column"; then `numel`, `kept`, `pruned`, `min_kept` and those of `tensors`
-            count columns, and the threshold is a sum of magnitudes.
-        unit: the values that are counted, "weights" or "columns".
+            global threshold, or more than one group.
+        min_kept: the minimum threshold σ as a number of weights; None where it is not one number for every block.
+        minimums: the minimum as it was asked for.
+        allocation: how the total was shared among the blocks.
+        granularity: "weight", or what is pruned as one; then `numel`, `kept`, `pruned`, `min_kept` and those of
+            `tensors` count these, and the threshold is a sum of magnitudes.
+        unit: the values that are counted, such as "weights" or "columns".
         judged: what told which tensors are prunable: the network's layers, or only names and shapes.
-        warnings: a sentence about tensors that are left with no weight, or a first or last layer with less
-            than half as many weights as outputs, and what prevents it; another about tensors that
-            were all zero before.
+        warnings: a sentence about blocks that are left with no weight, or a first or last layer with less
+            than half as many weights as outputs, and what prevents it; another about blocks that were all zero
+            before.
     """
 
     def __init__(
         self,
         scope: Scope,
+        items: Sequence[Item],
         sources: Sequence[KeySource],
         key_format: KeyFormat,
-        selection: Selection,
+        cuts: Sequence[Cut],
         *,
-        sparsity: Fraction,
-        min_kept: int,
+        groups: Sequence[Group],
+        keys: Sequence[int | None],
+        floors: Sequence[int],
+        minimums: Minimums,
         allocation: str,
-        granularity: Granularity,
-        has_threshold: bool,
+        unit: Unit,
     ) -> None:
-        self.sparsity, self.min_kept, self.allocation = sparsity, min_kept, allocation
-        self.granularity, self.unit = granularity, counted(granularity)
+        self.minimums, self.min_kept, self.allocation = minimums, minimums.one, allocation
+        self.granularity, self.unit = unit.name, unit.plural
+        rows = [
+            BlockPlan(item.name, item.shape, item.numel, cut.kept, floor, cut.binds)
+            for item, cut, floor in zip(items, cuts, floors, strict=True)
+        ]
         self.tensors = tuple(
             TensorPlan(
-                name=name,
-                kind=scope.kinds[name],
-                shape=tuple(tensor.shape),
-                numel=source.numel,
-                kept=cut.kept,
-                floor=floor_of(source.numel, min_kept),
-                binds=cut.binds,
+                name,
+                scope.kinds[name],
+                tuple(tensor.shape),
+                tuple(row for row, item in zip(rows, items, strict=True) if item.tensor == name),
             )
-            for (name, tensor), source, cut in zip(
-                scope.tensors.items(), sources, selection.cuts, strict=True
-            )
+            for name, tensor in scope.tensors.items()
         )
-        self.numel = sum(row.numel for row in self.tensors)
-        self.kept = sum(row.kept for row in self.tensors)
+        self.groups = tuple(
+            GroupPlan(
+                label=group.label,
+                sparsity=group.sparsity,
+                blocks=tuple(rows[place] for place in group.places),
+                threshold=None if key is None else key_value(key, key_format),
+            )
+            for group, key in zip(groups, keys, strict=True)
+        )
+        self.numel = sum(row.numel for row in rows)
+        self.kept = sum(row.kept for row in rows)
         self.pruned = self.numel - self.kept
-        self.shortage = Shortage(
-            sizes={row.name: row.numel for row in self.tensors},
-            kept={row.name: row.kept for row in self.tensors},
-            ends=scope.ends,
-            outputs={
-                row.name: row.shape[output_dim(row.kind)] for row in self.tensors if row.name in scope.ends
-            },
-            needs={row.name: self._need(row) for row in self.tensors if row.name in scope.ends},
-            zeros=[name for name, tensor in scope.tensors.items() if is_all_zero(tensor)],
-            unit=self.unit,
+        [first, *more] = self.groups
+        self.sparsity = Fraction(self.pruned, self.numel) if more else first.sparsity
+        self.threshold = None if more else first.threshold
+        ends = {row.name: row for row in self.tensors if row.name in scope.ends and len(row.blocks) == 1}
+        self.shortages = tuple(
+            Shortage(
+                sparsity=group.sparsity,
+                of=group.of,
+                sizes={rows[place].name: rows[place].numel for place in group.places},
+                kept={rows[place].name: rows[place].kept for place in group.places},
+                ends={name: scope.ends[name] for place in group.places if (name := rows[place].name) in ends},
+                outputs={name: row.shape[output_dim(row.kind)] for name, row in ends.items()},
+                needs={
+                    name: self._need(ends[name])
+                    for place in group.places
+                    if (name := rows[place].name) in ends
+                },
+                zeros=[items[place].name for place in group.places if is_all_zero(items[place].values)],
+                unit=self.unit,
+                where="tensors" if all(len(row.blocks) == 1 for row in self.tensors) else "blocks",
+            )
+            for group in groups
         )
-        self.warnings = tuple(self.shortage.sentences(float(sparsity)))
-        self.threshold: float | None = None
-        if has_threshold and selection.key is not None:
-            self.threshold = key_value(selection.key, key_format)
+        self.warnings = tuple(text for shortage in self.shortages for text in shortage.sentences())
         self.aliases, self.judged = scope.aliases, scope.judged
-        self._packer: MaskPacker | None = MaskPacker(scope.tensors, sources, key_format, selection)
+        # Released when the masks are made, with the weights that they hold.
+        self._making: tuple[Scope, Sequence[Item], Unit, MaskPacker] | None = (
+            scope,
+            items,
+            unit,
+            MaskPacker(
+                {item.name: scope.tensors[item.tensor] for item in items}, sources, key_format, list(cuts)
+            ),
+        )
         self._masks: Masks | None = None
 
     def _need(self, end: TensorPlan) -> int:
         # With fewer weights, most outputs have none.
         return ceil_div(end.shape[output_dim(end.kind)], 2) if self.granularity == "weight" else 1
 
+    @property
+    def blocks(self) -> tuple[BlockPlan, ...]:
+        """The plan for every block, in the order of the network."""
+        return tuple(block for row in self.tensors for block in row.blocks)
+
     def masks(self) -> Masks:
         """Return the masks; the first call computes them, with one pass over the weights.
 
         Raises `WeightsError` where the weights have changed between planning and this first call.
         """
-        if self._masks is None and self._packer is not None:
-            packed, shapes = self._packer.pack(), {row.name: row.shape for row in self.tensors}
-            if self.granularity == "column":
-                packed = {name: spread(columns, shapes[name]) for name, columns in packed.items()}
-            self._masks = Masks(packed, shapes)
-            self._packer = None  # releases the weights
+        if self._masks is None and self._making is not None:
+            scope, items, unit, packer = self._making
+            packed = assemble(scope, items, unit, packer.pack())
+            self._masks = Masks(packed, {row.name: row.shape for row in self.tensors})
+            self._making = None
         assert self._masks is not None
         return self._masks
 
@@ -145,22 +154,13 @@ class Plan:
             "kept": self.kept,
             "pruned": self.pruned,
             "threshold": self.threshold,
-            "min_kept": self.min_kept,
+            "min_kept": str(self.minimums) if self.min_kept is None else self.min_kept,
+            "groups": [group.to_dict(unit=self.unit) for group in self.groups],
             "allocation": self.allocation,
             "scope": self.judged.to_dict(),
             "warnings": list(self.warnings),
             "tensors": [
-                {
-                    "name": row.name,
-                    "kind": row.kind,
-                    "shape": list(row.shape),
-                    self.unit: row.numel,
-                    "kept": row.kept,
-                    "density": row.density,
-                    "floor": row.floor,
-                    "binds": row.binds,
-                    "aliases": list(self.aliases.get(row.name, ())),
-                }
+                row.to_dict(unit=self.unit) | {"aliases": list(self.aliases.get(row.name, ()))}
                 for row in self.tensors
             ],
         }
@@ -196,11 +196,10 @@ class Plan:
         text = f"{self.pruned:,} of {self.numel:,} {self.unit} pruned ({self.pruned / self.numel:.4%})"
         if self.threshold is not None:
             text += f", global threshold {self.threshold:.6g}"
-        if self.min_kept:
-            binding = sum(row.binds for row in self.tensors)
-            text += (
-                f"; minimum {self.min_kept:,} a tensor, which binds in {binding} of {len(self.tensors)} (*)"
-            )
+        if self.minimums:
+            binding, blocks = sum(block.binds for block in self.blocks), len(self.blocks)
+            each = "tensor" if blocks == len(self.tensors) else "block"
+            text += f"; minimum {self.minimums} a {each}, which binds in {binding} of {blocks} (*)"
         return text
 
     def __repr__(self) -> str:

@@ -1,9 +1,10 @@
-"""What a plan keeps too little of: tensors with no weight, first and last layers with hardly any, and the remedy."""
+"""What a plan keeps too little of: blocks with no weight, first and last layers with hardly any, and the remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 from gpmt.core.budget import floor_of, largest_sparsity
@@ -14,15 +15,20 @@ class Shortage:
     """What a plan keeps too little of.
 
     Attributes:
-        sizes: the number of values of each tensor, by name.
+        sparsity: the sparsity that was asked for.
+        of: which group of several it is about, as sentences say it.
+        sizes: the number of values of each block, by name.
         kept: how many of them it keeps.
         ends: the first and the last layer of the network, as far as they are in the scope: name -> "first" or "last".
         outputs: the number of outputs of these two.
         needs: the values that they need at least.
-        zeros: the tensors that were all zero before.
+        zeros: the blocks that were all zero before.
         unit: what is counted, "weights" or "columns".
+        where: what is counted in, "tensors" or "blocks".
     """
 
+    sparsity: Fraction
+    of: str
     sizes: Mapping[str, int]
     kept: Mapping[str, int]
     ends: Mapping[str, str]
@@ -30,10 +36,11 @@ class Shortage:
     needs: Mapping[str, int]
     zeros: Sequence[str]
     unit: str
+    where: str = "tensors"
 
     @cached_property
     def dead(self) -> list[str]:
-        """The tensors that keep nothing, though they had something."""
+        """The blocks that keep nothing, though they had something."""
         return [name for name, kept in self.kept.items() if not kept and name not in self.zeros]
 
     @cached_property
@@ -43,7 +50,7 @@ class Shortage:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """All tensors that `sentences` is about."""
+        """All blocks that `sentences` is about."""
         pruned_zeros = (name for name in self.zeros if self.kept[name] < self.sizes[name])
         return frozenset([*self.dead, *self.thin, *pruned_zeros])
 
@@ -65,8 +72,8 @@ class Shortage:
     def _taken(self, minimum: int) -> int:
         return sum(floor_of(size, minimum) for size in self.sizes.values())
 
-    def sentences(self, sparsity: float, *, known: Set[str] = frozenset()) -> list[str]:
-        """Describe the shortages and their remedies, but for those of `known` tensors; empty where there is none."""
+    def sentences(self, *, known: Set[str] = frozenset()) -> list[str]:
+        """Describe the shortages and their remedies, but for those of `known` blocks; empty where there is none."""
         dead, thin, zeros = (
             [name for name in names if name in self.names - known]
             for names in (self.dead, self.thin, self.zeros)
@@ -76,14 +83,16 @@ class Shortage:
             parts = []
             if dead:
                 parts.append(
-                    f"no {self.unit[:-1]} in {len(dead)} of {len(self.sizes)} tensors ({_some(dead)})"
+                    f"no {self.unit[:-1]} in {len(dead)} of {len(self.sizes)} {self.where} ({_some(dead)})"
                 )
             parts += [
                 f"only {self.kept[name]:,} of {self.sizes[name]:,} {self.unit} in the {self.ends[name]} layer "
                 f"{name}, which has {self.outputs[name]:,} outputs"
                 for name in thin
             ]
-            said.append(f"sparsity {sparsity:g} leaves {' and '.join(parts)}; {self._remedy()}")
+            said.append(
+                f"sparsity {float(self.sparsity):g}{self.of} leaves {' and '.join(parts)}; {self._remedy()}"
+            )
         if zeros:
             were, them = ("was", "it") if len(zeros) == 1 else ("were", "them")
             said.append(

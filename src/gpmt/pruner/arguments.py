@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inspect import signature
+from typing import Any
 
 from torch import nn
 
@@ -66,6 +67,24 @@ def steps_per_unit(schedule: Schedule, steps_per_epoch: int | None) -> int:
             "optimiser steps in one"
         )
     return steps_per_epoch
+
+
+def complete(options: PlanOptions) -> PlanOptions:
+    """Return options with the defaults of those that every saved state names; raise `TypeError` for unknown ones."""
+    if unknown := options.keys() - PlanOptions.__optional_keys__:
+        raise TypeError(f"Pruner() got an unexpected keyword argument {min(unknown)!r}")
+    defaults = PlanOptions(
+        scope=None, exclude=(), min_kept=0, allocation="exact", granularity="weight", seed=0
+    )
+    if options.get("exclude", ()) is None:
+        options["exclude"] = ()
+    return {**defaults, **options}
+
+
+def settings(options: PlanOptions) -> dict[str, Any]:
+    """Return options as plain values, which can be saved and compared."""
+    patterns = {name: spelled(options[name]) for name in ("scope", "exclude")}
+    return patterns | {name: str(value) for name, value in options.items() if name not in patterns}
 
 
 def spelled(patterns: Patterns | None) -> list[str] | None:

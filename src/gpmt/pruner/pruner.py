@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from gpmt.core.budget import exact_fraction
-from gpmt.core.patterns import Patterns
 from gpmt.core.schedule import Schedule
 from gpmt.core.schedule_checks import check_schedule
 from gpmt.core.scope import find_scope
 from gpmt.core.shards import reshard
-from gpmt.core.structure import Granularity
 from gpmt.errors import MaskError
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
-from gpmt.prune import check_request, decide
+from gpmt.planning.decide import check_request, decide
 from gpmt.pruner.agreement import Agreement
-from gpmt.pruner.arguments import check_masks, check_only_masks, check_types, spelled
+from gpmt.pruner.arguments import check_masks, check_only_masks, check_types, complete, settings
 from gpmt.pruner.averages import average_of
 from gpmt.pruner.clock import Clock
 from gpmt.pruner.enforcement import Enforcement, capturing, check_state, pruned_weight
@@ -78,14 +76,10 @@ class Pruner:
             `ZeroRedundancyOptimizer`; or a list of them.
         schedule: a `OneShot`, `Gradual` or `ACDC`, or your own (docs/extending.md); needed unless masks are given.
         masks: in place of a schedule, masks to train under from the start, which stay as they are. Tensors without
-            a mask are dense. The options from `min_kept` to `seed` then have no meaning, and are refused.
-        min_kept: weights that every tensor keeps: a number, or a share of all such as "0.05%".
-        scope: patterns of the tensors to prune; by default every prunable tensor.
-        exclude: patterns of the tensors to leave dense.
-        allocation: how the tensors share the budget, as in `gpmt.plan`.
-        granularity: "weight", or "column" to prune whole columns, as in `gpmt.plan`.
-        seed: for ``allocation="random"``.
+            a mask are dense. The options have no meaning then, and are refused.
         steps_per_epoch: steps of the optimiser in an epoch; needed where the schedule counts in epochs.
+        options: min_kept, scope, exclude, blocks, within, allocation, granularity and seed, as `gpmt.plan` takes
+            them.
 
     Attributes:
         schedule: as given; None with given masks.
@@ -124,27 +118,15 @@ class Pruner:
         *,
         schedule: Schedule | None = None,
         masks: Masks | None = None,
-        min_kept: int | str = 0,
-        scope: Patterns | None = None,
-        exclude: Patterns | None = (),
-        allocation: str = "exact",
-        granularity: Granularity = "weight",
-        seed: int = 0,
         steps_per_epoch: int | None = None,
+        **options: Unpack[PlanOptions],
     ) -> None:
         check_types(model, schedule, masks)
         self.plan: Plan | None = None
         self._masks: Masks | None = None
         self._model = unwrap(model)
         self._optimizers = as_optimizers(optimizer)
-        self._options = PlanOptions(
-            scope=scope,
-            exclude=() if exclude is None else exclude,
-            min_kept=min_kept,
-            allocation=allocation,
-            granularity=granularity,
-            seed=seed,
-        )
+        self._options = complete(options)
         if masks is not None:
             check_only_masks(self._options)
         self._fixed = None if masks is None else masks.named_as(self._model)
@@ -261,8 +243,9 @@ class Pruner:
                 f"the state has version {state.get('version')} and keys {sorted(state)}, but this gpmt loads "
                 f"version {VERSION} of what Pruner.state_dict() returns"
             )
-        for name, value in self._settings().items():
-            saved = state["settings"].get(name)
+        own = self._settings()
+        for name in own | state["settings"]:
+            saved, value = state["settings"].get(name), own.get(name)
             if saved != value:
                 raise MaskError(
                     f"the state was saved with {name}={saved!r}, but this Pruner has {value!r}; make it with "
@@ -297,9 +280,7 @@ class Pruner:
         return {
             **self._clock.to_dict(),
             "masks": None if self._fixed is None else self._fixed.digest(),
-            "scope": spelled(self._options["scope"]),
-            "exclude": spelled(self._options["exclude"]),
-            **{k: str(v) for k, v in self._options.items() if k not in ("scope", "exclude")},
+            **settings(self._options),
         }
 
     def _prunable(self) -> dict[str, Tensor]:
@@ -365,9 +346,10 @@ class Pruner:
 
     def _warn(self, plan: Plan) -> None:
         """Warn of the tensors that the plan leaves with too little, once of each."""
-        for text in plan.shortage.sentences(float(plan.sparsity), known=self._warned):
-            warn(text)
-        self._warned |= plan.shortage.names
+        for shortage in plan.shortages:
+            for text in shortage.sentences(known=self._warned):
+                warn(text)
+            self._warned |= shortage.names
 
     def _change_masks(self, masks: Masks | None) -> None:
         """Set other masks than those that the optimisers have worked under."""

@@ -232,7 +232,8 @@ def test_the_network_has_the_weights_that_the_arithmetic_counts(name):
         assert numel == PRUNABLE[of.model]
     sparsity = parse_sparsity(of.prune.sparsity)
     min_kept = parse_min_kept(of.prune.min_kept, numel)
-    check_feasible(sizes, sparsity=sparsity, min_kept=min_kept)
+    floors = {name: min(size, min_kept) for name, size in sizes.items()}
+    check_feasible(floors, numel=numel, sparsity=sparsity, minimum=str(min_kept))
     written = " ".join(comment(name))
     if "Arithmetic:" in written:
         pruned = pruned_count(sparsity, numel)

@@ -8,7 +8,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from gpmt.errors import RecipeError
-from gpmt.prune import decide
+from gpmt.planning.decide import decide
 from gpmt.training.recipes.schema import Recipe
 from gpmt.training.run.devices import prepare
 from gpmt.training.run.phase import PHASES, Phase

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from gpmt.errors import GpmtError
-from gpmt.prune import decide
+from gpmt.planning.decide import decide
 from gpmt.training.data.source import Source
 from gpmt.training.recipes.schema import Recipe
 from gpmt.training.run.devices import computes_on_cpu

@@ -1,0 +1,38 @@
+"""The masks of tensors, put together from those of their blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpmt.core.scope import Scope
+from gpmt.core.units import Unit
+from gpmt.planning.items import Item
+
+
+def assemble(
+    scope: Scope, items: Sequence[Item], unit: Unit, packed: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the packed mask of every tensor, given the packed bits of the units of every block.
+
+    Where a block is not all of a tensor, or a unit not one weight, one tensor is unpacked at a time.
+    """
+    members: dict[str, list[Item]] = {name: [] for name in scope.tensors}
+    for item in items:
+        members[item.tensor].append(item)
+    return {name: _mask(scope, name, blocks, unit, packed) for name, blocks in members.items()}
+
+
+def _mask(scope: Scope, name: str, items: Sequence[Item], unit: Unit, packed: Mapping[str, Tensor]) -> Tensor:
+    [first, *more] = items
+    if not more and unit.name == "weight":
+        return packed[first.name]
+    mask = torch.zeros(scope.tensors[name].shape, dtype=torch.bool, device="cpu")
+    views = scope.blocks[name].views(mask) if more else [mask]
+    for item, view in zip(items, views, strict=True):
+        kept = np.unpackbits(packed[item.name].numpy(), count=item.numel, bitorder="little").view(np.bool_)
+        view.copy_(unit.spread(torch.from_numpy(kept), item.kind, item.shape).reshape(view.shape))
+    return torch.from_numpy(np.packbits(mask.view(-1).numpy(), bitorder="little"))

@@ -1,0 +1,76 @@
+"""What is ranked: the blocks of the tensors in scope, with the values that rank their units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gpmt.core.blocks import WHOLE
+from gpmt.core.first_match import Named
+from gpmt.core.scope import Scope
+from gpmt.core.units import Unit
+
+
+@dataclass(frozen=True)
+class Item:
+    """One block.
+
+    Attributes:
+        name: its name; that of its tensor where it is all of it.
+        tensor: the name of its tensor.
+        kind: the class of its layer.
+        shape: its shape, with as many dimensions as its tensor has.
+        numel: the number of its units.
+        values: what ranks the units, in their order.
+        least: units that it keeps at least whatever the minimum is.
+    """
+
+    name: str
+    tensor: str
+    kind: str
+    shape: tuple[int, ...]
+    numel: int
+    values: Tensor
+    least: int = 0
+
+
+def items_of(
+    scope: Scope, unit: Unit, *, least: Mapping[str, int], whole: bool = False, read: bool = True
+) -> list[Item]:
+    """Return the blocks of a scope.
+
+    Args:
+        scope: the tensors, whole.
+        unit: what is pruned as one.
+        least: units that some tensors keep at least, by name.
+        whole: make every tensor one block.
+        read: rank the units; otherwise nothing is read, and the values have no data.
+
+    Raises:
+        ScopeError: a tensor has no such units.
+        WeightsError: units cannot be ranked.
+    """
+    items = []
+    for name, tensor in scope.tensors.items():
+        kind = scope.kinds[name]
+        unit.check(name, kind, tuple(tensor.shape))
+        used = scope.effective[name].weight(tensor) if read and name in scope.effective else tensor.detach()
+        blocks = WHOLE if whole or name in scope.effective else scope.blocks.get(name, WHOLE)
+        names, shapes = blocks.names(name), blocks.shapes(tensor.shape)
+        views = blocks.views(used) if read else [None] * len(names)
+        for block, shape, view in zip(names, shapes, views, strict=True):
+            numel = unit.count(kind, shape)
+            if view is None:
+                values = torch.empty(numel, device="meta")
+            else:
+                values = view if unit.name == "weight" else unit.values(block, kind, view.reshape(shape))
+            items.append(Item(block, name, kind, shape, numel, values, least.get(name, 0)))
+    return items
+
+
+def named(items: Sequence[Item], scope: Scope) -> list[Named]:
+    """Return what patterns know of the blocks."""
+    return [Named(item.name, (item.tensor, *scope.aliases.get(item.tensor, ())), item.kind) for item in items]

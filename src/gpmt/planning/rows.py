@@ -1,0 +1,143 @@
+"""The rows of a plan: blocks, tensors and groups, with their counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """The plan for one block, in weights, or in what the plan prunes as one.
+
+    `floor` is the number that it keeps at least; `binds` is true where the floor decided how many it keeps.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    numel: int
+    kept: int
+    floor: int
+    binds: bool
+
+    @property
+    def pruned(self) -> int:
+        """Number pruned."""
+        return self.numel - self.kept
+
+    @property
+    def density(self) -> float:
+        """Fraction kept."""
+        return _density(self.kept, self.numel)
+
+    def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
+        """Return the plan as plain values, ready for JSON; `unit` names the values that are counted."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            unit: self.numel,
+            "kept": self.kept,
+            "density": self.density,
+            "floor": self.floor,
+            "binds": self.binds,
+        }
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """The plan for one tensor, and for each of its blocks; `kind` is the class of its layer.
+
+    The counts are the sums over its blocks; a floor binds in it where it does in a block.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    blocks: tuple[BlockPlan, ...]
+
+    @property
+    def numel(self) -> int:
+        """Number of weights."""
+        return sum(block.numel for block in self.blocks)
+
+    @property
+    def kept(self) -> int:
+        """Number kept."""
+        return sum(block.kept for block in self.blocks)
+
+    @property
+    def floor(self) -> int:
+        """Number kept at least."""
+        return sum(block.floor for block in self.blocks)
+
+    @property
+    def binds(self) -> bool:
+        """Whether the floor decided in any of its blocks."""
+        return any(block.binds for block in self.blocks)
+
+    @property
+    def pruned(self) -> int:
+        """Number pruned."""
+        return self.numel - self.kept
+
+    @property
+    def density(self) -> float:
+        """Fraction kept."""
+        return _density(self.kept, self.numel)
+
+    def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
+        """Return the plan as plain values, ready for JSON; blocks are told where there are several."""
+        document = {
+            "name": self.name,
+            "kind": self.kind,
+            "shape": list(self.shape),
+            unit: self.numel,
+            "kept": self.kept,
+            "density": self.density,
+            "floor": self.floor,
+            "binds": self.binds,
+        }
+        if len(self.blocks) > 1:
+            document["blocks"] = [block.to_dict(unit=unit) for block in self.blocks]
+        return document
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """The plan for the blocks that share a budget.
+
+    `label` is what they have in common, a pattern or the name of their tensor, None for the whole network;
+    `threshold` is the magnitude of the smallest weight that their ranking keeps, None where floors or another
+    allocation decide.
+    """
+
+    label: str | None
+    sparsity: Fraction
+    blocks: tuple[BlockPlan, ...]
+    threshold: float | None
+
+    @property
+    def numel(self) -> int:
+        """Number of weights."""
+        return sum(block.numel for block in self.blocks)
+
+    @property
+    def kept(self) -> int:
+        """Number kept."""
+        return sum(block.kept for block in self.blocks)
+
+    def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
+        """Return the plan as plain values, ready for JSON."""
+        return {
+            "group": self.label,
+            "sparsity": float(self.sparsity),
+            "blocks": len(self.blocks),
+            unit: self.numel,
+            "kept": self.kept,
+            "threshold": self.threshold,
+        }
+
+
+def _density(kept: int, numel: int) -> float:
+    return kept / numel if numel else 1.0

@@ -1,0 +1,43 @@
+from fractions import Fraction
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpmt.core.first_match import Named
+from gpmt.core.minimums import Minimums
+from gpmt.errors import BudgetError
+
+BLOCKS = [Named("a.weight", ("a.weight",), "Linear"), Named("b.weight", ("b.weight",), "Linear")]
+
+
+@pytest.mark.parametrize(
+    ("value", "floors", "one", "text"),
+    [
+        (50, [50, 20], 50, "50"),
+        ("10%", [102, 20], 102, "102"),
+        ("5% of tensor", [50, 1], None, "5% of tensor"),
+        ({"a": "1% of tensor", "*": 3}, [10, 3], None, "a 1% of tensor, * 3"),
+        ({"b": "100% of tensor"}, [0, 20], None, "b 100% of tensor"),
+        (0, [0, 0], 0, "0"),
+    ],
+)
+def test_floors_of_numbers_shares_and_mappings(value, floors, one, text):
+    minimums = Minimums.parse(value, total=1020)
+    assert (minimums.floors(BLOCKS, [1000, 20]), minimums.one, str(minimums)) == (floors, one, text)
+    assert bool(minimums) == any(floors)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10**7))
+def test_a_share_of_a_tensor_is_at_least_that_share(parts, size):
+    [floor] = Minimums.parse(f"{parts / 100}% of tensor", total=1).floors(BLOCKS[:1], [size])
+    assert floor == ceil(Fraction(parts, 10_000) * size) <= size
+
+
+@pytest.mark.parametrize(
+    "value", ["5 of tensor", "101% of tensor", "x% of tensor", {}, {"a": -1}, {"a": None}]
+)
+def test_what_is_no_minimum_is_refused(value):
+    with pytest.raises(BudgetError, match=r"^min_kept is "):
+        Minimums.parse(value, total=100)
