@@ -17,9 +17,9 @@ from gpmt.core.shards import reshard
 from gpmt.errors import MaskError
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
+from gpmt.planning.decide import check_request, decide
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
-from gpmt.planning.decide import check_request, decide
 from gpmt.pruner.agreement import Agreement
 from gpmt.pruner.arguments import check_masks, check_only_masks, check_types, complete, settings
 from gpmt.pruner.averages import average_of
