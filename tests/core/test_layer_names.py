@@ -11,16 +11,44 @@ from tests.core.networks import names
 FC = {"fc.weight": torch.zeros(3, 3)}
 
 
-@pytest.mark.parametrize("layer", ["gate", "router", "gate.0"])
+@pytest.mark.parametrize("layer", ["gate", "gate.wg", "gate.0", "shared_expert_gate"])
 def test_a_router_lies_beside_experts(layer: str) -> None:
     router = {f"mlp.{layer}.weight": torch.zeros(4, 3)}
     expert = {"mlp.experts.0.w1.weight": torch.zeros(3, 3)}
     assert names(FC | router) == ["fc.weight", f"mlp.{layer}.weight"]
-    if layer != "gate.0":
-        assert names(FC | router | expert) == ["fc.weight", "mlp.experts.0.w1.weight"]
-        assert names(FC | router | expert, scope=f"mlp.{layer}.weight") == [f"mlp.{layer}.weight"]
+    assert names(FC | router | expert) == ["fc.weight", "mlp.experts.0.w1.weight"]
+    assert names(FC | router | expert, scope=f"mlp.{layer}.weight") == [f"mlp.{layer}.weight"]
     other = {"other.experts.0.w1.weight": torch.zeros(3, 3)}
     assert names(FC | router | other) == [*FC, *router, *other]
+
+
+@pytest.mark.parametrize(
+    "layer", ["router", "router.layer", "router.classifier", "router_gate", "routing_fn"]
+)
+def test_a_router_says_so(layer: str) -> None:
+    router = {f"mlp.{layer}.weight": torch.zeros(4, 3)}
+    assert names(FC | router) == ["fc.weight"]
+    assert names(FC | router, scope=f"mlp.{layer}.weight") == [*router]
+
+
+@pytest.mark.parametrize("layer", ["lm_head", "lm_heads.1", "cls.predictions.decoder", "embed_out", "output"])
+def test_an_output_head_is_asked_for_by_name(layer: str) -> None:
+    embedding = {"model.embed_tokens.weight": torch.zeros(9, 4)}
+    head = {f"{layer}.weight": torch.zeros(9, 4)}
+    assert names(FC | embedding | head) == ["fc.weight"]
+    assert names(FC | embedding | head, scope=["*", layer]) == ["fc.weight", *head]
+    assert names(FC | embedding | head, scope=f"{layer}.weight") == [*head]
+    alone = ["fc.weight"] if layer.startswith("lm_head") else ["fc.weight", *head]
+    assert names(FC | head) == alone
+    classes = {f"{layer}.weight": torch.zeros(5, 4)}
+    assert names(FC | embedding | classes) == (
+        alone if layer.startswith("lm_head") else ["fc.weight", *classes]
+    )
+
+
+def test_a_classifier_is_no_output_head() -> None:
+    state = {"pos_embed.weight": torch.zeros(9, 4), "head.weight": torch.zeros(9, 4)}
+    assert names(state) == ["head.weight"]
 
 
 @pytest.mark.parametrize("layer", ["class_embed", "context_embedder", "embed_state", "predictor_embeddings"])

@@ -8,6 +8,8 @@ from functools import cached_property
 
 from torch import Tensor, nn
 
+from gpmt.model_tools import unwrap
+
 
 @dataclass(frozen=True)
 class Description:
@@ -23,6 +25,25 @@ class Description:
     network: nn.Module | None
     names: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
+
+    @cached_property
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules of the network by name, as `unwrap` leaves it; empty where it is not known."""
+        return dict(self._plain.named_modules(remove_duplicate=False))
+
+    @cached_property
+    def parameters(self) -> dict[str, Tensor]:
+        """The parameters of the network by name; those that are tied, under every name."""
+        return dict(self._plain.named_parameters(remove_duplicate=False))
+
+    @cached_property
+    def buffers(self) -> dict[str, Tensor]:
+        """The buffers of the network by name."""
+        return dict(self._plain.named_buffers())
+
+    @cached_property
+    def _plain(self) -> nn.Module:
+        return nn.Module() if self.network is None else unwrap(self.network)
 
 
 class Described(dict[str, Tensor]):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Protocol
 
-from gpmt.core.reach import Reach
+from gpmt.core.roles import Role
 
 ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
 RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
@@ -18,7 +19,16 @@ _EMBEDDING = (
     r"|.*_embeds?_layers?|(.*_)?(tokens?|table|codebook|quer(y|ies)_feat(ures)?)|pe_[kv])"
 )
 _EXPERTS = r"(gate|up|gate_up|down)_proj"
-_ROUTER = r"gate|router"
+_STACKED_EXPERTS = r"(.*\.)?experts\.mlp\.(w1|v1|w2)"  # of DBRX, one below the other
+# Linear layers that choose experts, or say how much of them counts; the first kind only beside experts.
+_ROUTER_BY_EXPERTS = r"gate|shared_expert_gate"
+_ROUTER = r"router|router_gate|routing_fn|gate_network"
+# Heads: the first kind by its name alone, the others where they also have the shape of an embedding of words.
+_HEAD = r"(.*\.)?lm_heads?(\.\d+)?"
+_HEAD_BY_SHAPE = (
+    r"(.*\.)?(\w+_lm_head|lm_loss|embed_out|output|output_(projection|layer)|proj_out|vocab_projector|unembed|to_logits"
+    r"|decoder|head|generator|(pred_layer|lm_head)\.(out_)?proj)"
+)
 
 
 class Shaped(Protocol):
@@ -33,9 +43,47 @@ class Shaped(Protocol):
         """Size of each."""
 
 
+class Neighbours:
+    """All entries of a state_dict, and what their names and shapes tell of one another."""
+
+    def __init__(self, entries: Mapping[str, Shaped]) -> None:
+        self.entries = entries
+
+    @cached_property
+    def with_experts(self) -> set[str]:
+        """The blocks, by name, in which experts lie."""
+        marker = ".experts."
+        return {name[: name.index(marker)] for name in self.entries if marker in name} | (
+            {""} if any(name.startswith("experts.") for name in self.entries) else set()
+        )
+
+    @cached_property
+    def vocabularies(self) -> set[tuple[int, ...]]:
+        """The shapes of embeddings of words, which are more than the elements of each; not of positions."""
+        return {
+            tuple(tensor.shape)
+            for name, tensor in self.entries.items()
+            if name.endswith("weight") and _is_matrix(tensor) and tensor.shape[0] > tensor.shape[1]
+            if re.fullmatch(_EMBEDDING, layer := layer_of(name)) and "pos" not in layer and layer != "wpe"
+        }
+
+
 def _has_shape(tensor: Shaped) -> bool:
     """Whether a tensor is not one that a lazy layer will make when it is first called."""
     return not hasattr(tensor, "materialize")
+
+
+def _is_matrix(tensor: Shaped) -> bool:
+    return _has_shape(tensor) and tensor.ndim == 2
+
+
+def layer_of(name: str) -> str:
+    """Return the own name of the layer of a tensor, the last before the tensor's that is not a number, in lower case.
+
+    >>> layer_of("blocks.3.Norm.1.weight")
+    'norm'
+    """
+    return next((part for part in reversed(name.split(".")[:-1]) if not part.isdigit()), "").lower()
 
 
 def holds_experts(attribute: str, tensor: Shaped) -> bool:
@@ -43,29 +91,57 @@ def holds_experts(attribute: str, tensor: Shaped) -> bool:
     return _has_shape(tensor) and tensor.ndim == 3 and bool(re.fullmatch(_EXPERTS, attribute))
 
 
-def needs_by_name(parent: str, attribute: str, tensor: Shaped, beside: Mapping[str, Shaped]) -> Reach:
-    """How directly an entry of a state_dict must be asked for.
+def names_router(name: str, neighbours: Neighbours) -> bool:
+    """Whether a tensor belongs to what chooses among experts: a `router`, or a `gate` beside `experts`.
+
+    >>> names_router("mlp.gate.weight", Neighbours({})), names_router("mlp.router.layer.weight", Neighbours({}))
+    (False, True)
+    """
+    parts = name.split(".")[:-1]
+    for index, part in enumerate(parts):
+        if re.fullmatch(_ROUTER, part):
+            return True
+        if re.fullmatch(_ROUTER_BY_EXPERTS, part) and ".".join(parts[:index]) in neighbours.with_experts:
+            return True
+    return False
+
+
+def names_head(name: str, tensor: Shaped, neighbours: Neighbours) -> bool:
+    """Whether a matrix gives the outputs for a vocabulary: `lm_head`, or a usual name and an embedding's shape."""
+    if not _is_matrix(tensor) or not name.endswith("weight"):
+        return False
+    layer = name.rpartition(".")[0]
+    if re.fullmatch(_HEAD, layer):
+        return True
+    return bool(re.fullmatch(_HEAD_BY_SHAPE, layer)) and tuple(tensor.shape) in neighbours.vocabularies
+
+
+def role_by_name(name: str, tensor: Shaped, neighbours: Neighbours) -> Role:
+    """Return what an entry of a state_dict is for.
 
     Args:
-        parent: the name of its layer.
-        attribute: its own name, the last part.
+        name: its name.
         tensor: the entry.
-        beside: all tensors by name. Only a layer has a bias, and only a router lies beside experts.
+        neighbours: all entries. Only a layer has a bias, and only a router lies beside experts.
     """
+    parent, _, attribute = name.rpartition(".")
     if "bias" in attribute:
-        return Reach.NEVER
-    if holds_experts(attribute, tensor):
-        return Reach.BROAD
+        return Role.NO_WEIGHTS
+    if holds_experts(attribute, tensor) or re.fullmatch(_STACKED_EXPERTS, name):
+        return Role.LAYER
     if not re.fullmatch(f"weight|{ATTENTION}|{RECURRENT}", attribute):
-        return Reach.TENSOR
-    # The layer's own name: the last that is not an index into a list of layers.
-    layer = next((part for part in reversed(parent.split(".")) if not part.isdigit()), "").lower()
-    if re.fullmatch(_NORM, layer) or (re.fullmatch(_ROUTER, layer) and _lies_by_experts(parent, beside)):
-        return Reach.TENSOR
-    if not _has_shape(tensor) or tensor.ndim != 2 or not re.fullmatch(_EMBEDDING, layer):
-        return Reach.BROAD
-    bias = beside.get(f"{parent}.bias")
-    return Reach.BROAD if bias is not None and bias.shape == tensor.shape[:1] else Reach.LAYER
+        return Role.OTHER
+    layer = layer_of(name)
+    if re.fullmatch(_NORM, layer):
+        return Role.NAMED_LIKE_NORM
+    if names_router(name, neighbours):
+        return Role.ROUTER
+    if names_head(name, tensor, neighbours):
+        return Role.HEAD
+    if not _is_matrix(tensor) or not re.fullmatch(_EMBEDDING, layer):
+        return Role.LAYER
+    bias = neighbours.entries.get(f"{parent}.bias")
+    return Role.LAYER if bias is not None and bias.shape == tensor.shape[:1] else Role.EMBEDDING
 
 
 def kind_by_name(attribute: str, tensor: Shaped) -> str:
@@ -77,9 +153,3 @@ def kind_by_name(attribute: str, tensor: Shaped) -> str:
     if holds_experts(attribute, tensor):
         return "experts"
     return "convolution" if _has_shape(tensor) and tensor.ndim > 2 else "matrix"
-
-
-def _lies_by_experts(parent: str, beside: Mapping[str, Shaped]) -> bool:
-    """Whether a layer chooses among experts, which lie in the same block."""
-    block = parent.rpartition(".")[0]
-    return any(name.startswith(f"{block}.experts.") for name in beside)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from gpmt.core.adapters import in_adapter
-from gpmt.core.layer_names import kind_by_name, needs_by_name
-from gpmt.core.reach import Reach
+from gpmt.core.layer_names import Neighbours, kind_by_name, role_by_name
+from gpmt.core.roles import Role
 from gpmt.core.tensor_count import TensorCount
 from gpmt.formats.arrays import Array, CodedArray
 
@@ -20,13 +20,12 @@ Arrays = Mapping[str, Array | CodedArray]
 
 def prunable(arrays: Arrays) -> dict[str, str]:
     """Return the names that `gpmt.find_scope` takes by default from a state_dict of these, each with its kind."""
-    found = {}
+    found, neighbours = {}, Neighbours(arrays)
     for name, array in arrays.items():
-        parent, _, attribute = name.rpartition(".")
         if array.dtype not in _FLOATS or array.ndim < 2 or not array.numel or in_adapter(name, {}):
             continue
-        if needs_by_name(parent, attribute, array, arrays) == Reach.BROAD:
-            found[name] = kind_by_name(attribute, array)
+        if role_by_name(name, array, neighbours) == Role.LAYER:
+            found[name] = kind_by_name(name.rpartition(".")[2], array)
     return found
 
 
