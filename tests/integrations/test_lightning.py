@@ -152,6 +152,15 @@ def test_epochs_of_limited_batches(toy: Any) -> None:
     assert watch.zeros[10] == 0.9 * toy.numel
 
 
+def test_given_masks_are_kept_and_resumed(toy: Any, tmp_path: Path) -> None:
+    masks = gpmt.plan(Module(toy.net()), sparsity=0.8, allocation="random").masks()
+    pruning = PruningCallback(masks=masks)
+    _, whole = fit(toy, pruning, Watch(toy, pruning), epochs=2, save=tmp_path)
+    _, resumed = fit(toy, PruningCallback(masks=masks), epochs=2, resume=tmp_path / "epoch=0.ckpt")
+    toy.assert_same(whole, resumed)
+    assert gpmt.verify(whole, masks=masks, sparsity=0.8)
+
+
 @pytest.mark.parametrize("at", [1, 3])
 def test_resumes_from_its_checkpoint(toy: Any, schedule: Any, at: int, tmp_path: Path) -> None:
     settings = {"schedule": schedule, "min_kept": 5}

@@ -189,6 +189,17 @@ def test_settings_reach_the_pruner(toy: Any, tmp_path: Path) -> None:
     assert zeros(run.model) == 80
 
 
+def test_given_masks_are_kept_and_resumed(toy: Any, tmp_path: Path) -> None:
+    masks = gpmt.plan(Model(toy.net()), sparsity=0.8, allocation="random").masks()
+    pruning = PruningCallback(masks=masks)
+    whole = trainer(toy, tmp_path, pruning, Watch(toy, pruning), num_train_epochs=2, save_strategy="epoch")
+    whole.train()
+    resumed = trainer(toy, tmp_path, PruningCallback(masks=masks), num_train_epochs=2)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-8"))
+    toy.assert_same(whole.model, resumed.model)
+    assert gpmt.verify(whole.model, masks=masks, sparsity=0.8)
+
+
 def test_other_settings_are_refused(toy: Any, tmp_path: Path) -> None:
     trainer(toy, tmp_path, PruningCallback(schedule=OneShot(0.9), min_kept=5), save_strategy="epoch").train()
     with pytest.raises(MaskError, match=r"saved with schedule=.*'9/10'.*make it with the settings"):
