@@ -26,6 +26,7 @@ from gpmt.errors import BudgetError, ScopeError
 from gpmt.planning.groups import Budget, Group, Within, check_within, divide
 from gpmt.planning.items import Item, items_of, named
 from gpmt.planning.options import PlanOptions
+from gpmt.planning.outcome import plan_of
 from gpmt.planning.plan import Plan
 
 Target = nn.Module | Mapping[str, Tensor]
@@ -166,7 +167,7 @@ def decide(target: Target, sparsities: Sequence[Any], **options: Unpack[PlanOpti
                 for place, cut in zip(groups[0].places, selection.cuts, strict=True):
                     row[place] = cut
         for number, division, row, thresholds in zip(numbers, divisions, cuts, keys, strict=True):
-            plans[number] = Plan(
+            plans[number] = plan_of(
                 found,
                 items,
                 sources,
@@ -178,6 +179,7 @@ def decide(target: Target, sparsities: Sequence[Any], **options: Unpack[PlanOpti
                 minimums=case.minimums,
                 allocation=request.allocation,
                 unit=request.unit,
+                seed=request.seed,
             )
     return [plans[number] for number in range(len(plans))]
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from gpmt.arithmetic import ceil_div
-from gpmt.core.keys import KeyFormat, KeySource, is_all_zero, key_value
-from gpmt.core.layers import output_dim
+from gpmt.core.judgement import Judgement
 from gpmt.core.minimums import Minimums
-from gpmt.core.scope import Scope
-from gpmt.core.select import Cut
 from gpmt.core.units import Unit
 from gpmt.masks import Masks
-from gpmt.planning.assembly import assemble
-from gpmt.planning.groups import Group
-from gpmt.planning.items import Item
-from gpmt.planning.packing import MaskPacker
 from gpmt.planning.rows import BlockPlan, GroupPlan, TensorPlan
-from gpmt.planning.shortage import Shortage
+from gpmt.planning.shortage import shortages_of
 
 
 class Plan:
@@ -35,6 +27,7 @@ class Plan:
         min_kept: the minimum threshold σ as a number of weights; None where it is not one number for every block.
         minimums: the minimum as it was asked for.
         allocation: how the total was shared among the blocks.
+        seed: that of an allocation that draws at random.
         granularity: "weight", or what is pruned as one; then `numel`, `kept`, `pruned`, `min_kept` and those of
             `tensors` count these, and the threshold is a sum of magnitudes.
         unit: the values that are counted, such as "weights" or "columns".
@@ -46,85 +39,32 @@ class Plan:
 
     def __init__(
         self,
-        scope: Scope,
-        items: Sequence[Item],
-        sources: Sequence[KeySource],
-        key_format: KeyFormat,
-        cuts: Sequence[Cut],
+        tensors: Sequence[TensorPlan],
+        groups: Sequence[GroupPlan],
         *,
-        groups: Sequence[Group],
-        keys: Sequence[int | None],
-        floors: Sequence[int],
         minimums: Minimums,
         allocation: str,
         unit: Unit,
+        seed: int,
+        aliases: Mapping[str, tuple[str, ...]],
+        judged: Judgement,
+        make: Callable[[], Masks] | None,
     ) -> None:
+        self.tensors, self.groups = tuple(tensors), tuple(groups)
         self.minimums, self.min_kept, self.allocation = minimums, minimums.one, allocation
-        self.granularity, self.unit = unit.name, unit.plural
-        rows = [
-            BlockPlan(item.name, item.shape, item.numel, cut.kept, floor, cut.binds)
-            for item, cut, floor in zip(items, cuts, floors, strict=True)
-        ]
-        self.tensors = tuple(
-            TensorPlan(
-                name,
-                scope.kinds[name],
-                tuple(tensor.shape),
-                tuple(row for row, item in zip(rows, items, strict=True) if item.tensor == name),
-            )
-            for name, tensor in scope.tensors.items()
-        )
-        self.groups = tuple(
-            GroupPlan(
-                label=group.label,
-                sparsity=group.sparsity,
-                blocks=tuple(rows[place] for place in group.places),
-                threshold=None if key is None else key_value(key, key_format),
-            )
-            for group, key in zip(groups, keys, strict=True)
-        )
-        self.numel = sum(row.numel for row in rows)
-        self.kept = sum(row.kept for row in rows)
+        self.granularity, self.unit, self.seed = unit.name, unit.plural, seed
+        self.aliases, self.judged = aliases, judged
+        self.numel = sum(row.numel for row in self.tensors)
+        self.kept = sum(row.kept for row in self.tensors)
         self.pruned = self.numel - self.kept
         [first, *more] = self.groups
         self.sparsity = Fraction(self.pruned, self.numel) if more else first.sparsity
         self.threshold = None if more else first.threshold
-        ends = {row.name: row for row in self.tensors if row.name in scope.ends and len(row.blocks) == 1}
-        self.shortages = tuple(
-            Shortage(
-                sparsity=group.sparsity,
-                of=group.of,
-                sizes={rows[place].name: rows[place].numel for place in group.places},
-                kept={rows[place].name: rows[place].kept for place in group.places},
-                ends={name: scope.ends[name] for place in group.places if (name := rows[place].name) in ends},
-                outputs={name: row.shape[output_dim(row.kind)] for name, row in ends.items()},
-                needs={
-                    name: self._need(ends[name])
-                    for place in group.places
-                    if (name := rows[place].name) in ends
-                },
-                zeros=[items[place].name for place in group.places if is_all_zero(items[place].values)],
-                unit=self.unit,
-                where="tensors" if all(len(row.blocks) == 1 for row in self.tensors) else "blocks",
-            )
-            for group in groups
-        )
+        self.shortages = shortages_of(self.tensors, self.groups, unit)
         self.warnings = tuple(text for shortage in self.shortages for text in shortage.sentences())
-        self.aliases, self.judged = scope.aliases, scope.judged
-        # Released when the masks are made, with the weights that they hold.
-        self._making: tuple[Scope, Sequence[Item], Unit, MaskPacker] | None = (
-            scope,
-            items,
-            unit,
-            MaskPacker(
-                {item.name: scope.tensors[item.tensor] for item in items}, sources, key_format, list(cuts)
-            ),
-        )
+        # Released when the masks are made, with the weights that it holds.
+        self._make = make
         self._masks: Masks | None = None
-
-    def _need(self, end: TensorPlan) -> int:
-        # With fewer weights, most outputs have none.
-        return ceil_div(end.shape[output_dim(end.kind)], 2) if self.granularity == "weight" else 1
 
     @property
     def blocks(self) -> tuple[BlockPlan, ...]:
@@ -136,11 +76,9 @@ class Plan:
 
         Raises `WeightsError` where the weights have changed between planning and this first call.
         """
-        if self._masks is None and self._making is not None:
-            scope, items, unit, packer = self._making
-            packed = assemble(scope, items, unit, packer.pack())
-            self._masks = Masks(packed, {row.name: row.shape for row in self.tensors})
-            self._making = None
+        if self._masks is None and self._make is not None:
+            self._masks = self._make()
+            self._make = None
         assert self._masks is not None
         return self._masks
 

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from gpmt.core.blocks import WHOLE, Blocks
+from gpmt.core.select import Cut
+
 
 @dataclass(frozen=True)
 class BlockPlan:
     """The plan for one block, in weights, or in what the plan prunes as one.
 
-    `floor` is the number that it keeps at least; `binds` is true where the floor decided how many it keeps.
+    `floor` is the number that it keeps at least; `binds` is true where the floor decided how many it keeps, and
+    `zero` where all of it was zero before. `cut` is where its ranking is cut, None where only the count is known.
     """
 
     name: str
@@ -20,6 +24,8 @@ class BlockPlan:
     kept: int
     floor: int
     binds: bool
+    zero: bool = False
+    cut: Cut | None = None
 
     @property
     def pruned(self) -> int:
@@ -48,13 +54,17 @@ class BlockPlan:
 class TensorPlan:
     """The plan for one tensor, and for each of its blocks; `kind` is the class of its layer.
 
-    The counts are the sums over its blocks; a floor binds in it where it does in a block.
+    The counts are the sums over its blocks; a floor binds in it where it does in a block. `divided` is how it
+    divides into them, and `end` is "first" or "last" for the first and the last layer of the network.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     blocks: tuple[BlockPlan, ...]
+    dtype: str = "float32"
+    divided: Blocks = WHOLE
+    end: str | None = None
 
     @property
     def numel(self) -> int:
@@ -116,6 +126,11 @@ class GroupPlan:
     sparsity: Fraction
     blocks: tuple[BlockPlan, ...]
     threshold: float | None
+
+    @property
+    def of(self) -> str:
+        """Name the group in a sentence."""
+        return "" if self.label is None else f" of {self.label}"
 
     @property
     def numel(self) -> int:

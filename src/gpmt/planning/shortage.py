@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
+from gpmt.arithmetic import ceil_div
 from gpmt.core.budget import floor_of, largest_sparsity
+from gpmt.core.layers import output_dim
+from gpmt.core.units import Unit
+from gpmt.planning.rows import GroupPlan, TensorPlan
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,34 @@ class Shortage:
             f"a min_kept of {self._enough():,} would prevent it at a sparsity of at most "
             f"{largest_sparsity(numel, needed)}"
         )
+
+
+def shortages_of(
+    tensors: Sequence[TensorPlan], groups: Sequence[GroupPlan], unit: Unit
+) -> tuple[Shortage, ...]:
+    """Return what each group keeps too little of."""
+    ends = {row.name: row for row in tensors if row.end is not None and len(row.blocks) == 1}
+    outputs = {name: row.shape[output_dim(row.kind)] for name, row in ends.items()}
+    where = "tensors" if all(len(row.blocks) == 1 for row in tensors) else "blocks"
+    found = []
+    for group in groups:
+        own = [row.name for row in group.blocks if row.name in ends]
+        found.append(
+            Shortage(
+                sparsity=group.sparsity,
+                of=group.of,
+                sizes={row.name: row.numel for row in group.blocks},
+                kept={row.name: row.kept for row in group.blocks},
+                ends={name: ends[name].end or "" for name in own},
+                outputs=outputs,
+                # With fewer weights, most outputs have none.
+                needs={name: ceil_div(outputs[name], 2) if unit.name == "weight" else 1 for name in own},
+                zeros=[row.name for row in group.blocks if row.zero],
+                unit=unit.plural,
+                where=where,
+            )
+        )
+    return tuple(found)
 
 
 def _some(names: Sequence[str], limit: int = 3) -> str:

@@ -1,0 +1,93 @@
+"""From what was decided to a plan: its rows, and the masks on request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from gpmt.core.blocks import WHOLE
+from gpmt.core.keys import KeyFormat, KeySource, is_all_zero, key_value
+from gpmt.core.minimums import Minimums
+from gpmt.core.scope import Scope
+from gpmt.core.select import Cut
+from gpmt.core.units import Unit
+from gpmt.masks import Masks
+from gpmt.planning.assembly import assemble
+from gpmt.planning.groups import Group
+from gpmt.planning.items import Item
+from gpmt.planning.packing import MaskPacker
+from gpmt.planning.plan import Plan
+from gpmt.planning.rows import BlockPlan, GroupPlan, TensorPlan
+
+
+def plan_of(
+    scope: Scope,
+    items: Sequence[Item],
+    sources: Sequence[KeySource],
+    key_format: KeyFormat,
+    cuts: Sequence[Cut],
+    *,
+    groups: Sequence[Group],
+    keys: Sequence[int | None],
+    floors: Sequence[int],
+    minimums: Minimums,
+    allocation: str,
+    unit: Unit,
+    seed: int = 0,
+) -> Plan:
+    """Return the plan of blocks that are cut so; `keys` are the thresholds of the groups, where they have one."""
+    rows = [
+        BlockPlan(
+            item.name,
+            item.shape,
+            item.numel,
+            cut.kept,
+            floor,
+            cut.binds,
+            zero=is_all_zero(item.values),
+            cut=cut,
+        )
+        for item, cut, floor in zip(items, cuts, floors, strict=True)
+    ]
+    members: dict[str, list[BlockPlan]] = {name: [] for name in scope.tensors}
+    for item, row in zip(items, rows, strict=True):
+        members[item.tensor].append(row)
+    tensors = [
+        TensorPlan(
+            name,
+            scope.kinds[name],
+            tuple(tensor.shape),
+            tuple(members[name]),
+            dtype=str(tensor.dtype).removeprefix("torch."),
+            divided=scope.blocks.get(name, WHOLE) if len(members[name]) > 1 else WHOLE,
+            end=scope.ends.get(name),
+        )
+        for name, tensor in scope.tensors.items()
+    ]
+    packer = MaskPacker(
+        {item.name: scope.tensors[item.tensor] for item in items}, sources, key_format, list(cuts)
+    )
+    return Plan(
+        tensors,
+        [
+            GroupPlan(
+                label=group.label,
+                sparsity=group.sparsity,
+                blocks=tuple(rows[place] for place in group.places),
+                threshold=None if key is None else key_value(key, key_format),
+            )
+            for group, key in zip(groups, keys, strict=True)
+        ],
+        minimums=minimums,
+        allocation=allocation,
+        unit=unit,
+        seed=seed,
+        aliases=scope.aliases,
+        judged=scope.judged,
+        make=partial(_masks, scope, items, unit, packer),
+    )
+
+
+def _masks(scope: Scope, items: Sequence[Item], unit: Unit, packer: MaskPacker) -> Masks:
+    packed = assemble(scope, items, unit, packer.pack())
+    return Masks(packed, {name: tuple(tensor.shape) for name, tensor in scope.tensors.items()})
