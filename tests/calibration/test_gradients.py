@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from gpmt.calibration.gradients import mean_gradients, prunable
-from gpmt.errors import CalibrationError, ScopeError, ScoresError, WeightsError
+from gpmt.calibration.gradients import mean_gradients
+from gpmt.calibration.prunable import prunable
+from gpmt.core.blocks import Blocks, Split
+from gpmt.core.scope import find_scope
+from gpmt.errors import CalibrationError, ScoresError
 from gpmt.warning import GpmtWarning
 from tests.calibration.networks import CASES, assert_same_state, make, slow_gradients, state_of
 
@@ -37,11 +42,17 @@ def test_nothing_changes_where_a_batch_fails() -> None:
     assert_same_state(before, state_of(model))
 
 
-def test_experts_are_scored_one_by_one() -> None:
+def test_blocks_that_the_loss_does_not_depend_on_are_named() -> None:
+    layer = nn.Linear(2, 4)
+    found = replace(find_scope(layer), blocks={"weight": Blocks((Split(0, (2, 2), ("gate", "up")),))})
+    with pytest.warns(GpmtWarning, match=r"does not depend on weight\.up, so all scores there are 0"):
+        mean_gradients(layer, found, [torch.ones(1, 2)], lambda output, batch: output[:, :2].sum())
+
+
+def test_experts_in_one_tensor() -> None:
     model, batches = make("mixtral")
     found = mean_gradients(*prunable(model, None, ()), batches, None)
-    experts = found["model.layers.0.mlp.experts.gate_up_proj"]
-    assert experts.shape == (3, 32, 8)
+    assert found["model.layers.0.mlp.experts.gate_up_proj"].shape == (3, 32, 8)
 
 
 class Unused(nn.Module):
@@ -58,7 +69,7 @@ def test_weights_that_the_loss_does_not_depend_on_get_zeros_and_a_warning() -> N
     model = Unused()
     with pytest.warns(
         GpmtWarning,
-        match=r"does not depend on others\.0\.weight, others\.1\.weight, others\.2\.weight and 1 more tensors, so",
+        match=r"does not depend on others\.0\.weight, others\.1\.weight, others\.2\.weight and 1 more, so all",
     ):
         found = mean_gradients(
             *prunable(model, None, ()), [torch.ones(1, 2)], lambda output, batch: output.sum()
@@ -86,19 +97,6 @@ def test_gradients_that_are_not_finite_are_refused_by_name() -> None:
             [torch.ones(1, 2)],
             lambda output, batch: (output * 0).sum().abs().sqrt(),
         )
-
-
-@pytest.mark.parametrize(
-    ("model", "error", "text"),
-    [
-        ({"weight": torch.ones(2, 2)}, ScoresError, "this score runs the network, but .* of type dict"),
-        (nn.ReLU(), ScopeError, "no prunable"),
-        (nn.Linear(2, 2, device="meta"), WeightsError, "weight has no data"),
-    ],
-)
-def test_what_cannot_be_scored_is_refused(model: object, error: type[Exception], text: str) -> None:
-    with pytest.raises(error, match=text):
-        prunable(model, None, ())
 
 
 def test_weights_of_inference_mode_are_refused() -> None:

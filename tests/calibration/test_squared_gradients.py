@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.calibration import squared_gradients
-from gpmt.calibration.gradients import prunable
+from gpmt.calibration.prunable import prunable
 from gpmt.calibration.squared_gradients import mean_squared_gradients
 from gpmt.errors import CalibrationError, ScoresError
 from tests.calibration.networks import (
@@ -30,14 +30,12 @@ def test_every_sample_is_squared_on_its_own(
     name: str, at_once: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, batches = make(name)
-    network, weights = prunable(model, None, ())
+    network, found_scope = prunable(model, None, ())
     if at_once is not None:
-        monkeypatch.setattr(
-            squared_gradients, "_AT_ONCE", at_once * sum(weight.numel() for weight in weights.values())
-        )
+        monkeypatch.setattr(squared_gradients, "_AT_ONCE", at_once * found_scope.numel)
     expected = slow(model, batches)
     before = state_of(model)
-    found = mean_squared_gradients(network, weights, batches, None)
+    found = mean_squared_gradients(network, found_scope, batches, None)
     assert_same_state(before, state_of(model))
     assert list(found) == list(expected)
     # Several samples at once add in another order, which bfloat16 shows.
@@ -119,3 +117,31 @@ def test_scalars_belong_to_all_samples() -> None:
     batch = {"x": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "scale": torch.tensor(2.0)}
     found = mean_squared_gradients(*prunable(layer, None, ()), [batch], lambda output, batch: output.sum())
     assert found["weight"].tolist() == [[20.0, 40.0]]
+
+
+class Remembering(nn.Linear):
+    """A layer that keeps what it computed, as those do that compute positions when they first run."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "positions"):
+            self.positions = torch.arange(3.0, device="cpu")
+        self.last = x
+        return super().forward(x * self.positions)
+
+
+def test_nothing_of_the_transform_stays_in_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Remembering(3, 2)
+    weight = model.weight
+    batches = [(torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))]
+    together = mean_squared_gradients(*prunable(model, None, ()), batches, None)
+    assert vars(model).keys() == vars(nn.Linear(3, 2)).keys()
+    assert model.weight is weight
+    monkeypatch.setattr(squared_gradients, "_twin", lambda network: None)
+    torch.testing.assert_close(mean_squared_gradients(*prunable(model, None, ()), batches, None), together)
+
+
+def test_a_network_that_cannot_be_copied_goes_sample_by_sample() -> None:
+    model, batches = make("tied")
+    expected = mean_squared_gradients(*prunable(model, None, ()), batches, None)
+    model.computed = model.first.weight * 2
+    torch.testing.assert_close(mean_squared_gradients(*prunable(model, None, ()), batches, None), expected)

@@ -224,7 +224,7 @@ def test_what_is_wrong_is_told() -> None:
         Movement(model, SGD(nn.Linear(2, 2).parameters(), lr=0.1))
     with pytest.raises(ScopeError, match="is of type dict"):
         Movement(model, {})
-    with pytest.raises(ScoresError, match="this score runs the network"):
+    with pytest.raises(ScoresError, match="these scores run the network"):
         Movement({}, SGD(model.parameters(), lr=0.1))
 
 

@@ -166,7 +166,7 @@ class Constant(nn.Linear):
         (weight_norm(nn.Linear(4, 2)), ScoresError, r"original1 is reparametrised, and SynFlow"),
         (nn.Linear(5, 2), CalibrationError, r"does not run on batch 1, float64 \[1, 4\]"),
         (Constant(4, 4), ScoresError, "the output of Constant does not depend on its weights"),
-        ({"weight": torch.ones(2, 2)}, ScoresError, "this score runs the network"),
+        ({"weight": torch.ones(2, 2)}, ScoresError, "these scores run the network"),
     ],
 )
 def test_networks_it_is_not_for_are_refused(model: Any, error: type[Exception], text: str) -> None:

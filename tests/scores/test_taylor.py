@@ -68,7 +68,7 @@ def test_reparametrised_weights_are_scored_in_what_is_pruned() -> None:
             CalibrationError,
             "batch 1 has no target and the network returns no",
         ),
-        ({"weight": torch.ones(2, 2)}, [torch.ones(1, 2)], ScoresError, "this score runs the network"),
+        ({"weight": torch.ones(2, 2)}, [torch.ones(1, 2)], ScoresError, "these scores run the network"),
     ],
 )
 def test_what_is_wrong_is_told(model: Any, batches: Any, error: type[Exception], text: str) -> None:

@@ -42,8 +42,8 @@ class Batch:
 def each_batch(model: nn.Module, batches: Iterable[Any]) -> Iterator[Batch]:
     """Yield the batches of a data loader, or of any other iterable, on the device of a network.
 
-    A batch is a tensor (the input), a tuple or list whose last element is the target and the others inputs, or a
-    mapping of arguments by name, as tokenizers and data sets of Hugging Face give it, its labels among them. The
+    A batch is a tensor (the input), a tuple or list whose last element is the target (or None) and the others inputs,
+    or a mapping of arguments by name, as tokenizers and data sets of Hugging Face give it, its labels among them. The
     input of a tuple may be a mapping or a tuple itself. Floating tensors, targets included, take the network's dtype.
 
     Raises `CalibrationError` where there are no batches, and for what is not a batch.
@@ -177,7 +177,8 @@ def _cross_entropy(output: Any, batch: Batch) -> Tensor:
             "of at least two classes and int64 numbers of classes, which the cross entropy needs; give loss=, such "
             "as torch.nn.functional.mse_loss"
         )
-    return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), target)
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(wide, target.to(wide.device))  # the last of several devices
 
 
 def _described(batch: Batch) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,45 +11,30 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.calibration.batches import Batch, Loss, calibrating, each_batch, loss_of, run
-from gpmt.core.missing_data import check_has_data
-from gpmt.core.patterns import Patterns
-from gpmt.core.scope import find_scope
+from gpmt.core.blocks import WHOLE
+from gpmt.core.scope import Scope
 from gpmt.errors import CalibrationError, ScoresError
-from gpmt.model_tools import not_a_network, unwrap
 from gpmt.warning import warn
 
 
-def prunable(
-    model: object, scope: Patterns | None, exclude: Patterns | None
-) -> tuple[nn.Module, dict[str, Tensor]]:
-    """Return the plain network and its prunable tensors by name.
-
-    Raises `ScoresError` for what is not a network, `ScopeError` as `find_scope`, `WeightsError` for missing data.
-    """
-    if not isinstance(model, nn.Module):
-        raise ScoresError(f"this score runs the network, but {not_a_network(model)}")
-    network = unwrap(model)
-    weights = find_scope(network, scope=scope, exclude=exclude).tensors
-    check_has_data(weights)
-    return network, weights
-
-
 def mean_gradients(
-    network: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Any], loss: Loss | None
+    network: nn.Module, scope: Scope, batches: Iterable[Any], loss: Loss | None
 ) -> dict[str, Tensor]:
-    """Return the gradient of the loss, averaged over batches, for each of the network's `weights`.
+    """Return the gradient of the loss, averaged over batches, for each prunable tensor of a network.
 
     Accumulated in float32, or float64 for float64 weights, on each weight's device. The gradients in the weights'
     `.grad` are not touched, and frozen weights are differentiated too. What does not reach the loss gets zeros.
 
     Raises `CalibrationError` as `each_batch`, `run` and `loss_of` do, and `ScoresError` for gradients that are NaN or
-    infinite. Warns of weights whose gradient is zero.
+    infinite. Warns of tensors, and of blocks of tensors, whose gradient is zero.
 
+    >>> from gpmt.core.scope import find_scope
     >>> layer = nn.Linear(2, 1, bias=False)
     >>> batches = [torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])]
-    >>> mean_gradients(layer, {"weight": layer.weight}, batches, lambda output, batch: output.sum())
+    >>> mean_gradients(layer, find_scope(layer), batches, lambda output, batch: output.sum())
     {'weight': tensor([[2., 3.]])}
     """
+    weights = scope.tensors
     sums = accumulators(weights)
     count = 0
     with calibrating(network, gradients=True), differentiated(weights):
@@ -59,7 +45,7 @@ def mean_gradients(
             count += 1
     for total in sums.values():
         total.div_(count)
-    check_gradients(sums)
+    check_gradients(sums, scope)
     return sums
 
 
@@ -107,17 +93,21 @@ def differentiated(weights: Mapping[str, Tensor]) -> Iterator[None]:
             weight.requires_grad_(False)
 
 
-def check_gradients(found: Mapping[str, Tensor]) -> None:
-    """Raise `ScoresError` for what is NaN or infinite; warn of tensors that are all zero."""
+def check_gradients(found: Mapping[str, Tensor], scope: Scope) -> None:
+    """Raise `ScoresError` for what is NaN or infinite; warn of tensors, and of blocks, that are all zero."""
+    unused = []
     for name, tensor in found.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ScoresError(
                 f"the gradient of {name} is NaN or infinite, so it cannot be scored; run the network in a dtype of a "
                 "larger range (bfloat16, float32), or exclude the tensor"
             )
-    if unused := [name for name, tensor in found.items() if not bool(tensor.any())]:
-        more = f" and {len(unused) - 3} more tensors" if unused[3:] else ""
+        blocks = scope.blocks.get(name, WHOLE)
+        zero = [not bool(view.any()) for view in blocks.views(tensor)]
+        unused += [name] if all(zero) else list(itertools.compress(blocks.names(name), zero))
+    if unused:
+        more = f" and {len(unused) - 3:,} more" if unused[3:] else ""
         warn(
             f"the loss of these batches does not depend on {', '.join(unused[:3])}{more}, so all scores there are 0 "
-            "and they are pruned first; exclude them, or give batches that need them"
+            "and they are pruned first; give batches that need them, exclude them, or set a minimum"
         )

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from gpmt.calibration.applications import Part, Seen, Watch, laid_out_like
 from gpmt.calibration.batches import calibrating, each_batch, run
 from gpmt.calibration.inputs import Inputs
-from gpmt.core.missing_data import check_has_data
+from gpmt.calibration.prunable import prunable
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import Scope, find_scope
-from gpmt.errors import CalibrationError, ScoresError
-from gpmt.model_tools import unwrap
+from gpmt.core.scope import Scope
+from gpmt.errors import CalibrationError
 from gpmt.warning import warn
 
 _LISTED = 3
@@ -102,13 +101,7 @@ def survey_scope(
 
     Warns of weights that had no inputs. Raises `ScoresError` for what is not a network, and as `find_scope` does.
     """
-    if not isinstance(model, nn.Module):
-        raise ScoresError(
-            f"these scores run the network, but were given an object of type {type(model).__name__}; give a module"
-        )
-    network = unwrap(model)
-    found = find_scope(network, scope=scope, exclude=exclude)
-    check_has_data(found.tensors)
+    network, found = prunable(model, scope, exclude)
     layers = survey(network, found.tensors, batches)
     if idle := without_inputs(found.tensors, layers):
         warn(f"{idle}, so their scores are zero and they are pruned first; give more data, or a minimum")

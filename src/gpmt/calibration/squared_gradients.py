@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from gpmt.calibration.batches import (
     read_batch,
 )
 from gpmt.calibration.gradients import accumulators, check_gradients, differentiated, gradients
+from gpmt.core.scope import Scope
 from gpmt.errors import CalibrationError
 from gpmt.torch_private import tree_leaves, tree_map_only
 
@@ -27,9 +29,9 @@ _AT_ONCE = 1 << 25
 
 
 def mean_squared_gradients(
-    network: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Any], loss: Loss | None
+    network: nn.Module, scope: Scope, batches: Iterable[Any], loss: Loss | None
 ) -> dict[str, Tensor]:
-    """Return mean over samples of (∂ loss of the sample / ∂ w)² for each weight.
+    """Return mean over samples of (∂ loss of the sample / ∂ w)² for each prunable tensor of a network.
 
     The batches are divided along the first dimension of their tensors, and the loss of a sample is that of a batch of
     one. Small networks are differentiated for several samples at once (`torch.func`), where they allow it; all
@@ -37,20 +39,22 @@ def mean_squared_gradients(
 
     Raises `CalibrationError` also where the tensors of a batch differ in their first dimension.
     """
+    weights = scope.tensors
     sums = accumulators(weights)
     count = 0
-    together = _AT_ONCE // max(1, sum(weight.numel() for weight in weights.values()))
+    together = _AT_ONCE // max(1, scope.numel)
     with calibrating(network, gradients=True), differentiated(weights):
+        twin = _twin(network) if together > 1 else None
         for batch in each_batch(network, batches):
             samples = _count(batch)
             count += samples
             start = 0
             while start < samples:
-                several = _part(batch, start, min(samples, start + together)) if together > 1 else None
-                if several is not None and _add_together(network, weights, several, loss, sums):
-                    start += together
-                    continue
-                together = 1  # the network does not allow it, so it is not tried again
+                if twin is not None:
+                    if _add_together(twin, weights, _part(batch, start, start + together), loss, sums):
+                        start += together
+                        continue
+                    twin = None  # the network does not allow it, so it is not tried again
                 found = gradients(network, weights, _part(batch, start, start + 1), loss)
                 for total, gradient in zip(sums.values(), found, strict=True):
                     if gradient is not None:
@@ -58,8 +62,20 @@ def mean_squared_gradients(
                 start += 1
     for total in sums.values():
         total.div_(count)
-    check_gradients(sums)
+    check_gradients(sums, scope)
     return sums
+
+
+def _twin(network: nn.Module) -> nn.Module | None:
+    """Return other modules with the same tensors, so that nothing of a transform stays in the network's own.
+
+    None for a network that cannot be copied.
+    """
+    tensors = (*network.parameters(), *network.buffers())
+    try:
+        return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    except Exception:  # the network is anyone's code
+        return None
 
 
 def _count(batch: Batch) -> int:
@@ -90,7 +106,7 @@ def _part(batch: Batch, start: int, end: int) -> Batch:
 
 
 def _add_together(
-    network: nn.Module,
+    twin: nn.Module,
     weights: Mapping[str, Tensor],
     batch: Batch,
     loss: Loss | None,
@@ -105,7 +121,7 @@ def _add_together(
             Tensor, lambda tensor: next(rest).unsqueeze(0) if tensor.ndim else tensor, batch.content
         )
         one = read_batch(batch.number, content)
-        output = functional_call(network, parameters, one.args, one.kwargs)
+        output = functional_call(twin, parameters, one.args, one.kwargs)
         return differentiable_loss(output, one, loss)
 
     try:

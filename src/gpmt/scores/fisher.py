@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from gpmt.calibration.batches import Loss
-from gpmt.calibration.gradients import prunable
+from gpmt.calibration.prunable import prunable
 from gpmt.calibration.squared_gradients import mean_squared_gradients
 from gpmt.core.patterns import Patterns
 
@@ -41,9 +41,9 @@ def fisher(
     >>> fisher(layer, [torch.tensor([[1.0, 4.0], [-1.0, 0.0]])], loss=lambda output, batch: output.mean())
     {'weight': tensor([[4.5000, 4.0000]])}
     """
-    network, weights = prunable(model, scope, exclude)
-    scores = mean_squared_gradients(network, weights, batches, loss)
+    network, found = prunable(model, scope, exclude)
+    scores = mean_squared_gradients(network, found, batches, loss)
     for name, score in scores.items():
-        weight = weights[name].detach()
+        weight = found.tensors[name].detach()
         score.mul_(weight).mul_(weight).mul_(0.5)
     return scores

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gpmt.calibration.gradients import accumulators, prunable
+from gpmt.calibration.gradients import accumulators
+from gpmt.calibration.prunable import prunable
 from gpmt.core.patterns import Patterns
 from gpmt.errors import ScoresError
 from gpmt.pruner.optimizers import after_each_evaluation, as_optimizers, check_trained, stepping
@@ -64,7 +65,8 @@ class Movement:
         scope: Patterns | None = None,
         exclude: Patterns | None = (),
     ) -> None:
-        _, self._weights = prunable(model, scope, exclude)
+        _, found = prunable(model, scope, exclude)
+        self._weights = found.tensors
         optimizers = as_optimizers(optimizer)
         check_trained(self._weights, optimizers)
         self._sums = accumulators(self._weights)

@@ -11,7 +11,7 @@ from gpmt.allocations.random import random_bits
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import find_scope
-from gpmt.core.shards import whole
+from gpmt.core.shards import is_shared
 
 _CHUNK = 1 << 17
 
@@ -52,5 +52,7 @@ def random(
         for start in range(0, tensor.numel(), _CHUNK):
             end = min(start + _CHUNK, tensor.numel())
             bits[start:end] = random_bits(seed, index, start, end)
-        scores[name] = bits.div_(1 << 31).reshape(tensor.shape).to(whole(tensor).device)
+        scores[name] = (
+            bits.div_(1 << 31).reshape(tensor.shape).to("cpu" if is_shared(tensor) else tensor.device)
+        )
     return scores

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.calibration.batches import Loss
-from gpmt.calibration.gradients import mean_gradients, prunable
+from gpmt.calibration.gradients import mean_gradients
+from gpmt.calibration.prunable import prunable
 from gpmt.core.patterns import Patterns
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -39,11 +40,11 @@ def snip(
     >>> snip(layer, [torch.tensor([[1.0, 1.0]])], loss=lambda output, batch: output.sum())
     {'weight': tensor([[0.7500, 0.2500]])}
     """
-    network, weights = prunable(model, scope, exclude)
+    network, found = prunable(model, scope, exclude)
     with _batch_statistics(network):
-        scores = mean_gradients(network, weights, batches, loss)
+        scores = mean_gradients(network, found, batches, loss)
     for name, score in scores.items():
-        score.mul_(weights[name].detach()).abs_()
+        score.mul_(found.tensors[name].detach()).abs_()
     total = sum(float(score.sum(dtype=torch.float64)) for score in scores.values())
     for score in scores.values():
         score.div_(total or 1.0)

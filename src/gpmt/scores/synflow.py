@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.calibration.batches import calibrating, each_batch, run
-from gpmt.calibration.gradients import differentiated, prunable
+from gpmt.calibration.gradients import differentiated
+from gpmt.calibration.prunable import prunable
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import find_scope
 from gpmt.errors import ScoresError, first_line
 from gpmt.model_tools import logits_of
 from gpmt.torch_private import tree_leaves, tree_map_only
@@ -66,15 +66,15 @@ def synflow(
     >>> synflow(net, (2,))
     {'0.weight': tensor([[6., 3.]], dtype=torch.float64), '1.weight': tensor([[9.]], dtype=torch.float64)}
     """
-    network, weights = prunable(model, scope, exclude)
-    if computed := find_scope(network, scope=scope, exclude=exclude).effective:
+    network, found = prunable(model, scope, exclude)
+    if found.effective:
         raise ScoresError(
-            f"{next(iter(computed))} is reparametrised, and SynFlow is defined for plain weights only; make it "
-            "plain, or exclude it"
+            f"{next(iter(found.effective))} is reparametrised, and SynFlow is defined for plain weights only; make "
+            "it plain, or exclude it"
         )
     positive = _positive(network)
     named = dict(positive.named_parameters(remove_duplicate=False))
-    copies = {name: named[name] for name in weights}
+    copies = {name: named[name] for name in found.tensors}
     with calibrating(positive, gradients=True), differentiated(copies):
         [batch] = each_batch(positive, [_ones(example)])
         output = logits_of(run(positive, batch))

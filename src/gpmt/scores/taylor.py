@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from gpmt.calibration.batches import Loss
-from gpmt.calibration.gradients import mean_gradients, prunable
+from gpmt.calibration.gradients import mean_gradients
+from gpmt.calibration.prunable import prunable
 from gpmt.core.patterns import Patterns
 
 
@@ -55,8 +56,8 @@ def taylor(
     >>> taylor(layer, [torch.tensor([[1.0, 4.0]])], loss=lambda output, batch: output.sum())
     {'weight': tensor([[3., 4.]])}
     """
-    network, weights = prunable(model, scope, exclude)
-    scores = mean_gradients(network, weights, batches, loss)
+    network, found = prunable(model, scope, exclude)
+    scores = mean_gradients(network, found, batches, loss)
     for name, score in scores.items():
-        score.mul_(weights[name].detach()).abs_()
+        score.mul_(found.tensors[name].detach()).abs_()
     return scores
