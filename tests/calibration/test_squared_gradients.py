@@ -140,6 +140,15 @@ def test_nothing_of_the_transform_stays_in_the_network(monkeypatch: pytest.Monke
     torch.testing.assert_close(mean_squared_gradients(*prunable(model, None, ()), batches, None), together)
 
 
+def test_the_copy_has_the_tensors_of_the_network() -> None:
+    model, _ = make("conv")
+    twin = squared_gradients._twin(model)
+    tensors, copies = ({**dict(one.named_parameters()), **dict(one.named_buffers())} for one in (model, twin))
+    assert tensors.keys() == copies.keys()
+    assert all(copies[name] is tensor for name, tensor in tensors.items())
+    assert twin[0] is not model[0]
+
+
 def test_a_network_that_cannot_be_copied_goes_sample_by_sample() -> None:
     model, batches = make("tied")
     expected = mean_squared_gradients(*prunable(model, None, ()), batches, None)

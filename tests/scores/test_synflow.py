@@ -93,6 +93,21 @@ def test_integers_of_an_example_stay() -> None:
     assert not with_index[[0, 2]].any()
 
 
+def test_buffers_have_their_absolute_values_too() -> None:
+    class Scaled(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 2, bias=False)
+            self.register_buffer("scale", torch.tensor([-3.0, 1.0]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * self.scale
+
+    layer = Scaled()
+    expected = layer.weight.detach().abs().double() * torch.tensor([[3.0], [1.0]])
+    torch.testing.assert_close(gpmt.scores.synflow(layer, (2,))["weight"], expected)
+    assert layer.scale.tolist() == [-3.0, 1.0]
+
+
 def test_a_recurrent_network() -> None:
     model, _ = make("lstm")
     before = state_of(model)
