@@ -88,6 +88,17 @@ def test_a_state_of_other_masks_or_of_a_schedule_is_refused(toy: Any) -> None:
     assert run.pruner.masks is masks
 
 
+def test_masks_that_are_set_later_are_saved_and_loaded(toy: Any) -> None:
+    given, later = random_masks(toy), random_masks(toy, 2)
+    run = toy.start(None, masks=given)
+    run.pruner.masks = later
+    run.steps(2)
+    other = toy.start(None, masks=given)
+    other.pruner.load_state_dict(run.pruner.state_dict())
+    assert other.pruner.masks == later
+    other.steps(1).assert_zero_where_pruned()
+
+
 def test_a_state_from_before_masks_could_be_given_still_loads(toy: Any) -> None:
     state = toy.start(OneShot(0.7)).steps(1).pruner.state_dict()
     del state["settings"]["masks"]

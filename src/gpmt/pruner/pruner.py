@@ -87,6 +87,7 @@ class Pruner:
             and stay until the next event of the schedule.
         plan: the last `Plan`; None before the first pruning, after masks were set or loaded, and in a copy.
         step_count: steps of the optimiser done.
+        finished: whether the last event of the schedule is done; True with given masks.
 
     Raises:
         BudgetError: the largest sparsity cannot be met (found before anything is changed), `schedule` is not valid,
