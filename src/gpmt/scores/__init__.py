@@ -4,15 +4,15 @@ Each is a function of the network that returns name -> scores, in the shapes and
 """
 
 from gpmt.scores.files import load, save
-from gpmt.scores.fisher import fisher
-from gpmt.scores.magnitude import magnitude
+from gpmt.scores.fisher_score import fisher
+from gpmt.scores.magnitude_score import magnitude
 from gpmt.scores.movement import Movement
-from gpmt.scores.random import random
-from gpmt.scores.ria import ria
-from gpmt.scores.snip import snip
-from gpmt.scores.synflow import synflow
-from gpmt.scores.taylor import taylor
-from gpmt.scores.wanda import wanda
+from gpmt.scores.random_score import random
+from gpmt.scores.ria_score import ria
+from gpmt.scores.snip_score import snip
+from gpmt.scores.synflow_score import synflow
+from gpmt.scores.taylor_score import taylor
+from gpmt.scores.wanda_score import wanda
 
 __all__ = [
     "Movement",

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from gpmt.calibration.layer_inputs import survey
 from gpmt.core.blocks import Blocks, Split
-from gpmt.scores.ria import _scores, ria
+from gpmt.scores.ria_score import _scores, ria
 
 
 def slow(weight: Tensor, inputs: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import weight_norm
 import gpmt
 from gpmt.core.scope import find_scope
 from gpmt.errors import ScoresError, WeightsError
-from gpmt.scores.magnitude import _factor
+from gpmt.scores.magnitude_score import _factor
 from tests.calibration.networks import CASES, make
 
 FACTORS: dict[str, Callable[[Tensor], float]] = {

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gpmt.errors import CalibrationError, ScopeError, ScoresError
-from gpmt.scores.wanda import wanda
+from gpmt.scores.wanda_score import wanda
 from gpmt.warning import GpmtWarning
 
 

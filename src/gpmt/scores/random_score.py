@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.allocations.random import random_bits
+from gpmt.core.blocks import WHOLE
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import find_scope
@@ -25,7 +26,7 @@ def random(
 ) -> dict[str, Tensor]:
     """Score every weight by a random number, uniform in [0, 1).
 
-    The numbers depend on the seed, the place of the tensor in the scope and that of the weight in the tensor alone:
+    The numbers depend on the seed, the place of the block in the scope and that of the weight in the block alone:
     they are the same on every device, and those by which ``allocation="random"`` ranks with this seed.
 
     Args:
@@ -46,13 +47,19 @@ def random(
     """
     found = find_scope(target, scope=scope, exclude=exclude, shared=True)
     check_has_data(found.tensors)
-    scores = {}
-    for index, (name, tensor) in enumerate(found.tensors.items()):
-        bits = torch.empty(tensor.numel(), dtype=torch.float64, device="cpu")
-        for start in range(0, tensor.numel(), _CHUNK):
-            end = min(start + _CHUNK, tensor.numel())
-            bits[start:end] = random_bits(seed, index, start, end)
-        scores[name] = (
-            bits.div_(1 << 31).reshape(tensor.shape).to("cpu" if is_shared(tensor) else tensor.device)
-        )
+    scores, number = {}, 0
+    for name, tensor in found.tensors.items():
+        score = torch.empty(tensor.shape, dtype=torch.float64, device="cpu")
+        for block in found.blocks.get(name, WHOLE).views(score):
+            block.copy_(_uniform(seed, number, block.numel()).view(block.shape))
+            number += 1
+        scores[name] = score.to("cpu" if is_shared(tensor) else tensor.device)
     return scores
+
+
+def _uniform(seed: int, number: int, length: int) -> Tensor:
+    values = torch.empty(length, dtype=torch.float64, device="cpu")
+    for start in range(0, length, _CHUNK):
+        end = min(start + _CHUNK, length)
+        values[start:end] = random_bits(seed, number, start, end)
+    return values.div_(1 << 31)
