@@ -31,6 +31,10 @@ class MaskError(GpmtError):
     """Masks that do not fit the network or file they are used with."""
 
 
+class PlanError(GpmtError):
+    """A plan that cannot be read, does not add up, or does not fit the network it is used with."""
+
+
 class CheckpointError(GpmtError):
     """A file that cannot be read safely, or an output that cannot be written."""
 

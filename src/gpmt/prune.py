@@ -11,7 +11,7 @@ from gpmt.core.budget import Ratio
 from gpmt.core.minimums import MinKept
 from gpmt.core.patterns import Patterns
 from gpmt.core.units import Granularity
-from gpmt.errors import ScopeError
+from gpmt.errors import BudgetError, ScopeError
 from gpmt.planning.decide import Target, decide
 from gpmt.planning.groups import Sparsity, Within
 from gpmt.planning.options import PlanOptions
@@ -113,10 +113,23 @@ def plan(
     return plans if several is sparsity else plans[0]
 
 
-def prune_(target: Target, *, sparsity: Sparsity, **options: Unpack[PlanOptions]) -> Plan:
+@overload
+def prune_(target: Target, *, sparsity: Sparsity, **options: Unpack[PlanOptions]) -> Plan: ...
+@overload
+def prune_(target: Target, *, plan: Plan | File) -> Plan: ...
+def prune_(
+    target: Target,
+    *,
+    sparsity: Sparsity | None = None,
+    plan: Plan | File | None = None,
+    **options: Unpack[PlanOptions],
+) -> Plan:
     """Set the pruned weights of a module or state_dict to zero, in place, and return the plan.
 
-    Takes the arguments of `plan` and raises the same errors, before anything is changed.
+    Takes the arguments of `gpmt.plan` and raises the same errors, before anything is changed. In their place it takes
+    a `plan`, or the path of one that `Plan.save` wrote: every block then keeps as many weights as there, the largest
+    first. `PlanError` is raised where it does not fit the network; `notes` of the plan that is returned tell of
+    weights with other values.
 
     >>> import torch, gpmt
     >>> layer = torch.nn.Linear(10, 10)
@@ -128,6 +141,18 @@ def prune_(target: Target, *, sparsity: Sparsity, **options: Unpack[PlanOptions]
             f"prune_ changes a network in place, but {os.fspath(target)!r} is the name of a file; write a pruned one "
             "with gpmt prune IN -o OUT, or load it first"
         )
-    decided = plan(target, sparsity=sparsity, **options)
+    if plan is None:
+        if sparsity is None:
+            raise BudgetError("give a sparsity, such as 0.9, or a plan")
+        decided = make_plan(target, sparsity=sparsity, **options)
+    else:
+        if sparsity is not None or options:
+            given = ", ".join([*([] if sparsity is None else ["sparsity"]), *options])
+            raise BudgetError(f"a plan says all that {given} would; leave them out, or the plan")
+        decided = (plan if isinstance(plan, Plan) else Plan.load(plan)).bound(target)
     decided.masks().apply_(target)
     return decided
+
+
+make_plan = plan
+"""`plan`, where an argument has its name."""

@@ -129,13 +129,17 @@ class Blocks:
             start += length
 
     def check(self, tensor: Tensor, name: str) -> None:
+        """Raise `ScopeError` where the blocks are not those of this tensor."""
+        self.check_shape(tuple(tensor.shape), name)
+
+    def check_shape(self, shape: tuple[int, ...], name: str) -> None:
         """Raise `ScopeError` where the blocks are not those of a tensor of this shape."""
         for split in self.splits:
-            if not 0 <= split.dim < tensor.ndim or split.length != tensor.shape[split.dim]:
-                size = f"{tensor.shape[split.dim]:,}" if 0 <= split.dim < tensor.ndim else "none"
+            if not 0 <= split.dim < len(shape) or split.length != shape[split.dim]:
+                size = f"{shape[split.dim]:,}" if 0 <= split.dim < len(shape) else "none"
                 raise ScopeError(
                     f"the blocks of {name} divide {split.length:,} elements of dimension {split.dim}, but its shape "
-                    f"{list(tensor.shape)} has {size} there"
+                    f"{list(shape)} has {size} there"
                 )
             if split.repeats < 1 or min(split.parts) < 1:
                 raise ScopeError(f"the blocks of {name} must have at least one element each")

@@ -180,6 +180,7 @@ def decide(target: Target, sparsities: Sequence[Any], **options: Unpack[PlanOpti
                 allocation=request.allocation,
                 unit=request.unit,
                 seed=request.seed,
+                within=request.within,
             )
     return [plans[number] for number in range(len(plans))]
 

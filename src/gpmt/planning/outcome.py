@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from gpmt.core.blocks import WHOLE
@@ -33,7 +33,8 @@ def plan_of(
     minimums: Minimums,
     allocation: str,
     unit: Unit,
-    seed: int = 0,
+    seed: int,
+    within: str,
 ) -> Plan:
     """Return the plan of blocks that are cut so; `keys` are the thresholds of the groups, where they have one."""
     rows = [
@@ -64,9 +65,6 @@ def plan_of(
         )
         for name, tensor in scope.tensors.items()
     ]
-    packer = MaskPacker(
-        {item.name: scope.tensors[item.tensor] for item in items}, sources, key_format, list(cuts)
-    )
     return Plan(
         tensors,
         [
@@ -82,10 +80,26 @@ def plan_of(
         allocation=allocation,
         unit=unit,
         seed=seed,
+        within=within,
         aliases=scope.aliases,
         judged=scope.judged,
-        make=partial(_masks, scope, items, unit, packer),
+        coverage=scope.coverage,
+        make=maker(scope, items, sources, key_format, cuts, unit=unit),
     )
+
+
+def maker(
+    scope: Scope,
+    items: Sequence[Item],
+    sources: Sequence[KeySource],
+    key_format: KeyFormat,
+    cuts: Sequence[Cut],
+    *,
+    unit: Unit,
+) -> Callable[[], Masks]:
+    """Return what makes the masks of blocks that are cut so; it raises `WeightsError` once weights have changed."""
+    tensors = {item.name: scope.tensors[item.tensor] for item in items}
+    return partial(_masks, scope, items, unit, MaskPacker(tensors, sources, key_format, list(cuts)))
 
 
 def _masks(scope: Scope, items: Sequence[Item], unit: Unit, packer: MaskPacker) -> Masks:

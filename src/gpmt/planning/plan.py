@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from torch import Tensor, nn
+
+from gpmt.core.coverage import Coverage
 from gpmt.core.judgement import Judgement
 from gpmt.core.minimums import Minimums
-from gpmt.core.units import Unit
+from gpmt.core.units import Unit, unit_of
+from gpmt.errors import PlanError
 from gpmt.masks import Masks
 from gpmt.planning.rows import BlockPlan, GroupPlan, TensorPlan
 from gpmt.planning.shortage import shortages_of
@@ -31,7 +38,10 @@ class Plan:
         granularity: "weight", or what is pruned as one; then `numel`, `kept`, `pruned`, `min_kept` and those of
             `tensors` count these, and the threshold is a sum of magnitudes.
         unit: the values that are counted, such as "weights" or "columns".
+        within: "network", or "tensor" where every tensor has a threshold of its own.
         judged: what told which tensors are prunable: the network's layers, or only names and shapes.
+        coverage: how much of the network's weights the scope holds, and what lies outside.
+        notes: what is to be known of a plan that was applied to other weights than it was made of.
         warnings: a sentence about blocks that are left with no weight, or a first or last layer with less
             than half as many weights as outputs, and what prevents it; another about blocks that were all zero
             before.
@@ -46,14 +56,17 @@ class Plan:
         allocation: str,
         unit: Unit,
         seed: int,
+        within: str,
         aliases: Mapping[str, tuple[str, ...]],
         judged: Judgement,
+        coverage: Coverage,
         make: Callable[[], Masks] | None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.tensors, self.groups = tuple(tensors), tuple(groups)
         self.minimums, self.min_kept, self.allocation = minimums, minimums.one, allocation
-        self.granularity, self.unit, self.seed = unit.name, unit.plural, seed
-        self.aliases, self.judged = aliases, judged
+        self.granularity, self.unit, self.seed, self.within = unit.name, unit.plural, seed, within
+        self.aliases, self.judged, self.coverage, self.notes = aliases, judged, coverage, tuple(notes)
         self.numel = sum(row.numel for row in self.tensors)
         self.kept = sum(row.kept for row in self.tensors)
         self.pruned = self.numel - self.kept
@@ -71,16 +84,113 @@ class Plan:
         """The plan for every block, in the order of the network."""
         return tuple(block for row in self.tensors for block in row.blocks)
 
-    def masks(self) -> Masks:
+    @property
+    def network_sparsity(self) -> float:
+        """The share of all weights of the network that is pruned, those outside the scope included."""
+        pruned = sum(math.prod(row.shape) * row.pruned // row.numel for row in self.blocks if row.numel)
+        return self.coverage.whole_sparsity(pruned)
+
+    def masks(self, target: nn.Module | Mapping[str, Tensor] | None = None) -> Masks:
         """Return the masks; the first call computes them, with one pass over the weights.
 
-        Raises `WeightsError` where the weights have changed between planning and this first call.
+        Args:
+            target: the network or state_dict whose weights are ranked, for a plan that was loaded or edited; a plan
+                that `gpmt.plan` made knows its own.
+
+        Raises:
+            PlanError: the plan knows no weights and is given none, or does not fit the target.
+            WeightsError: the weights have changed between planning and this first call.
         """
-        if self._masks is None and self._make is not None:
+        if target is not None:
+            return self.bound(target).masks()
+        if self._masks is None:
+            if self._make is None:
+                raise PlanError(
+                    "this plan was loaded or edited, so it knows no weights to rank; give the network, as in "
+                    "plan.masks(model), or prune it with gpmt.prune_(model, plan=plan)"
+                )
             self._masks = self._make()
             self._make = None
-        assert self._masks is not None
         return self._masks
+
+    def bound(self, target: nn.Module | Mapping[str, Tensor]) -> Plan:
+        """Return this plan for the weights of a network or state_dict: each block keeps as many, the largest first.
+
+        Raises `PlanError` where tensors are missing or of another shape or dtype, and `WeightsError` for weights that
+        cannot be ranked. Weights with other values are allowed, which `notes` then tells.
+        """
+        from gpmt.planning.binding import bind
+
+        return bind(self, target)
+
+    def with_kept(self, kept: Mapping[str, int | str]) -> Plan:
+        """Return a plan in which some blocks keep exactly so many weights, the largest first, the others as before.
+
+        The totals follow. The new plan knows no weights; give them to `masks`, or to `gpmt.prune_`.
+
+        Args:
+            kept: pattern of blocks or tensors -> the number of weights that each of them keeps, or a share such as
+                "5%", rounded up. The first pattern that matches a block decides.
+
+        Raises:
+            PlanError: a number that a block cannot keep.
+            BudgetError: a pattern that matches nothing, or that earlier ones leave nothing.
+
+        >>> import torch, gpmt
+        >>> weights = {"a.weight": torch.arange(1.0, 11).view(2, 5), "b.weight": torch.arange(1.0, 11).view(2, 5)}
+        >>> plan = gpmt.plan(weights, sparsity=0.5).with_kept({"a.*": 2, "b.weight": "80%"})
+        >>> [row.kept for row in plan.tensors], plan.pruned, plan.masks(weights).total_kept
+        ([2, 8], 10, 10)
+        """
+        from gpmt.planning.editing import with_kept
+
+        return with_kept(self, kept)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan as JSON (docs/plans.md), in full or not at all: counts per block, not masks.
+
+        Raises `CheckpointError` where the file cannot be written.
+        """
+        from gpmt.planning.document import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Plan:
+        """Read a plan that `save` wrote, and that may have been edited since.
+
+        Raises `PlanError` for a file that is missing, damaged or of another version, and for counts that do not add
+        up to the totals in it.
+        """
+        from gpmt.planning.document import load
+
+        return load(path)
+
+    def replaced(
+        self,
+        blocks: Sequence[BlockPlan],
+        *,
+        make: Callable[[], Masks] | None = None,
+        notes: Sequence[str] = (),
+    ) -> Plan:
+        """Return the same plan with other rows for its blocks, in their order; the totals follow."""
+        new = {id(row): block for row, block in zip(self.blocks, blocks, strict=True)}
+        tensors = [replace(row, blocks=tuple(new[id(block)] for block in row.blocks)) for row in self.tensors]
+        groups = [group.with_blocks([new[id(block)] for block in group.blocks]) for group in self.groups]
+        return Plan(
+            tensors,
+            groups,
+            minimums=self.minimums,
+            allocation=self.allocation,
+            unit=unit_of(self.granularity),
+            seed=self.seed,
+            within=self.within,
+            aliases=self.aliases,
+            judged=self.judged,
+            coverage=self.coverage,
+            make=make,
+            notes=notes,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, ready for JSON."""
@@ -95,7 +205,11 @@ class Plan:
             "min_kept": str(self.minimums) if self.min_kept is None else self.min_kept,
             "groups": [group.to_dict(unit=self.unit) for group in self.groups],
             "allocation": self.allocation,
+            "within": self.within,
             "scope": self.judged.to_dict(),
+            "coverage": self.coverage.to_dict(),
+            "network_sparsity": self.network_sparsity,
+            "notes": list(self.notes),
             "warnings": list(self.warnings),
             "tensors": [
                 row.to_dict(unit=self.unit) | {"aliases": list(self.aliases.get(row.name, ()))}

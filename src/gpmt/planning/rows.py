@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -65,6 +67,11 @@ class TensorPlan:
     dtype: str = "float32"
     divided: Blocks = WHOLE
     end: str | None = None
+
+    @property
+    def weights(self) -> int:
+        """Number of weights, whatever is counted."""
+        return math.prod(self.shape)
 
     @property
     def numel(self) -> int:
@@ -141,6 +148,13 @@ class GroupPlan:
     def kept(self) -> int:
         """Number kept."""
         return sum(block.kept for block in self.blocks)
+
+    def with_blocks(self, blocks: Sequence[BlockPlan]) -> GroupPlan:
+        """Return the group with other counts of its blocks, and the sparsity and no threshold where these changed."""
+        if [block.kept for block in blocks] == [block.kept for block in self.blocks]:
+            return replace(self, blocks=tuple(blocks))
+        pruned, numel = sum(block.pruned for block in blocks), sum(block.numel for block in blocks)
+        return GroupPlan(self.label, Fraction(pruned, numel), tuple(blocks), None)
 
     def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
         """Return the plan as plain values, ready for JSON."""
