@@ -60,10 +60,17 @@ def step_by_step(weights: Tensor, kept: Tensor, hessian: Tensor) -> Tensor:
 
 
 @settings(max_examples=10)
-@given(st.integers(0, 1000), st.sampled_from([1e-6, 0.01, 1.0]), st.sampled_from([0.1, 0.5, 0.9]))
-def test_exact_is_the_least_squares(seed: int, damping: float, density: float):
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([1e-6, 0.01, 1.0]),
+    st.sampled_from([0.1, 0.5, 0.9]),
+    st.sampled_from([1, 100, 1 << 22]),
+)
+def test_exact_is_the_least_squares(seed: int, damping: float, density: float, elements: int):
     weights, kept, x = case(seed, density=density)
-    new = exact(weights, kept, damped(x.mT @ x, x.shape[1], damping))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solvers, "_ELEMENTS", elements)
+        new = exact(weights, kept, damped(x.mT @ x, x.shape[1], damping))
     assert torch.allclose(new, ridge(weights, kept, x, damping), rtol=1e-4, atol=1e-6)
     assert not new[~kept].any()
 

@@ -95,14 +95,14 @@ class Windows:
         for part in torch.split(self.image, samples):
             view = self._view(part)
             for start in range(0, rows, step):
-                windows = wide(view[:, :, start : start + step])
+                windows = view[:, :, start : start + step]
                 if self.transposed:
                     windows = windows.flip([*range(-dims, 0)])
                 # [samples, groups, channels, *positions, *taps] -> [groups, samples, *positions, channels, *taps]
                 windows = torch.unflatten(windows, 1, (self.groups, -1))
                 order = [1, 0, *range(3, 3 + dims), 2, *range(3 + dims, 3 + 2 * dims)]
                 windows = windows.permute(order)
-                yield windows.flatten(2 + dims).flatten(1, 1 + dims)
+                yield wide(windows.reshape(self.groups, -1, math.prod(windows.shape[2 + dims :])))
 
     def squares(self) -> Tensor:
         """Return the sums of squares; those of all samples are added before they are unfolded."""
