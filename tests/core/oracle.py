@@ -5,13 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def keep(weights: Sequence[np.ndarray], *, total: int, floors: Sequence[int]) -> list[np.ndarray]:
+def keep(
+    weights: Sequence[np.ndarray], *, total: int, floors: Sequence[int], signed: bool = False
+) -> list[np.ndarray]:
     """Return bool masks (True = kept) of flat weights: the floors first, then the global ranking of the rest.
+
+    Signed scores rank as they are, weights by their magnitude.
 
     Ties: tensor order, then flat index.
     """
     ranked = sorted(
-        (-abs(float(w)), tensor, index)
+        (-float(w) if signed else -abs(float(w)), tensor, index)
         for tensor, values in enumerate(weights)
         for index, w in enumerate(values)
     )

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpmt.core import key_loops
+from gpmt.core import lamp_loops
 from gpmt.core.allocation import CountAllocation, Problem
-from gpmt.core.key_loops import BINS, TOP_BINS
+from gpmt.core.key_reader import map_groups, thread_count
 from gpmt.core.keys import KEY32, MagnitudeKeys
-from gpmt.core.select import map_groups, thread_count
+from gpmt.core.lamp_loops import BINS, TOP_BINS
 
 Floats = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ class _Scores:
     def of(cls, source: MagnitudeKeys) -> _Scores:
         counts, squares = np.zeros(TOP_BINS, np.int64), np.zeros(TOP_BINS)
         for keys in source.chunks():
-            key_loops.sum_squares(keys, counts=counts, squares=squares)
+            lamp_loops.sum_squares(keys, counts=counts, squares=squares)
         bins = np.flatnonzero(counts)[::-1]
         within = np.cumsum(squares[bins])
         above = within - squares[bins]
@@ -148,9 +148,9 @@ class _Search:
         if start == end:
             return count
         histograms = np.zeros((end - start, BINS), np.int64)
-        prefixes = np.ascontiguousarray(scores.bins[start:end][::-1])
+        tops = np.ascontiguousarray(scores.bins[start:end][::-1])
         for keys in self.sources[index].chunks():
-            key_loops.count_digit(keys, bits=KEY32.bits, shift=0, prefixes=prefixes, histograms=histograms)
+            lamp_loops.count_low_halves(keys, tops=tops, histograms=histograms)
         for row, place in zip(histograms[::-1], range(start, end), strict=True):
             digits = np.flatnonzero(row)[::-1]
             squares = _squares(scores.bins[place] << 16 | digits)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from gpmt.core import key_loops
 from gpmt.core.allocation import Allocation, Problem
 from gpmt.core.budget import floor_of
+from gpmt.core.key_reader import KeyReader
 from gpmt.core.keys import KeyFormat, KeySource
 from gpmt.core.select import Cut, Selection, select
 from gpmt.errors import BudgetError
@@ -101,10 +101,6 @@ def _total(sparsities: Sequence[float], sizes: Sequence[int]) -> float:
 def _keep_ties(source: KeySource, key_format: KeyFormat, key: int | None, min_kept: int) -> Cut:
     """Cut at |w| >= threshold, so that all ties stay."""
     key = key or 0
-    above = equal = 0
-    for keys in source.chunks():
-        larger, same = key_loops.count_above(keys, bits=key_format.bits, threshold=key)
-        above += larger
-        equal += same
-    kept = above + equal
-    return Cut(key, equal, kept, binds=0 < kept == floor_of(source.numel, min_kept))
+    counts, _ = KeyReader([source], key_format, threads=1).scan([key, key + 1], [False, False])
+    kept, above = counts[0].tolist()
+    return Cut(key, kept - above, kept, binds=0 < kept == floor_of(source.numel, min_kept))

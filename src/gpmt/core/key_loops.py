@@ -1,8 +1,12 @@
-"""Counting keys and packing masks: numba loops on the CPU, the same in torch operations on other devices.
+"""Loops over keys on the CPU, sixty-four keys at a time, compiled on first use and cached on disk.
 
-Every function takes a 1-D int32 or int64 tensor of keys whose sign bit is ignored, and works on integers
-only, so the results do not depend on the device, the number of threads or the size of a chunk. The numba
-loops release the GIL and are compiled on first use, then cached on disk.
+One comparison of a block of 64 keys gives 64 bits, one integer. Counting is then a count of bits, the mask of a
+block is the integer itself, and the few keys that are collected are found bit by bit. The comparisons are vector
+instructions of LLVM's portable language, so each processor uses the widest that it has.
+
+Arrays of keys are given by address and length, many in one call, so that a network of thousands of small tensors
+costs no call for each. `element` is the integer type in memory; a narrower one than the keys (bfloat16) has the
+leading bits of the key. `sign` is 0 for magnitudes, and -1 where the sign counts. The loops release the GIL.
 """
 
 from __future__ import annotations
@@ -11,214 +15,371 @@ from typing import Any
 
 import numba
 import numpy as np
-import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
-Counts = NDArray[np.int64]
-Bits = NDArray[np.uint8]
-
-TOP_BINS = 1 << 15
-BINS = 1 << 16
+BLOCK = 64
+ELEMENTS: dict[int, Any] = {1: np.int8(0), 2: np.int16(0), 4: np.int32(0), 8: np.int64(0)}
+"""A zero of the integer type of each size in bytes."""
 
 
-def count_top_digit(keys: Tensor, *, bits: int, histogram: Counts) -> None:
-    """Add to `histogram` [2^15] how often each value of the top 15 of `bits` key bits occurs."""
-    if keys.device.type == "cpu":
-        unsigned, word = _unsigned(keys)
-        _count_top_digit(unsigned, word(TOP_BINS - 1), word(bits - 15), histogram)
-    else:
-        digits = (keys >> (bits - 15)) & (TOP_BINS - 1)
-        histogram += torch.bincount(digits, minlength=TOP_BINS).cpu().numpy()
-
-
-def count_digit(keys: Tensor, *, bits: int, shift: int, prefixes: Counts, histograms: Counts) -> None:
-    """Add to `histograms` [len(prefixes), 2^16] the digit at `shift` of the keys that start with each prefix.
-
-    `prefixes` are the leading key bits above the digit, sorted, distinct and fewer than 128.
-    """
-    above = shift + 16
-    if keys.device.type == "cpu":
-        unsigned, word = _unsigned(keys)
-        first = np.full(TOP_BINS, -1, np.int8)  # small enough for the L1 cache
-        rows = np.arange(len(prefixes), dtype=np.int8)
-        first[(prefixes >> (bits - 15 - above))[::-1]] = rows[::-1]
-        mask = word((1 << bits) - 1)
-        if above == bits - 15:  # the second digit: a prefix is a top digit, so `first` decides alone
-            _count_second_digit(unsigned, mask, word(above), word(shift), first, histograms)
-        else:
-            top, prefixes = word(bits - 15), prefixes.astype(word)
-            _count_digit(unsigned, mask, top, word(above), word(shift), first, prefixes, histograms)
-    else:
-        keys = keys & ((1 << bits) - 1)
-        for row, prefix in enumerate(prefixes.tolist()):
-            digits = (keys[keys >> above == prefix] >> shift) & (BINS - 1)
-            histograms[row] += torch.bincount(digits, minlength=BINS).cpu().numpy()
-
-
-def sum_squares(keys: Tensor, *, counts: Counts, squares: NDArray[np.float64]) -> None:
-    """Add to `counts` and `squares` [2^15] the float32 weights with each top digit, and their squares.
-
-    The squares are summed in flat order. `keys` are the bits of float32 weights on the CPU.
-    """
-    _sum_squares(keys.numpy().view(np.uint32), keys.numpy().view(np.float32), counts, squares)
-
-
-def count_above(keys: Tensor, *, bits: int, threshold: int) -> tuple[int, int]:
-    """Return how many keys are larger than `threshold`, and how many are equal to it."""
-    if keys.device.type == "cpu":
-        unsigned, word = _unsigned(keys)
-        above, equal = _count_above(unsigned, word((1 << bits) - 1), word(threshold))
-    else:
-        keys = keys & ((1 << bits) - 1)
-        above, equal = (keys > threshold).sum(), (keys == threshold).sum()
-    return int(above), int(equal)
-
-
-def pack_kept(
-    keys: Tensor, *, bits: int, threshold: int, ties: int, packed: Bits, start: int
-) -> tuple[int, int]:
-    """Set the bits from `start` on for keys above `threshold` and for the first `ties` keys equal to it.
-
-    `packed` holds bit i at byte i // 8, bit i % 8, and is zero from `start` on. Returns how many bits were
-    set for keys above the threshold, and how many for keys equal to it.
-    """
-    if keys.device.type == "cpu":
-        unsigned, word = _unsigned(keys)
-        mask, key = word((1 << bits) - 1), word(threshold)
-        above, equal = _count_above(unsigned, mask, key)
-        _pack_above(unsigned, mask, key, packed, start)
-        tied = _pack_ties(unsigned, mask, key, ties, packed, start) if ties and equal else 0
-        return int(above), int(tied)
-    keys = keys & ((1 << bits) - 1)
-    larger, equals = keys > threshold, keys == threshold
-    tied = equals & (equals.cumsum(0) <= ties)
-    aligned = np.zeros(start % 8 + len(keys), np.bool_)
-    aligned[start % 8 :] = (larger | tied).cpu().numpy()
-    chunk = np.packbits(aligned, bitorder="little")
-    packed[start // 8 : start // 8 + len(chunk)] |= chunk
-    return int(larger.sum()), int(tied.sum())
-
-
-def find_rank(histogram: Counts, rank: int) -> tuple[int, int]:
-    """Return the bin that holds the `rank`-th largest (counted from 1), and how many lie in bins above it."""
-    digit, above = _find_rank(histogram, rank)
-    return int(digit), int(above)
-
-
-def zero_pruned(weights: Tensor, packed: Bits) -> None:
+def zero_pruned(weights: Tensor, packed: NDArray[np.uint8]) -> None:
     """Set to +0.0, in place, the weights of a contiguous 1-D CPU tensor whose bit in `packed` is clear."""
-    integer = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weights.element_size()]
-    _zero_pruned(weights.view(integer).numpy(), packed)
-
-
-def _unsigned(keys: Tensor) -> tuple[Any, Any]:
-    """Return the keys as an unsigned NumPy array, and its scalar type: constants in it keep the loops narrow."""
-    word = np.uint32 if keys.dtype == torch.int32 else np.uint64
-    return keys.numpy().view(word), word
+    _zero_pruned(weights.data_ptr(), len(weights), ELEMENTS[weights.element_size()], packed)
 
 
 _jit = numba.njit(nogil=True, cache=True)
+_inline = numba.njit(nogil=True, inline="always")
+
+
+def _vector(type_: Any) -> ir.VectorType:
+    return ir.VectorType(ir.IntType(type_.bitwidth), BLOCK)
+
+
+def _repeat(builder: Any, value: Any) -> Any:
+    """Fill a vector of 64 with one value."""
+    vector, places = ir.VectorType(value.type, BLOCK), ir.VectorType(ir.IntType(32), BLOCK)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), ir.Constant(places, [0] * BLOCK))
+
+
+def _load(builder: Any, address: Any, type_: ir.Type) -> Any:
+    """Load a scalar or a vector from any address."""
+    return builder.load(builder.inttoptr(address, type_.as_pointer()), align=1)
+
+
+def _keys(builder: Any, bits: Any, sign: Any, element: Any, key: Any) -> Any:
+    """Turn the bits of floats, a vector, into their keys: the magnitude, negated where the sign is set and counts."""
+    vector, width = _vector(key), key.bitwidth
+    if element.bitwidth < width:
+        shift = ir.Constant(vector, [width - element.bitwidth] * BLOCK)
+        bits = builder.shl(builder.zext(bits, vector), shift)
+    magnitude = builder.and_(bits, ir.Constant(vector, [(1 << (width - 1)) - 1] * BLOCK))
+    negative = builder.ashr(bits, ir.Constant(vector, [width - 1] * BLOCK))
+    negative = builder.and_(negative, _repeat(builder, sign))
+    return builder.sub(builder.xor(magnitude, negative), negative)
+
+
+def _comparison(how: str) -> Any:
+    """Return an intrinsic that compares the 64 keys at an address with one key: a bit for each that fulfils it."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def compare(context: Any, address: Any, element: Any, sign: Any, key: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            address, _, sign, limit = arguments
+            bits = _load(builder, address, _vector(element))
+            found = builder.icmp_signed(
+                how, _keys(builder, bits, sign, element, key), _repeat(builder, limit)
+            )
+            return builder.bitcast(found, ir.IntType(BLOCK))
+
+        return types.uint64(types.int64, element, key, key), generate
+
+    return compare
+
+
+_at_least, _above, _equal = _comparison(">="), _comparison(">"), _comparison("==")
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _key_at(context: Any, address: Any, element: Any, sign: Any) -> Any:
+    """Return the key at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, _, sign = arguments
+        narrow, wide = ir.IntType(element.bitwidth), ir.IntType(key.bitwidth)
+        bits = _load(builder, address, narrow)
+        if narrow.width < wide.width:
+            bits = builder.shl(builder.zext(bits, wide), ir.Constant(wide, wide.width - narrow.width))
+        magnitude = builder.and_(bits, ir.Constant(wide, (1 << (wide.width - 1)) - 1))
+        negative = builder.and_(builder.ashr(bits, ir.Constant(wide, wide.width - 1)), sign)
+        return builder.sub(builder.xor(magnitude, negative), negative)
+
+    key = sign
+    return key(types.int64, element, key), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _keep(context: Any, address: Any, element: Any, kept: Any) -> Any:
+    """Set to zero those of the 64 elements at an address whose bit is clear."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, _, kept = arguments
+        vector = _vector(element)
+        mask = builder.sext(builder.bitcast(kept, ir.VectorType(ir.IntType(1), BLOCK)), vector)
+        values = builder.and_(_load(builder, address, vector), mask)
+        builder.store(values, builder.inttoptr(address, vector.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, element, types.uint64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _element_at(context: Any, address: Any, element: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _load(builder, arguments[0], ir.IntType(element.bitwidth))
+
+    return element(types.int64, element), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _put(context: Any, address: Any, value: Any) -> Any:
+    """Store a value at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], arguments[1].type.as_pointer())
+        builder.store(arguments[1], place, align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _width(context: Any, element: Any) -> Any:
+    """Return the size of an element in bytes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.get_constant(types.int64, element.bitwidth // 8)
+
+    return types.int64(element), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _lowest(context: Any, word: Any) -> Any:
+    """Return the position of the lowest set bit of a uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], context.get_constant(types.boolean, True))
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _count(context: Any, word: Any) -> Any:
+    """Count the set bits of a uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate
+
+
+@_inline
+def _first_bits(count):  # type: ignore[no-untyped-def]
+    """Return a uint64 whose lowest `count` bits are set, 1 to 64."""
+    return np.uint64(0xFFFF_FFFF_FFFF_FFFF) >> np.uint64(64 - count)
+
+
+@_inline
+def _copy(source, target, count, element):  # type: ignore[no-untyped-def]
+    for i in range(count):
+        _put(target + i * _width(element), _element_at(source + i * _width(element), element))
 
 
 @_jit
-def _count_top_digit(keys, top_mask, top, histogram):  # type: ignore[no-untyped-def]
-    for i in range(keys.size):
-        histogram[(keys[i] >> top) & top_mask] += 1
+def scan(addresses, sizes, element, sign, limits, collected, every, counts, buffer, ends, state):  # type: ignore[no-untyped-def]
+    """Count the keys of each array from each limit on, and collect every `every`-th of those in some intervals.
+
+    Args:
+        addresses, sizes: int64 [arrays].
+        limits: ascending keys [limits].
+        collected: bool [limits]; whether to collect the keys from this limit on, up to the next.
+        counts: int64 [arrays, limits], added to.
+        buffer: takes the keys that are collected; those that find no room are counted only.
+        ends: int64 [arrays]; set to the number collected up to the end of each array.
+        state: int64 [2]: how many are collected, and how many to leave out before the next; both go on from call
+            to call.
+    """
+    width = _width(element)
+    rest = np.empty(BLOCK, buffer.dtype)
+    stored, skip = state[0], state[1]
+    one = np.uint64(1)
+    for array in range(addresses.size):
+        row = counts[array]
+        for start in range(0, sizes[array], BLOCK):
+            address = addresses[array] + start * width
+            valid = _first_bits(64)
+            if sizes[array] - start < BLOCK:
+                valid = _first_bits(sizes[array] - start)
+                _copy(address, rest.ctypes.data, sizes[array] - start, element)
+                address = np.int64(rest.ctypes.data)
+            higher, hits = np.uint64(0), np.uint64(0)
+            for limit in range(limits.size - 1, -1, -1):
+                found = _at_least(address, element, sign, limits[limit]) & valid
+                row[limit] += _count(found)
+                if collected[limit]:
+                    hits |= found & ~higher
+                higher = found
+            if every > 1 and hits:
+                hit_count = _count(hits)
+                if hit_count <= skip:
+                    skip -= hit_count
+                    hits = np.uint64(0)
+            while hits:
+                if skip:
+                    skip -= 1
+                else:
+                    if stored < buffer.size:
+                        buffer[stored] = _key_at(address + _lowest(hits) * width, element, sign)
+                    stored += 1
+                    skip = every - 1
+                hits &= hits - one
+        ends[array] = stored
+    state[0], state[1] = stored, skip
 
 
 @_jit
-def _count_second_digit(keys, mask, above, shift, first, histograms):  # type: ignore[no-untyped-def]
-    for i in range(keys.size):
-        key = keys[i] & mask
-        row = first[key >> above]
-        if row >= 0:
-            histograms[row, (key >> shift) & 0xFFFF] += 1
+def sample(addresses, sizes, firsts, element, sign, every, buffer):  # type: ignore[no-untyped-def]
+    """Fill `buffer` with every `every`-th key of each array, from position firsts[array] on."""
+    stored = 0
+    for array in range(addresses.size):
+        for i in range(firsts[array], sizes[array], every):
+            buffer[stored] = _key_at(addresses[array] + i * _width(element), element, sign)
+            stored += 1
+    return stored
 
 
 @_jit
-def _count_digit(keys, mask, top, above, shift, first, prefixes, histograms):  # type: ignore[no-untyped-def]
-    # `first` maps a top digit to the first prefix that starts with it; prefixes are sorted, so the match
-    # is found by walking on from there. Most keys match nothing and cost one look-up.
-    rows = prefixes.size
-    for i in range(keys.size):
-        key = keys[i] & mask
-        row = first[key >> top]
-        if row >= 0:
-            prefix = key >> above
-            while row < rows and prefixes[row] < prefix:
-                row += 1
-            if row < rows and prefixes[row] == prefix:
-                histograms[row, (key >> shift) & mask & 0xFFFF] += 1
+def pack(addresses, sizes, element, sign, keys, ties, outputs, zero, counts):  # type: ignore[no-untyped-def]
+    """Write one bit a key: set above keys[array], and for the first ties[array] equal to it.
+
+    Args:
+        addresses, sizes: int64 [arrays].
+        keys: the key at which each array is cut.
+        ties: int64 [arrays]; what is left of it is written back.
+        outputs: int64 [arrays]: addresses of (size + 7) // 8 bytes each.
+        zero: also set to zero, in place, the elements whose bit is clear.
+        counts: int64 [arrays], added to: how many are above.
+    """
+    width = _width(element)
+    rest = np.empty(BLOCK, np.int64)
+    for array in range(addresses.size):
+        left, above = ties[array], 0
+        for start in range(0, sizes[array], BLOCK):
+            place = address = addresses[array] + start * width
+            count = min(sizes[array] - start, BLOCK)
+            valid = _first_bits(count)
+            if count < BLOCK:
+                address = np.int64(rest.ctypes.data)
+                _copy(place, address, count, element)
+            kept = _above(address, element, sign, keys[array]) & valid
+            above += _count(kept)
+            if left:
+                tied = _equal(address, element, sign, keys[array]) & valid
+                while tied and left:
+                    bit = tied & (~tied + np.uint64(1))
+                    kept |= bit
+                    tied ^= bit
+                    left -= 1
+            if zero:
+                _keep(address, element, kept)
+                if count < BLOCK:
+                    _copy(address, place, count, element)
+            output = outputs[array] + start // 8
+            if count < BLOCK:
+                for byte in range((count + 7) // 8):
+                    _put(output + byte, np.uint8((kept >> np.uint64(8 * byte)) & np.uint64(255)))
+            else:
+                _put(output, kept)
+        ties[array] = left
+        counts[array] += above
 
 
 @_jit
-def _sum_squares(keys, weights, counts, squares):  # type: ignore[no-untyped-def]
-    for i in range(keys.size):
-        digit = (keys[i] >> 16) & 0x7FFF
-        counts[digit] += 1
-        squares[digit] += np.float64(weights[i]) * np.float64(weights[i])
+def _zero_pruned(address, size, element, packed):  # type: ignore[no-untyped-def]
+    """Set to zero, in place, the elements of an array whose bit in `packed` is clear."""
+    width = _width(element)
+    whole = size // BLOCK
+    bits = np.int64(packed.ctypes.data)
+    for block in range(whole):
+        _keep(address + block * BLOCK * width, element, _element_at(bits + 8 * block, np.uint64(0)))
+    for i in range(whole * BLOCK, size):
+        if not packed[i >> 3] >> (i & 7) & 1:
+            _put(address + i * width, element)
 
 
 @_jit
-def _count_above(keys, mask, threshold):  # type: ignore[no-untyped-def]
-    # 32-bit counters let the loop use whole vectors of 32-bit lanes; a chunk is far below 2^32.
-    above = np.uint32(0)
-    equal = np.uint32(0)
-    for i in range(keys.size):
-        key = keys[i] & mask
-        above = np.uint32(above + (key > threshold))
-        equal = np.uint32(equal + (key == threshold))
-    return above, equal
+def shift_in(packed, start, chunk):  # type: ignore[no-untyped-def]
+    """Set the bits of `chunk` in `packed`, from bit `start` on."""
+    shift = start & 7
+    for i in range(chunk.size):
+        packed[(start >> 3) + i] |= np.uint8(chunk[i] << shift)
+        if shift and chunk[i] >> (8 - shift):
+            packed[(start >> 3) + i + 1] |= np.uint8(chunk[i] >> (8 - shift))
 
 
 @_jit
-def _pack_above(keys, mask, threshold, packed, start):  # type: ignore[no-untyped-def]
-    if start % 8:
-        for i in range(keys.size):
-            larger = np.uint8((keys[i] & mask) > threshold)
-            packed[(start + i) >> 3] |= larger << ((start + i) & 7)
-        return
-    whole = keys.size // 8
-    bytes_ = packed[start >> 3 :]
-    for byte in range(whole):
-        bits = np.uint8(0)
-        for j in range(8):
-            bits |= np.uint8(((keys[8 * byte + j] & mask) > threshold) << j)
-        bytes_[byte] = bits
-    for i in range(8 * whole, keys.size):
-        bytes_[whole] |= np.uint8(((keys[i] & mask) > threshold) << (i & 7))
+def _select(keys, low, high, rank):  # type: ignore[no-untyped-def]
+    """Reorder keys[low:high] so that its `rank` largest come first, the smallest of them last (Hoare 1961)."""
+    target = low + rank - 1
+    high -= 1
+    while low < high:
+        pivot = keys[(low + high) >> 1]
+        i, j = low, high
+        while i <= j:
+            while keys[i] > pivot:
+                i += 1
+            while keys[j] < pivot:
+                j -= 1
+            if i <= j:
+                keys[i], keys[j] = keys[j], keys[i]
+                i += 1
+                j -= 1
+        if target <= j:
+            high = j
+        elif target >= i:
+            low = i
+        else:
+            return
 
 
 @_jit
-def _pack_ties(keys, mask, threshold, ties, packed, start):  # type: ignore[no-untyped-def]
-    tied = 0
-    for i in range(keys.size):
-        if keys[i] & mask == threshold:
-            if tied == ties:
-                break
-            packed[(start + i) >> 3] |= np.uint8(1 << ((start + i) & 7))
-            tied += 1
-    return tied
+def outside(keys, offsets, lengths, lower, upper, take, out):  # type: ignore[no-untyped-def]
+    """Copy the keys in [lower, upper) to `out` without the take[array] largest of each array; return how many.
+
+    A negative take[array] leaves out none.
+    """
+    stored = 0
+    for array in range(offsets.size):
+        first = stored
+        for i in range(offsets[array], offsets[array] + lengths[array]):
+            if lower <= keys[i] < upper:
+                out[stored] = keys[i]
+                stored += 1
+        taken = min(take[array], stored - first)
+        if taken == stored - first:
+            stored = first
+        elif taken > 0:
+            _select(out, first, stored, taken)
+            for i in range(min(taken, stored - first - taken)):
+                out[first + i] = out[stored - 1 - i]
+            stored -= taken
+    return stored
 
 
 @_jit
-def _find_rank(histogram, rank):  # type: ignore[no-untyped-def]
-    above = 0
-    digit = histogram.size - 1
-    while above + histogram[digit] < rank:
-        above += histogram[digit]
-        digit -= 1
-    return digit, above
+def count_inside(keys, offsets, lengths, lower, upper, counts):  # type: ignore[no-untyped-def]
+    """Count the keys of each array in [lower, upper): counts[array]."""
+    for array in range(offsets.size):
+        count = 0
+        for i in range(offsets[array], offsets[array] + lengths[array]):
+            count += lower <= keys[i] < upper
+        counts[array] = count
 
 
 @_jit
-def _zero_pruned(weights, packed):  # type: ignore[no-untyped-def]
-    # An "and" with all ones or all zeros: a product would turn inf into NaN, and a negative weight into -0.
-    whole = weights.size // 8
-    for byte in range(whole):
-        kept = packed[byte]
-        for j in range(8):
-            weights[8 * byte + j] &= -((kept >> j) & 1)
-    for i in range(8 * whole, weights.size):
-        weights[i] &= -((packed[i >> 3] >> (i & 7)) & 1)
+def find_ranks(addresses, sizes, element, sign, ranks, scratch, keys, above):  # type: ignore[no-untyped-def]
+    """Find the ranks[array]-th largest key of each array, and how many are above it; `scratch` holds one array."""
+    for array in range(addresses.size):
+        size = sizes[array]
+        for i in range(size):
+            scratch[i] = _key_at(addresses[array] + i * _width(element), element, sign)
+        _select(scratch, 0, size, ranks[array])
+        key = scratch[ranks[array] - 1]
+        larger = 0
+        for i in range(ranks[array]):
+            larger += scratch[i] > key
+        keys[array], above[array] = key, larger

@@ -56,14 +56,11 @@ def pack_nonzero(name: str, tensor: Tensor) -> Tensor:
     A tensor that several processes share is gathered, so that all of them have to call this. Raises `WeightsError`
     for one without data.
     """
-    from gpmt.core import key_loops  # numba takes long to import
+    from gpmt.core.key_packing import pack_keys  # numba takes long to import
 
-    key_format, start = key_format_of([tensor]), 0
-    bits = np.zeros((tensor.numel() + 7) // 8, np.uint8)
-    for keys in MagnitudeKeys(name, whole(tensor), key_format).chunks():
-        key_loops.pack_kept(keys, bits=key_format.bits, threshold=0, ties=0, packed=bits, start=start)
-        start += len(keys)
-    return torch.from_numpy(bits)
+    key_format = key_format_of([tensor])
+    [packed] = pack_keys([MagnitudeKeys(name, whole(tensor), key_format)], key_format, keys=[0], ties=[0])
+    return packed.bits
 
 
 def complement(bits: Tensor, numel: int) -> Tensor:

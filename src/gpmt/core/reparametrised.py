@@ -163,7 +163,7 @@ class KeysKeeping:
 
     def __init__(self, source: KeySource, positions: Tensor, key_format: KeyFormat) -> None:
         self.name, self.numel, self.device = source.name, source.numel, source.device
-        self._source, self._positions, self._largest = source, positions, key_format.infinity - 1
+        self._source, self._positions, self._largest = source, positions, key_format.upper - 1
 
     def chunks(self) -> Iterator[Tensor]:
         """Yield the chunks of the source, changed at the positions."""
