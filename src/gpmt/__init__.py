@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpmt import scores as scores
     from gpmt.compensation.compensate import Compensation, compensate
+    from gpmt.core.blocks import Blocks, Split
     from gpmt.core.schedule import ACDC, Event, Gradual, OneShot, Schedule
     from gpmt.core.scope import find_scope
     from gpmt.errors import BudgetError, GpmtError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Names are imported when first used, so that `gpmt --help` does not wait for PyTorch.
 _HOME = {
     "ACDC": "gpmt.core.schedule",
+    "Blocks": "gpmt.core.blocks",
     "BudgetError": "gpmt.errors",
     "Compensation": "gpmt.compensation.compensate",
     "Event": "gpmt.core.schedule",
@@ -38,6 +40,7 @@ _HOME = {
     "Schedule": "gpmt.core.schedule",
     "SparseFile": "gpmt.formats.sparse.reader",
     "SparseSize": "gpmt.formats.sparse.writer",
+    "Split": "gpmt.core.blocks",
     "Verification": "gpmt.verification",
     "compensate": "gpmt.compensation.compensate",
     "compile": "gpmt.runtime.program",
@@ -57,6 +60,7 @@ _PACKAGES = {"scores"}
 
 __all__ = [
     "ACDC",
+    "Blocks",
     "BudgetError",
     "Compensation",
     "Event",
@@ -71,6 +75,7 @@ __all__ = [
     "Schedule",
     "SparseFile",
     "SparseSize",
+    "Split",
     "Verification",
     "compensate",
     "compile",

@@ -19,9 +19,12 @@ NAMES = {
     "pos_bias.weight": (5, 4),
     "attn.in_proj_weight": (12, 4),
     "rnn.weight_ih_l0": (8, 4),
+    "rnn.weight_hh_l0": (8, 2),
+    "attn.c_attn.weight": (4, 12),
     "q_proj.lora_A.default.weight": (2, 4),
     "q_proj.weight": (4, 4),
     "mlp.experts.gate_up_proj": (2, 4, 8),
+    "mlp.experts.down_proj": (2, 4, 4),
     "mlp.gate.weight": (2, 4),
     "cls_token": (1, 1, 4),
     "position_ids.weight": (1, 4),
@@ -47,5 +50,7 @@ def test_what_is_prunable_and_zero_is_what_gpmt_finds(tmp_path: Path, suffix: st
     stored = read_weights(path)
     kinds = prunable(stored.tensors)
     assert kinds == found.kinds
-    counts = tuple(count_array(name, kind, stored.tensors[name]) for name, kind in kinds.items())
+    counts = tuple(
+        count_array(name, kind, stored.tensors[name], stored.tensors) for name, kind in kinds.items()
+    )
     assert counts == count_tensors(found)

@@ -167,7 +167,9 @@ def _without_torch(path: Path, silent: bool) -> _Contents | None:
     if not found:
         return None
     with working(f"counting {path}", quiet=silent):
-        rows = tuple(count_array(name, kind, stored.tensors[name]) for name, kind in found.items())
+        rows = tuple(
+            count_array(name, kind, stored.tensors[name], stored.tensors) for name, kind in found.items()
+        )
     others = [array.numel for name, array in stored.tensors.items() if name not in found]
     codes = stored.masks.values()
     return _Contents(

@@ -29,5 +29,5 @@ def in_adapter(name: str, modules: Mapping[str, nn.Module]) -> bool:
 
 def _adapter_names(layer: nn.Module | None) -> tuple[str, ...]:
     """Return the names of the adapters in a layer of peft; other layers have none."""
-    names = getattr(layer, "adapter_layer_names", ())
+    names = getattr(type(layer), "adapter_layer_names", ())
     return names if isinstance(names, tuple) else ()

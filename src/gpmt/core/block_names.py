@@ -26,17 +26,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
-
 from gpmt.core.blocks import MAX_BLOCKS, Blocks, Split
-from gpmt.core.layer_names import RECURRENT, holds_experts
+from gpmt.core.layer_names import RECURRENT, Shaped, holds_experts
 
 _QKV = ("q", "k", "v")
 _GATE_UP = ("gate", "up")
 _GATES = {4: ("i", "f", "g", "o"), 3: ("r", "z", "n")}
 
 
-def blocks_by_name(name: str, tensor: Tensor, beside: Mapping[str, Tensor]) -> Blocks | None:
+def blocks_by_name(name: str, tensor: Shaped, beside: Mapping[str, Shaped]) -> Blocks | None:
     """Return how an entry of a state_dict divides, by its name and shape; None for one block.
 
     Args:
@@ -71,7 +69,7 @@ def blocks_by_name(name: str, tensor: Tensor, beside: Mapping[str, Tensor]) -> B
     return None
 
 
-def blocks_of_part(name: str, tensor: Tensor, beside: Mapping[str, Tensor]) -> Blocks | None:
+def blocks_of_part(name: str, tensor: Shaped, beside: Mapping[str, Shaped]) -> Blocks | None:
     """Return how an entry divides that becomes a part of a tensor when a network is loaded, such as one expert.
 
     A part is one block where it is one layer; of a part that holds several, its name and shape tell.
@@ -94,7 +92,7 @@ def _stack(shape: Sequence[int]) -> Blocks | None:
 
 
 def _experts(
-    parent: str, attribute: str, shape: Sequence[int], beside: Mapping[str, Tensor]
+    parent: str, attribute: str, shape: Sequence[int], beside: Mapping[str, Shaped]
 ) -> Blocks | None:
     experts = _stack(shape)
     prefix = f"{parent}." if parent else ""
@@ -110,7 +108,7 @@ def _experts(
     return experts
 
 
-def _gates(name: str, shape: Sequence[int], beside: Mapping[str, Tensor]) -> tuple[str, ...] | None:
+def _gates(name: str, shape: Sequence[int], beside: Mapping[str, Shaped]) -> tuple[str, ...] | None:
     """Return the gates of a recurrent layer, by how many times the rows of its weights hold its state."""
     if "weight_hr" in name or len(shape) != 2:
         return None
@@ -122,7 +120,7 @@ def _gates(name: str, shape: Sequence[int], beside: Mapping[str, Tensor]) -> tup
     return _GATES.get(shape[0] // state.shape[1])
 
 
-def _has_heads(around: str, beside: Mapping[str, Tensor]) -> bool:
+def _has_heads(around: str, beside: Mapping[str, Shaped]) -> bool:
     """Whether heads may have their own queries, keys and values, by what lies beside the projection."""
     prefixes = (f"{around}.attention_biases", f"{around}.rel_pos.")
     return any(name.startswith(prefixes) for name in beside)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from gpmt.errors import ScopeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_BLOCKS = 1 << 16
 """Blocks in one tensor; more would be single rows, which are no layers."""
@@ -121,7 +122,9 @@ class Blocks:
         # Dimensions before this one that have become two.
         dim = split.dim + sum(done.repeats > 1 and done.dim < split.dim for done in self.splits[:index])
         if split.repeats > 1:
-            tensor = torch.unflatten(tensor, dim, (split.repeats, -1))
+            shape = tensor.shape
+            sizes = (*shape[:dim], split.repeats, shape[dim] // split.repeats, *shape[dim + 1 :])
+            tensor = tensor.view(sizes)  # of one dimension as two, which any strides allow
             dim += 1
         start = 0
         for length in split.parts:

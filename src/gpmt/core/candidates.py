@@ -19,7 +19,7 @@ from gpmt.core.layers import Surroundings
 from gpmt.core.memory import identity
 from gpmt.core.module_blocks import blocks_in
 from gpmt.core.reach import Reach
-from gpmt.core.reparametrised import Effective, find_part
+from gpmt.core.reparametrised import Effective, find_part, may_be_part
 from gpmt.core.roles import Role, joined
 from gpmt.core.shards import local
 from gpmt.errors import ScopeError
@@ -40,6 +40,8 @@ class Candidate:
         names: its names.
         owners: the module of each; None where no module is known.
         roles: what it is for under each.
+        role: what it is for under all its names.
+        holds_weights: whether it could hold weights: floating or complex numbers in two or more dimensions.
         weights: the names of the weights that are computed from it, one for each of its own.
         effective: how those are computed.
     """
@@ -47,9 +49,11 @@ class Candidate:
     tensor: Tensor
     kind: str
     problem: str | None
+    holds_weights: bool
     names: list[str] = field(default_factory=list)
     owners: list[nn.Module | None] = field(default_factory=list)
     roles: list[Role] = field(default_factory=list)
+    role: Role = Role.NO_WEIGHTS
     weights: list[str] = field(default_factory=list)
     effective: Effective | None = None
 
@@ -57,16 +61,6 @@ class Candidate:
     def name(self) -> str:
         """Its first name."""
         return self.names[0]
-
-    @property
-    def holds_weights(self) -> bool:
-        """Whether it could hold weights: floating or complex numbers in two or more dimensions."""
-        return _holds_weights(self.tensor)
-
-    @property
-    def role(self) -> Role:
-        """What it is for under all its names."""
-        return joined(self.roles)
 
     @property
     def needs(self) -> Reach:
@@ -122,7 +116,9 @@ def find_candidates(target: object) -> Candidates:
         model = unwrap(target)
         modules = dict(model.named_modules(remove_duplicate=False))
         tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
-        stored = {**tensors, **dict(model.named_buffers(remove_duplicate=False))}
+        stored = tensors
+        if any(may_be_part(name) for name in tensors):
+            stored = tensors | dict(model.named_buffers(remove_duplicate=False))
     elif isinstance(target, Mapping):
         tensors = {k: v for k, v in target.items() if isinstance(k, str) and isinstance(v, Tensor)}
         stored = tensors
@@ -149,7 +145,8 @@ def find_candidates(target: object) -> Candidates:
         known = described.get(stored_name)
         owner = modules.get(parent) if known is None else known.owner
         role = Role.NO_WEIGHTS
-        if _holds_weights(tensor):
+        holds_weights = _holds_weights(tensor)
+        if holds_weights:
             if known is not None:
                 role = known.role
             elif surroundings is None or owner is None:
@@ -161,7 +158,10 @@ def find_candidates(target: object) -> Candidates:
         kind = (
             kind_by_name(attribute, tensor) if owner is None else type_before_parametrizations(owner).__name__
         )
-        candidate = found.setdefault(key, Candidate(tensor, kind, problem or _unusable(name, tensor)))
+        candidate = found.get(key)
+        if candidate is None:
+            problem = problem or _unusable(name, tensor)
+            candidate = found[key] = Candidate(tensor, kind, problem, holds_weights)
         if part is not None and part.effective is not None:
             candidate.effective = part.effective
             candidate.weights.append(name)
@@ -170,6 +170,8 @@ def find_candidates(target: object) -> Candidates:
             candidate.names.append(name)
             candidate.owners.append(owner)
         candidate.roles.append(role)
+    for candidate in found.values():
+        candidate.role = joined(candidate.roles)
     return Candidates(list(found.values()), modules, tensors, description)
 
 

@@ -97,6 +97,8 @@ def names_router(name: str, neighbours: Neighbours) -> bool:
     >>> names_router("mlp.gate.weight", Neighbours({})), names_router("mlp.router.layer.weight", Neighbours({}))
     (False, True)
     """
+    if "rout" not in name and "gate" not in name:
+        return False
     parts = name.split(".")[:-1]
     for index, part in enumerate(parts):
         if re.fullmatch(_ROUTER, part):
@@ -113,7 +115,7 @@ def names_head(name: str, tensor: Shaped, neighbours: Neighbours) -> bool:
     layer = name.rpartition(".")[0]
     if re.fullmatch(_HEAD, layer):
         return True
-    return bool(re.fullmatch(_HEAD_BY_SHAPE, layer)) and tuple(tensor.shape) in neighbours.vocabularies
+    return tuple(tensor.shape) in neighbours.vocabularies and bool(re.fullmatch(_HEAD_BY_SHAPE, layer))
 
 
 def role_by_name(name: str, tensor: Shaped, neighbours: Neighbours) -> Role:

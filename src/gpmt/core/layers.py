@@ -117,11 +117,11 @@ class Surroundings:
 
 def _head_weights(module: nn.Module) -> Iterator[Tensor]:
     """Yield the weights that a network of transformers says give its outputs for a vocabulary."""
-    find = getattr(module, "get_output_embeddings", None)
-    if find is None:
+    if not hasattr(type(module), "get_output_embeddings"):
         return
+    network: Any = module
     try:
-        head = find()
+        head = network.get_output_embeddings()
     except Exception:  # some networks have no such layer, and each says so in its own way
         return
     if isinstance(head, nn.Module):

@@ -80,6 +80,9 @@ class Effective:
         return max((float(u @ (matrix @ v)) for matrix in matrices), default=0.0)
 
 
+_ENDS = ("_orig", "_g", "_v")
+
+
 @dataclass(frozen=True)
 class Part:
     """A stored tensor that a weight is computed from.
@@ -95,6 +98,11 @@ class Part:
     effective: Effective | None = None
 
 
+def may_be_part(stored: str) -> bool:
+    """Whether a tensor has a name as the parts of other tensors have; most do not."""
+    return stored.endswith(_ENDS) or "parametrizations." in stored
+
+
 def find_part(stored: str, tensors: Mapping[str, Tensor], modules: Mapping[str, nn.Module]) -> Part | None:
     """Return what weight a stored tensor is a part of; None for one that is a weight itself.
 
@@ -103,6 +111,8 @@ def find_part(stored: str, tensors: Mapping[str, Tensor], modules: Mapping[str, 
         tensors: all parameters and buffers by name.
         modules: the modules by name; empty for a state_dict.
     """
+    if not may_be_part(stored):
+        return None
     functions = "torch.nn.utils"
     if match := re.fullmatch(r"(|.*\.)parametrizations\.([^.]+)\.original\d*", stored):
         layer, attribute = match[1], match[2]

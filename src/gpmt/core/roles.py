@@ -48,6 +48,8 @@ def joined(roles: list[Role]) -> Role:
     >>> joined([Role.LAYER, Role.EMBEDDING]).value, joined([Role.OTHER, Role.LAYER]).value
     ('tied to an embedding', 'layer')
     """
+    if len(roles) == 1:
+        return roles[0]
     strong = next((role for role in _STRONGEST if role in roles), None)
     if strong is Role.EMBEDDING and roles[0] is not Role.EMBEDDING:
         return Role.TIED

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpmt.core.adapters import in_adapter
+from gpmt.core.block_names import blocks_by_name
+from gpmt.core.blocks import WHOLE, Blocks
 from gpmt.core.layer_names import Neighbours, kind_by_name, role_by_name
 from gpmt.core.roles import Role
-from gpmt.core.tensor_count import TensorCount
+from gpmt.core.tensor_count import BlockCount, TensorCount
 from gpmt.formats.arrays import Array, CodedArray
 
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
@@ -29,14 +34,35 @@ def prunable(arrays: Arrays) -> dict[str, str]:
     return found
 
 
-def count_array(name: str, kind: str, array: Array | CodedArray) -> TensorCount:
-    """Count the weights of an array that are not zero, and its outputs that have any, piece by piece."""
+def count_array(name: str, kind: str, array: Array | CodedArray, beside: Arrays) -> TensorCount:
+    """Count the weights of an array that are not zero, in all and by blocks, and its outputs that have any.
+
+    It is read piece by piece. `beside` are all arrays of the file, which tell how it divides.
+    """
     outputs = array.shape[0]
     live, kept, not_finite, start = np.zeros(outputs, np.bool_), 0, 0, 0
+    blocks = blocks_by_name(name, array, beside) or WHOLE
+    in_block = np.zeros(len(blocks), np.int64)
     for piece in array.pieces(_PIECE):
         not_zero = np.flatnonzero(piece)
         kept += not_zero.size
         not_finite += piece.size - int(np.isfinite(piece).sum())
         live[(not_zero + start) // (array.numel // outputs)] = True
+        in_block += np.bincount(_block_of(not_zero + start, array.shape, blocks), minlength=len(blocks))
         start += piece.size
-    return TensorCount(name, kind, array.shape, array.numel, kept, not_finite, outputs, int(live.sum()))
+    found = tuple(
+        BlockCount(block, math.prod(shape), int(count), part=True)
+        for block, shape, count in zip(blocks.names(name), blocks.shapes(array.shape), in_block, strict=True)
+    )
+    count = TensorCount(name, kind, array.shape, array.numel, kept, not_finite, outputs, int(live.sum()))
+    return count if len(found) == 1 else replace(count, blocks=found)
+
+
+def _block_of(positions: NDArray[np.int64], shape: tuple[int, ...], blocks: Blocks) -> NDArray[np.int64]:
+    """Return for each flat position which block it is in."""
+    found = np.zeros_like(positions)
+    for split in blocks.splits:
+        index = positions // math.prod(shape[split.dim + 1 :]) % shape[split.dim]
+        ends = np.cumsum(split.parts)
+        found = found * len(split.parts) + np.searchsorted(ends, index % ends[-1], side="right")
+    return found

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpmt.core.scope import find_scope
-from gpmt.errors import CheckpointError, ScopeError
+from gpmt.core.candidates import find_candidates
+from gpmt.core.roles import Role
+from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import Checkpoint
 from gpmt.formats.hub_folder import COMPRESSION
 from gpmt.formats.importers.source import Source
@@ -142,11 +143,9 @@ class _CompressedTensor:
 
 def _prunable(dense: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Masks | None:
     """Return the masks of prunable tensors; zeros of other compressed tensors, such as biases, are not pruned."""
-    try:
-        names = find_scope({name: dense[name] for name in masks}).tensors
-    except ScopeError:
-        return None
-    return Masks.from_dense({name: masks[name] for name in names})
+    rows = find_candidates({name: dense[name] for name in masks}).rows
+    names = [row.name for row in rows if row.role in (Role.LAYER, Role.HEAD)]
+    return Masks.from_dense({name: masks[name] for name in names}) if names else None
 
 
 def _stems(names: Mapping[str, Any]) -> set[str]:
