@@ -203,3 +203,9 @@ def test_a_network_that_cannot_be_copied_is_refused() -> None:
     layer.computed = layer.weight * 2
     with pytest.raises(ScoresError, match="Linear cannot be copied to float64, which SynFlow needs"):
         gpmt.scores.synflow(layer, (4,))
+
+
+@pytest.mark.parametrize("example", [4, "4", (4, -1), (4.0,), None])
+def test_an_example_that_is_none_is_refused(example: Any) -> None:
+    with pytest.raises(ScoresError, match=r"but must be the shape of an input, such as \(3, 32, 32\)"):
+        gpmt.scores.synflow(nn.Linear(4, 2), example)

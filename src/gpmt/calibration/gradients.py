@@ -16,6 +16,9 @@ from gpmt.core.scope import Scope
 from gpmt.errors import CalibrationError, ScoresError
 from gpmt.warning import warn
 
+_LISTED = 3
+"""Names in one message."""
+
 
 def mean_gradients(
     network: nn.Module, scope: Scope, batches: Iterable[Any], loss: Loss | None
@@ -95,19 +98,25 @@ def differentiated(weights: Mapping[str, Tensor]) -> Iterator[None]:
 
 def check_gradients(found: Mapping[str, Tensor], scope: Scope) -> None:
     """Raise `ScoresError` for what is NaN or infinite; warn of tensors, and of blocks, that are all zero."""
-    unused = []
     for name, tensor in found.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ScoresError(
                 f"the gradient of {name} is NaN or infinite, so it cannot be scored; run the network in a dtype of a "
                 "larger range (bfloat16, float32), or exclude the tensor"
             )
+    warn_of_zeros("the loss of these batches does not depend on", found, scope, "give batches that need them")
+
+
+def warn_of_zeros(reason: str, found: Mapping[str, Tensor], scope: Scope, remedy: str) -> None:
+    """Warn of the blocks, and of whole tensors under their own names, whose scores are all zero."""
+    zeros = []
+    for name, tensor in found.items():
         blocks = scope.blocks.get(name, WHOLE)
         zero = [not bool(view.any()) for view in blocks.views(tensor)]
-        unused += [name] if all(zero) else list(itertools.compress(blocks.names(name), zero))
-    if unused:
-        more = f" and {len(unused) - 3:,} more" if unused[3:] else ""
+        zeros += [name] if all(zero) else list(itertools.compress(blocks.names(name), zero))
+    if zeros:
+        more = f" and {len(zeros) - _LISTED:,} more" if zeros[_LISTED:] else ""
         warn(
-            f"the loss of these batches does not depend on {', '.join(unused[:3])}{more}, so all scores there are 0 "
-            "and they are pruned first; give batches that need them, exclude them, or set a minimum"
+            f"{reason} {', '.join(zeros[:_LISTED])}{more}, so all scores there are 0 and they are pruned first; "
+            f"{remedy}, exclude them, or set a minimum"
         )

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.calibration.batches import calibrating, each_batch, run
-from gpmt.calibration.gradients import differentiated
+from gpmt.calibration.gradients import differentiated, warn_of_zeros
 from gpmt.calibration.prunable import prunable
 from gpmt.core.patterns import Patterns
+from gpmt.core.scope import Scope
 from gpmt.errors import ScoresError, first_line
 from gpmt.model_tools import logits_of
 from gpmt.torch_private import tree_leaves, tree_map_only
-from gpmt.warning import warn
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -89,7 +89,7 @@ def synflow(
     for (name, weight), gradient in zip(copies.items(), gradients, strict=True):
         score = torch.zeros_like(weight) if gradient is None else gradient * weight
         scores[name] = score.detach()
-    _check(scores)
+    _check(scores, found)
     return scores
 
 
@@ -117,10 +117,14 @@ def _ones(example: Sequence[int] | Tensor | Mapping[str, Any]) -> Any:
         return tree_map_only(
             Tensor, lambda tensor: torch.ones_like(tensor) if tensor.is_floating_point() else tensor, given
         )
+    if not isinstance(example, Sequence) or not all(isinstance(size, int) and size > 0 for size in example):
+        raise ScoresError(
+            f"the example is {example!r}, but must be the shape of an input, such as (3, 32, 32), a tensor, or a dict"
+        )
     return torch.ones(1, *example, device="cpu")
 
 
-def _check(scores: Mapping[str, Tensor]) -> None:
+def _check(scores: Mapping[str, Tensor], found: Scope) -> None:
     for name, score in scores.items():
         if not bool(torch.isfinite(score).all()):
             raise ScoresError(
@@ -132,15 +136,9 @@ def _check(scores: Mapping[str, Tensor]) -> None:
                 f"some SynFlow scores of {name} are negative, so the outputs do not grow with every |w|, as with "
                 "layer norms and attention; use another score, such as snip"
             )
-    zero = [name for name, score in scores.items() if not bool(score.any())]
-    if len(zero) == len(scores):
+    if not any(bool(score.any()) for score in scores.values()):
         raise ScoresError(
             "all SynFlow scores are 0, as where an activation saturates or a layer is empty; use another score, such "
             "as snip"
         )
-    if zero:
-        more = f" and {len(zero) - 3} more tensors" if zero[3:] else ""
-        warn(
-            f"no path from input to output passes {', '.join(zero[:3])}{more}, so all scores there are 0 and they "
-            "are pruned first; exclude them if they matter otherwise"
-        )
+    warn_of_zeros("no path from input to output passes", scores, found, "look for what is not used")

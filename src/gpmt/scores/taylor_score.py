@@ -29,7 +29,8 @@ def taylor(
 
     The network runs in evaluation mode, and nothing of it changes: parameters, their `.grad`, running statistics,
     modes, random states. Frozen weights are scored too. A weight that weight_norm or spectral_norm computes is
-    scored by its direction, the tensor that is pruned.
+    scored by its direction, the tensor that is pruned. Besides what a pass of the network needs, one sum and one
+    gradient of each weight are in memory.
 
     Args:
         model: the network, also inside wrappers such as `DistributedDataParallel`.
