@@ -2,9 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gpmt.calibration.layer_inputs import survey
-from gpmt.core.blocks import Blocks, Split
-from gpmt.scores.ria_score import _scores, ria
+from gpmt.scores.ria_score import ria
 
 
 def slow(weight: Tensor, inputs: Tensor) -> Tensor:
@@ -42,8 +40,7 @@ def test_the_layers_of_a_tensor_have_their_own_sums(cross: bool):
     model, x, y = nn.MultiheadAttention(4, 2, batch_first=True), torch.randn(2, 3, 4), torch.randn(2, 5, 4)
     weight = model.in_proj_weight.detach()
     batches = [((x, y, y) if cross else (x, x, x), None)]
-    layer = survey(model, {"in_proj_weight": weight}, batches)["in_proj_weight"]
-    scores = _scores(weight, layer, Blocks((Split(0, (4, 4, 4), ("q", "k", "v")),)))
+    scores = ria(model, batches)["in_proj_weight"]
     for its, rows, inputs in zip(
         scores.chunk(3), weight.chunk(3), (x, y, y) if cross else (x, x, x), strict=True
     ):
@@ -65,3 +62,30 @@ def test_rows_and_columns_of_zeros():
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[0.0, 0.0], [0.0, 2.0]]))
     assert ria(layer, [torch.ones(1, 2)])["weight"].tolist() == [[0.0, 0.0], [0.0, 2.0]]
+
+
+def test_experts_have_their_own_sums():
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    settings = transformers.MixtralConfig(
+        vocab_size=32,
+        hidden_size=8,
+        intermediate_size=4,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_local_experts=2,
+        num_experts_per_tok=2,
+    )
+    model = transformers.MixtralForCausalLM(settings)
+    given = []
+    hook = model.model.layers[0].mlp.experts.register_forward_pre_hook(
+        lambda layer, args: given.append(args[0])
+    )
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    scores = ria(model, [{"input_ids": torch.arange(6)[None]}], scope=name)[name]
+    hook.remove()
+    weight = dict(model.named_parameters())[name].detach()
+    for expert in range(2):  # both get all tokens
+        for part in (slice(0, 4), slice(4, 8)):  # gate and up
+            assert torch.allclose(scores[expert, part], slow(weight[expert, part], given[0]), atol=1e-6)
