@@ -12,17 +12,22 @@ from gpmt.core.minimums import MinKept
 from gpmt.core.patterns import Patterns
 from gpmt.core.units import Granularity
 from gpmt.errors import BudgetError, ScopeError
-from gpmt.planning.decide import Target, decide
+from gpmt.planning.decide import decide
 from gpmt.planning.groups import Sparsity, Within
+from gpmt.planning.macs_budget import Macs, MaxMacs
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
+from gpmt.planning.request import Target
+from gpmt.planning.scoring import Scores
 from gpmt.warning import warn
 
 File = str | os.PathLike[str]
 
 
 @overload
-def plan(target: Target | File, *, sparsity: Sparsity, **options: Unpack[PlanOptions]) -> Plan: ...
+def plan(
+    target: Target | File, *, sparsity: Sparsity | None = None, **options: Unpack[PlanOptions]
+) -> Plan: ...
 @overload
 def plan(
     target: Target | File, *, sparsity: list[Any] | tuple[Any, ...], **options: Unpack[PlanOptions]
@@ -30,7 +35,7 @@ def plan(
 def plan(
     target: Target | File,
     *,
-    sparsity: Ratio | Mapping[str, Ratio] | list[Any] | tuple[Any, ...],
+    sparsity: Ratio | Mapping[str, Ratio] | list[Any] | tuple[Any, ...] | None = None,
     min_kept: MinKept = 0,
     scope: Patterns | None = None,
     exclude: Patterns | None = (),
@@ -39,6 +44,9 @@ def plan(
     allocation: str = "exact",
     granularity: Granularity = "weight",
     seed: int = 0,
+    scores: Scores | None = None,
+    max_macs: MaxMacs | None = None,
+    macs: Macs | None = None,
 ) -> Plan | list[Plan]:
     """Decide which weights to prune, without changing anything.
 
@@ -71,11 +79,22 @@ def plan(
             sums of |w| first. Sparsity and minimum then count columns: 0.5 prunes half of them, however long
             they are. All allocations but "erk" support it.
         seed: for the allocation "random" only.
+        scores: what ranks the weights in place of |w|, the smallest are pruned first: a mapping from name to a
+            floating tensor of the weight's shape on its device, or a function that is called with `target` and
+            returns one, such as ``lambda model: gpmt.scores.taylor(model, batches)``. Scores rank as signed numbers;
+            −inf is always pruned and inf never, which fails where it contradicts the sparsity or a minimum.
+        max_macs: the most multiply-accumulates that one input may take, a number or a share of those of the prunable
+            tensors such as "10%". Kept are the weights with the largest sum of |w| (the first power; give squares as
+            scores for another) that fit, with a sparsity exactly as many as it says, and without one as many as fit.
+            `Plan.macs` tells how far it may be from the best choice.
+        macs: what the tensors take, as `gpmt.macs.count_macs` counts it, or an input of the module to count with,
+            such as its shape (3, 224, 224).
 
     Raises:
         BudgetError: a sparsity or minimum that is not a valid number, or that no mask can satisfy.
         ScopeError: a pattern that matches nothing, nothing to prune, or columns of a tensor that is not a matrix.
         WeightsError: NaN or infinite weights, or weights without data.
+        ScoresError: scores that are missing, NaN, or of another shape, type or device than the weights.
         CheckpointError: a file that cannot be read, as from `gpmt.load`.
 
     Warns (`GpmtWarning`) of blocks that are left with no weight, of a first or last layer with less than half as
@@ -107,6 +126,9 @@ def plan(
         allocation=allocation,
         granularity=granularity,
         seed=seed,
+        scores=scores,
+        max_macs=max_macs,
+        macs=macs,
     )
     for text in (text for each in plans for text in each.warnings):
         warn(text)
@@ -114,7 +136,7 @@ def plan(
 
 
 @overload
-def prune_(target: Target, *, sparsity: Sparsity, **options: Unpack[PlanOptions]) -> Plan: ...
+def prune_(target: Target, *, sparsity: Sparsity | None = None, **options: Unpack[PlanOptions]) -> Plan: ...
 @overload
 def prune_(target: Target, *, plan: Plan | File) -> Plan: ...
 def prune_(
@@ -142,8 +164,6 @@ def prune_(
             "with gpmt prune IN -o OUT, or load it first"
         )
     if plan is None:
-        if sparsity is None:
-            raise BudgetError("give a sparsity, such as 0.9, or a plan")
         decided = make_plan(target, sparsity=sparsity, **options)
     else:
         if sparsity is not None or options:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import gpmt
-from gpmt.planning.decide import Request
 from gpmt.planning.options import PlanOptions
+from gpmt.planning.request import Request
 
 
 @pytest.mark.parametrize(

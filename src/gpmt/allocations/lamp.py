@@ -30,6 +30,8 @@ Floats = NDArray[np.float64]
 class LAMP(CountAllocation):
     """Keep the weights with the largest LAMP scores of the network."""
 
+    scores = False  # it has its own, of magnitudes
+
     def counts(self, problem: Problem) -> list[list[int]]:
         """Count, for each total, the weights of every tensor above the threshold on the scores."""
         return lamp_counts(problem.tensors, totals=problem.totals, floors=problem.floors)

@@ -18,6 +18,7 @@ class Random(Exact):
     """Keep the weights with the largest of the random numbers that the seed gives."""
 
     global_threshold = False  # the threshold is one of random numbers
+    scores = False
 
     def keys(self, tensors: Mapping[str, Tensor], *, seed: int = 0) -> tuple[list[KeySource], KeyFormat]:
         """Return the random numbers; raise `WeightsError` for weights without data, which cannot be pruned."""

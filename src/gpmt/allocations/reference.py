@@ -26,6 +26,7 @@ class Reference(Allocation):
 
     exact_total = False
     blocks = False  # the scripts know tensors only
+    scores = False
     global_threshold = True
 
     def select(

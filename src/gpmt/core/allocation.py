@@ -58,6 +58,8 @@ class Allocation(ABC):
     """Columns and other units can be shared as well as single weights."""
     blocks: ClassVar[bool] = True
     """Floors hold in every block of a tensor; otherwise a tensor is one block."""
+    scores: ClassVar[bool] = True
+    """Scores can rank the weights in place of their magnitudes."""
     global_threshold: ClassVar[bool] = False
     """One magnitude may decide in all tensors, but for the floors; `Selection.key` is then its key."""
 

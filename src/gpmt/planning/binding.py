@@ -13,14 +13,20 @@ from gpmt.core.scope import Scope
 from gpmt.core.select import Cut, select
 from gpmt.core.shards import whole
 from gpmt.errors import PlanError, ScopeError
-from gpmt.planning.decide import Case, Request
+from gpmt.planning.case import Case
 from gpmt.planning.items import items_of
 from gpmt.planning.outcome import maker
 from gpmt.planning.plan import Plan
+from gpmt.planning.request import Request
 
 
 def bind(plan: Plan, target: nn.Module | Mapping[str, Tensor]) -> Plan:
     """Return a plan with the weights of a network, which are checked; see `Plan.bound`."""
+    if plan.scored:
+        raise PlanError(
+            "the plan was ranked by scores, which it does not hold, so it says nothing of other weights; plan with "
+            "the scores again"
+        )
     request = Request(
         [0],
         scope=[row.name for row in plan.tensors],

@@ -36,6 +36,11 @@ _MINIMUM = r"\d{1,19}|\d{1,30}(/\d{1,30})?% of tensor"
 
 def save(plan: Plan, path: str | os.PathLike[str]) -> None:
     """Write a plan; see `Plan.save`."""
+    if plan.scored:
+        raise PlanError(
+            "a plan that was ranked by scores cannot be saved, since its counts say nothing without them; save its masks "
+            "with plan.masks().save, or the scores with gpmt.scores.save"
+        )
     text = _text(to_document(plan))
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

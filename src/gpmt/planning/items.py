@@ -38,7 +38,13 @@ class Item:
 
 
 def items_of(
-    scope: Scope, unit: Unit, *, least: Mapping[str, int], whole: bool = False, read: bool = True
+    scope: Scope,
+    unit: Unit,
+    *,
+    least: Mapping[str, int],
+    scores: Mapping[str, Tensor] | None = None,
+    whole: bool = False,
+    read: bool = True,
 ) -> list[Item]:
     """Return the blocks of a scope.
 
@@ -46,6 +52,7 @@ def items_of(
         scope: the tensors, whole.
         unit: what is pruned as one.
         least: units that some tensors keep at least, by name.
+        scores: what ranks the weights of each tensor; their magnitudes where it is None.
         whole: make every tensor one block.
         read: rank the units; otherwise nothing is read, and the values have no data.
 
@@ -57,7 +64,9 @@ def items_of(
     for name, tensor in scope.tensors.items():
         kind = scope.kinds[name]
         unit.check(name, kind, tuple(tensor.shape))
-        used = scope.effective[name].weight(tensor) if read and name in scope.effective else tensor.detach()
+        used = tensor.detach() if scores is None else scores[name]
+        if read and name in scope.effective:
+            used = scope.effective[name].weight(tensor)
         blocks = WHOLE if whole or name in scope.effective else scope.blocks.get(name, WHOLE)
         names, shapes = blocks.names(name), blocks.shapes(tensor.shape)
         views = blocks.views(used) if read else [None] * len(names)

@@ -10,6 +10,8 @@ from gpmt.core.minimums import MinKept
 from gpmt.core.patterns import Patterns
 from gpmt.core.units import Granularity
 from gpmt.planning.groups import Within
+from gpmt.planning.macs_budget import Macs, MaxMacs
+from gpmt.planning.scoring import Scores
 
 
 class PlanOptions(TypedDict, total=False):
@@ -23,3 +25,6 @@ class PlanOptions(TypedDict, total=False):
     allocation: str
     granularity: Granularity
     seed: int
+    scores: Scores | None
+    max_macs: MaxMacs | None
+    macs: Macs | None

@@ -15,6 +15,7 @@ from gpmt.masks import Masks
 from gpmt.planning.assembly import assemble
 from gpmt.planning.groups import Group
 from gpmt.planning.items import Item
+from gpmt.planning.macs_budget import MacsPlan
 from gpmt.planning.packing import MaskPacker
 from gpmt.planning.plan import Plan
 from gpmt.planning.rows import BlockPlan, GroupPlan, TensorPlan
@@ -35,6 +36,8 @@ def plan_of(
     unit: Unit,
     seed: int,
     within: str,
+    scored: bool = False,
+    macs: MacsPlan | None = None,
 ) -> Plan:
     """Return the plan of blocks that are cut so; `keys` are the thresholds of the groups, where they have one."""
     rows = [
@@ -45,8 +48,8 @@ def plan_of(
             cut.kept,
             floor,
             cut.binds,
-            zero=is_all_zero(item.values),
-            cut=cut,
+            zero=not scored and is_all_zero(item.values),
+            cut=None if scored or macs is not None else cut,
         )
         for item, cut, floor in zip(items, cuts, floors, strict=True)
     ]
@@ -84,7 +87,9 @@ def plan_of(
         aliases=scope.aliases,
         judged=scope.judged,
         coverage=scope.coverage,
-        make=maker(scope, items, sources, key_format, cuts, unit=unit),
+        scored=scored,
+        macs=macs,
+        make=maker(scope, items, sources, key_format, cuts, unit=unit, scored=scored),
     )
 
 
@@ -96,9 +101,10 @@ def maker(
     cuts: Sequence[Cut],
     *,
     unit: Unit,
+    scored: bool = False,
 ) -> Callable[[], Masks]:
     """Return what makes the masks of blocks that are cut so; it raises `WeightsError` once weights have changed."""
-    tensors = {item.name: scope.tensors[item.tensor] for item in items}
+    tensors = {item.name: item.values if scored else scope.tensors[item.tensor] for item in items}
     return partial(_masks, scope, items, unit, MaskPacker(tensors, sources, key_format, list(cuts)))
 
 

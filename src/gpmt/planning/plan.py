@@ -17,6 +17,7 @@ from gpmt.core.minimums import Minimums
 from gpmt.core.units import Unit, unit_of
 from gpmt.errors import PlanError
 from gpmt.masks import Masks
+from gpmt.planning.macs_budget import MacsPlan
 from gpmt.planning.rows import BlockPlan, GroupPlan, TensorPlan
 from gpmt.planning.shortage import shortages_of
 
@@ -39,6 +40,8 @@ class Plan:
             `tensors` count these, and the threshold is a sum of magnitudes.
         unit: the values that are counted, such as "weights" or "columns".
         within: "network", or "tensor" where every tensor has a threshold of its own.
+        scored: scores ranked the weights in place of their magnitudes; the threshold is then a score.
+        macs: what a budget in multiply-accumulates has come to; None where none was asked for.
         judged: what told which tensors are prunable: the network's layers, or only names and shapes.
         coverage: how much of the network's weights the scope holds, and what lies outside.
         notes: what is to be known of a plan that was applied to other weights than it was made of.
@@ -60,6 +63,8 @@ class Plan:
         aliases: Mapping[str, tuple[str, ...]],
         judged: Judgement,
         coverage: Coverage,
+        scored: bool = False,
+        macs: MacsPlan | None = None,
         make: Callable[[], Masks] | None,
         notes: Sequence[str] = (),
     ) -> None:
@@ -67,6 +72,7 @@ class Plan:
         self.minimums, self.min_kept, self.allocation = minimums, minimums.one, allocation
         self.granularity, self.unit, self.seed, self.within = unit.name, unit.plural, seed, within
         self.aliases, self.judged, self.coverage, self.notes = aliases, judged, coverage, tuple(notes)
+        self.scored, self.macs = scored, macs
         self.numel = sum(row.numel for row in self.tensors)
         self.kept = sum(row.kept for row in self.tensors)
         self.pruned = self.numel - self.kept
@@ -149,7 +155,7 @@ class Plan:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as JSON (docs/plans.md), in full or not at all: counts per block, not masks.
 
-        Raises `CheckpointError` where the file cannot be written.
+        Raises `CheckpointError` where the file cannot be written, `PlanError` for a plan that scores have ranked.
         """
         from gpmt.planning.document import save
 
@@ -188,6 +194,7 @@ class Plan:
             aliases=self.aliases,
             judged=self.judged,
             coverage=self.coverage,
+            scored=self.scored,
             make=make,
             notes=notes,
         )
@@ -206,6 +213,8 @@ class Plan:
             "groups": [group.to_dict(unit=self.unit) for group in self.groups],
             "allocation": self.allocation,
             "within": self.within,
+            "ranked_by": "scores" if self.scored else "magnitude",
+            "macs": None if self.macs is None else self.macs.to_dict(),
             "scope": self.judged.to_dict(),
             "coverage": self.coverage.to_dict(),
             "network_sparsity": self.network_sparsity,
@@ -252,7 +261,7 @@ class Plan:
             binding, blocks = sum(block.binds for block in self.blocks), len(self.blocks)
             each = "tensor" if blocks == len(self.tensors) else "block"
             text += f"; minimum {self.minimums} a {each}, which binds in {binding} of {blocks} (*)"
-        return text
+        return text if self.macs is None else f"{text}; {self.macs}"
 
     def __repr__(self) -> str:
         return f"<Plan: {self.summary()}>"

@@ -83,8 +83,10 @@ def complete(options: PlanOptions) -> PlanOptions:
 
 def settings(options: PlanOptions) -> dict[str, Any]:
     """Return options as plain values, which can be saved and compared."""
-    patterns = {name: spelled(options[name]) for name in ("scope", "exclude")}
-    return patterns | {name: str(value) for name, value in options.items() if name not in patterns}
+    found: dict[str, Any] = {name: spelled(options[name]) for name in ("scope", "exclude")}
+    if options.get("scores") is not None:
+        found["scores"] = "given"
+    return found | {name: str(value) for name, value in options.items() if name not in (*found, "scores")}
 
 
 def spelled(patterns: Patterns | None) -> list[str] | None:

@@ -78,8 +78,8 @@ class Pruner:
         masks: in place of a schedule, masks to train under from the start, which stay as they are. Tensors without
             a mask are dense. The options have no meaning then, and are refused.
         steps_per_epoch: steps of the optimiser in an epoch; needed where the schedule counts in epochs.
-        options: min_kept, scope, exclude, blocks, within, allocation, granularity and seed, as `gpmt.plan` takes
-            them.
+        options: min_kept, scope, exclude, blocks, within, allocation, granularity, seed and scores, as `gpmt.plan`
+            takes them. A function of scores is called with the model at each pruning.
 
     Attributes:
         schedule: as given; None with given masks.
