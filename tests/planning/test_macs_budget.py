@@ -105,11 +105,11 @@ def test_squares_as_scores_have_another_optimum():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 10))
     squares = {name: weight.detach() ** 2 for name, weight in model.named_parameters() if weight.ndim > 1}
-    plans = [
+    plain, squared = (
         gpmt.plan(model, max_macs="20%", macs=(1, 8, 8), min_kept=9, scores=scores)
         for scores in (None, squares)
-    ]
-    assert plans[0].masks() != plans[1].masks()
+    )
+    assert plain.masks() != squared.masks()
 
 
 @pytest.mark.parametrize(("value", "count"), [("10%", 123), (7, 7), ("12", 12), ("0%", 0), ("100%", 1234)])
