@@ -29,7 +29,7 @@ def test_floors_and_groups_of_a_network():
 
 def test_floors_that_do_not_fit_are_refused_before_anything_is_read():
     with pytest.raises(
-        BudgetError, match="sparsity 0.8 keeps 2 of 10 weights, but the minimum of 2 in each of 2"
+        BudgetError, match=r"sparsity 0\.8 keeps 2 of 10 weights, but the minimum of 2 in each of 2"
     ):
         case([0.8], min_kept=2)
 
