@@ -38,8 +38,8 @@ def save(plan: Plan, path: str | os.PathLike[str]) -> None:
     """Write a plan; see `Plan.save`."""
     if plan.scored:
         raise PlanError(
-            "a plan that was ranked by scores cannot be saved, since its counts say nothing without them; save its masks "
-            "with plan.masks().save, or the scores with gpmt.scores.save"
+            "a plan that was ranked by scores cannot be saved, since its counts say nothing without them; save its "
+            "masks with plan.masks().save, or the scores with gpmt.scores.save"
         )
     text = _text(to_document(plan))
     with atomic_path(path) as temporary:
