@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from gpmt.core.allocation import Allocation, Problem
 from gpmt.core.budget import floor_of
-from gpmt.core.key_reader import KeyReader
+from gpmt.core.key_reader import count_above
 from gpmt.core.keys import KeyFormat, KeySource
 from gpmt.core.select import Cut, Selection, select
 from gpmt.errors import BudgetError
@@ -102,6 +102,6 @@ def _total(sparsities: Sequence[float], sizes: Sequence[int]) -> float:
 def _keep_ties(source: KeySource, key_format: KeyFormat, key: int | None, min_kept: int) -> Cut:
     """Cut at |w| >= threshold, so that all ties stay."""
     key = key or 0
-    counts, _ = KeyReader([source], key_format, threads=1).scan([key, key + 1], [False, False])
-    kept, above = counts[0].tolist()
-    return Cut(key, kept - above, kept, binds=0 < kept == floor_of(source.numel, min_kept))
+    above, equal = count_above(source, key_format, key)
+    kept = above + equal
+    return Cut(key, equal, kept, binds=0 < kept == floor_of(source.numel, min_kept))

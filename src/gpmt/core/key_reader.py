@@ -273,6 +273,13 @@ class _Scan:
             counts += torch.stack(totals).sum(0).cpu().numpy()
 
 
+def count_above(source: KeySource, key_format: KeyFormat, key: int) -> tuple[int, int]:
+    """Return how many keys of one source are above a key, and how many equal to it."""
+    counts, _ = KeyReader([source], key_format, threads=1).scan([key, key + 1], [False, False])
+    from_key, above = counts[0].tolist()
+    return above, from_key - above
+
+
 def part_of(sources: Sequence[KeySource], group: Sequence[int]) -> Part:
     """Sort the sources of a group into those that can be read where they lie, by their type, and others."""
     found: dict[int, tuple[list[int], list[int]]] = {}

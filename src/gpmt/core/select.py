@@ -71,8 +71,6 @@ def _own_cuts(reader: KeyReader, floors: Counts, wanted: Counts) -> dict[int, Cu
         floor = int(floors[index])
         if not floor:
             cuts[index] = Cut((1 << reader.key_format.bits) - 1, 0, 0, binds=False)
-        elif floor == reader.sizes[index]:
-            cuts[index] = Cut(reader.key_format.lower - 1, 0, floor, binds=True)
         else:
             searched.append(index)
     for index, (key, above) in own_thresholds(reader, searched, floors).items():

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from gpmt.core import key_loops
+from gpmt.core.key_reader import count_above
 from gpmt.core.keys import KeyFormat, KeySource, is_all_zero
 from gpmt.core.scope import Scope
 from gpmt.core.select import Cut, select
@@ -101,8 +101,5 @@ def _others(cuts: Sequence[Cut | None], sources: Sequence[KeySource], key_format
 
 
 def _fits(cut: Cut, source: KeySource, key_format: KeyFormat) -> bool:
-    above = equal = 0
-    for keys in source.chunks():
-        larger, same = key_loops.count_above(keys, bits=key_format.bits, threshold=cut.key)
-        above, equal = above + larger, equal + same
+    above, equal = count_above(source, key_format, cut.key)
     return above + cut.ties == cut.kept and cut.ties <= equal
