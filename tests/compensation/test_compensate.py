@@ -302,3 +302,17 @@ def test_inputs_that_are_zero():
     (done,) = gpmt.compensate(model, masks, [torch.zeros(9, 6)]).layers
     assert torch.equal(model.weight, dense * masks["weight"])
     assert (done.masked, done.compensated) == (0.0, 0.0)
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_the_same():
+    torch.manual_seed(0)
+    cases = [(network(), images()), (nn.LSTM(8, 8), [alike(6, 20, 8)])]
+    for model, batches in cases:
+        masks, other = masked(model), copy.deepcopy(model).to("cuda")
+        reports = [gpmt.compensate(each, masks, batches) for each in (model, other)]
+        for here, there in zip(*(report.layers for report in reports), strict=True):
+            assert (here.name, here.positions) == (there.name, there.positions)
+            assert here.compensated == pytest.approx(there.compensated, rel=0.05)
+        for name, tensor in other.named_parameters():
+            assert name not in masks or torch.equal(tensor.cpu() != 0, masks[name])

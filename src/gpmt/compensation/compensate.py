@@ -97,7 +97,7 @@ def compensate(
     with batch normalisation need `gpmt.recalibrate` as well, **afterwards**: compensation takes the running
     statistics as they are, and they fit the outputs of the dense layers.
 
-    Memory: besides the network, the [inputs, inputs] matrix of one layer in float64, three times. Time: the network
+    Memory: besides the network, about five matrices [inputs, inputs] of one layer in float64. Time: the network
     runs on the batches once for each layer, up to that layer. Experts of one stack are done together as far as their
     matrices fit into 1 GiB.
 
