@@ -159,6 +159,18 @@ def test_bad_requests_say_the_numbers_and_change_nothing(options, message):
     assert all(weight.all() for weight in weights.values())
 
 
+def test_a_pruner_refuses_a_budget_that_its_last_event_cannot_meet():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = gpmt.OneShot(0.5, at=1)
+    with pytest.raises(BudgetError, match="max_macs allows 63 of 128 MACs, but the cheapest 64 weights"):
+        gpmt.Pruner(model, optimizer, schedule=schedule, max_macs=63, macs=(8,))
+    pruner = gpmt.Pruner(model, optimizer, schedule=schedule, max_macs="50%", macs=(8,))
+    model(torch.ones(1, 8)).sum().backward()
+    optimizer.step()
+    assert pruner.plan.macs.kept == 64
+
+
 def test_a_reparametrised_weight_has_no_budget_in_macs():
     model = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
     with pytest.raises(ScopeError, match="is reparametrised, and max_macs ranks plain weights only"):

@@ -116,10 +116,17 @@ def _plan(
 def check_request(target: Target, *, sparsity: Any, **options: Unpack[PlanOptions]) -> None:
     """Raise what `plan` would for this request, as far as names and shapes tell; no weight is read or sent."""
     request = Request([sparsity], **options)
+    _count_macs(request, target)
     found = request.find_scope(target)
     check_has_data(found.tensors)
     least, whole_tensors = request.least(found), not request.method.blocks
-    Case(request, found, items_of(found, request.unit, least=least, whole=whole_tensors, read=False))
+    case = Case(request, found, items_of(found, request.unit, least=least, whole=whole_tensors, read=False))
+    if request.max_macs is not None:
+        problem = case.macs_problem()
+        numel = sum(problem.sizes)
+        problem.check(
+            None if sparsity is None else numel - pruned_count(request.budgets[0].rules[0][1], numel)
+        )
 
 
 def _count_macs(request: Request, target: Target) -> None:
