@@ -1,4 +1,5 @@
 import re
+import time
 
 import pytest
 from tests.cli.commands import error, gpmt
@@ -30,3 +31,14 @@ def test_progress_is_for_terminals(quiet: bool, capsys: pytest.CaptureFixture[st
 def test_errors_pass_through_progress():
     with pytest.raises(ZeroDivisionError), narration.working("reading"):
         raise ZeroDivisionError
+
+
+def test_steps_tell_how_far_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    with narration.working("reading") as tell:
+        tell("reading: 3 of 4")
+        time.sleep(0.2)  # ten pictures a second
+    assert "reading: 3 of 4" in capsys.readouterr().err
+    with narration.working("reading", quiet=True) as tell:
+        tell("reading: 3 of 4")
+    assert capsys.readouterr() == ("", "")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 verbose = False
 """Whether the command that runs was given --verbose; each starts without."""
+
+
+Tell = Callable[[str], None]
+"""Shows how far a step is, in place of what was shown before."""
 
 
 def set_verbose(wanted: bool) -> bool:
@@ -20,16 +24,19 @@ def set_verbose(wanted: bool) -> bool:
 
 
 @contextmanager
-def working(what: str, *, quiet: bool = False) -> Iterator[None]:
-    """Show on stderr what the block does while it runs, if that is a terminal; with --verbose, how long it took."""
+def working(what: str, *, quiet: bool = False) -> Iterator[Tell]:
+    """Show on stderr what the block does while it runs, if that is a terminal; with --verbose, how long it took.
+
+    The block gets a function that shows how far it is.
+    """
     start = time.monotonic()
     if quiet or verbose:
-        yield
+        yield lambda text: None
     else:
         from gpmt.report.tables import console
 
-        with console(stderr=True).status(what):
-            yield
+        with console(stderr=True).status(what) as status:
+            yield status.update
     if verbose:
         print(f"{what}: {time.monotonic() - start:.1f} s", file=sys.stderr)
 

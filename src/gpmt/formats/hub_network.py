@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from gpmt.core.described import Described, Description
 from gpmt.core.memory import identity
 from gpmt.errors import CheckpointError, first_sentence
 from gpmt.extras import import_extra
-from gpmt.formats.hub_folder import CONFIG, read_config
+from gpmt.formats.hub_folder import COMPRESSION, CONFIG, read_config
 
 # Every layer, expert or block is built by Python, so a number that no network has would take for ever.
 _MOST_LAYERS = 4096
@@ -43,7 +44,7 @@ def build_network(folder: Path) -> nn.Module:
         raise CheckpointError(f"{folder / CONFIG} names no class of transformers under architectures")
     _refuse_counts(document, folder / CONFIG)
     transformers: Any = import_extra("transformers", CheckpointError)
-    with _silent(transformers):
+    with _silent():
         try:
             made = getattr(transformers, name, None)
             if not isinstance(made, type) or not issubclass(made, transformers.PreTrainedModel):
@@ -60,6 +61,40 @@ def build_network(folder: Path) -> nn.Module:
             raise CheckpointError(
                 f"transformers cannot build {name} from {folder / CONFIG} ({first_sentence(error)})"
             ) from error
+    return network.eval()
+
+
+def load_network(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return the network of a folder with these tensors as its weights, ready to run on the CPU.
+
+    Tensors that are loaded as they are share their memory with the network. It computes in the widest dtype of the
+    matrices among the tensors, and in operators of PyTorch in which each layer can be told apart.
+
+    Raises:
+        CheckpointError: as `build_network`, or the tensors are not the weights of the network.
+    """
+    empty = build_network(folder)
+    if problem := misfit(empty, tensors):
+        raise CheckpointError(
+            f"the weights do not fit {type(empty).__name__} of {folder}: {problem}; name the folder of their network"
+        )
+    config: Any = empty.config
+    for key in COMPRESSION:  # these weights are plain
+        if hasattr(config, key):
+            delattr(config, key)
+    dtypes = [tensor.dtype for tensor in tensors.values() if tensor.ndim > 1 and tensor.is_floating_point()]
+    made: Any = type(empty)
+    with _silent():
+        try:
+            network: nn.Module = made.from_pretrained(
+                None, config=config, state_dict=dict(tensors), dtype=reduce(torch.promote_types, dtypes)
+            )
+        except Exception as error:  # each network loads in its own way
+            raise CheckpointError(
+                f"transformers cannot load {made.__name__} of {folder} ({first_sentence(error)})"
+            ) from error
+        if (experts := getattr(network, "set_experts_implementation", None)) is not None:
+            experts("eager")
     return network.eval()
 
 
@@ -159,14 +194,27 @@ def _refuse_counts(document: object, path: Path, key: str = "", level: int = 0) 
 
 
 @contextmanager
-def _silent(transformers: Any) -> Iterator[None]:
-    """Keep transformers from printing inside the block."""
+def _silent() -> Iterator[None]:
+    """Keep transformers from printing and warning inside the block."""
+    with quiet_transformers(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers, where it is in use, from printing inside the block."""
+    transformers: Any = sys.modules.get("transformers")
+    if transformers is None:
+        yield
+        return
     logging = transformers.utils.logging
-    level = logging.get_verbosity()
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
