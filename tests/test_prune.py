@@ -144,7 +144,7 @@ def test_a_sparsity_of_another_type_means_its_decimal(sparsity):
         {"sparsity": 0.99, "min_kept": 4},
         {"sparsity": 0.5, "min_kept": "many"},
         {"sparsity": 0.5, "allocation": "best"},
-        {"sparsity": 0.5, "granularity": "row"},
+        {"sparsity": 0.5, "granularity": "pixel"},
         {"sparsity": 0.5, "granularity": "column", "allocation": "erk"},
         {"sparsity": 0.9, "granularity": "column", "min_kept": 5},
         {"sparsity": 0.5, "scope": "nothing"},

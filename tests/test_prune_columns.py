@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gpmt
-from gpmt.core.units import Column
+from gpmt.core.axes import Axes
+from gpmt.core.units.column import Column
 from gpmt.errors import BudgetError, ScopeError, WeightsError
 from gpmt.planning.decide import decide
 from gpmt.training.models.fastgrnn import FastGRNN
@@ -108,7 +109,7 @@ def test_the_published_ranks_of_fastgrnn(kept, min_kept, first, counts):
     assert [row.name for row in plan.tensors] == ["cell.W1", "cell.U1"]
     assert (plan.numel, plan.kept, plan.unit) == (89, kept, "columns")
     assert tuple(row.kept for row in plan.tensors) == counts
-    assert (Column().live("matrix", model["cell"].W1), Column().live("matrix", model["cell"].U1)) == counts
+    assert (Column().live(Axes(), model["cell"].W1), Column().live(Axes(), model["cell"].U1)) == counts
     assert torch.equal(model["cell"].bias_gate, bias)
     assert torch.equal(model["head"].weight, head)
     assert gpmt.verify(model, sparsity=sparsity, min_kept=min_kept, masks=plan.masks(), **FACTORS)
@@ -176,7 +177,7 @@ def test_weights_changed_after_planning_are_noticed():
 @pytest.mark.parametrize(
     ("keywords", "error", "text"),
     [
-        ({"granularity": "row"}, BudgetError, "granularity is 'row', but must be one of weight, column"),
+        ({"granularity": "pixel"}, BudgetError, "granularity is 'pixel', but must be one of weight, row"),
         (
             {"granularity": "column", "allocation": "erk"},
             BudgetError,

@@ -85,7 +85,7 @@ def test_what_gpmt_prunes_passes_and_single_weights_do_not() -> None:
 
 
 def test_bad_requests() -> None:
-    with pytest.raises(BudgetError, match="granularity is 'columns', but must be one of weight, column"):
+    with pytest.raises(BudgetError, match="granularity is 'columns', but must be one of weight, row"):
         verify(state(), granularity="columns")  # type: ignore[arg-type]
     with pytest.raises(BudgetError, match="tolerance is -1, but must be a whole number of columns"):
         verify(state(), granularity="column", tolerance=-1)

@@ -14,7 +14,8 @@ from gpmt.core.missing_data import check_has_data
 from gpmt.core.scope import Scope
 from gpmt.core.shards import whole
 from gpmt.core.tensor_count import BlockCount, TensorCount
-from gpmt.core.units import Unit, unit_of
+from gpmt.core.units.registry import unit_of
+from gpmt.core.units.unit import Unit
 from gpmt.masks import Masks
 
 CHUNK = 1 << 20
@@ -31,7 +32,7 @@ def count_tensors(
     check_has_data(scope.tensors)
     unit = unit_of(granularity)
     for name, tensor in scope.tensors.items():
-        unit.check(name, scope.kinds[name], tuple(tensor.shape))
+        unit.check(name, scope.axes[name], tuple(tensor.shape))
     return tuple(_count(name, whole(tensor), scope, masks, unit) for name, tensor in scope.tensors.items())
 
 
@@ -48,6 +49,7 @@ def count_blocks(rows: Sequence[TensorCount]) -> tuple[BlockCount, ...]:
 def _count(name: str, tensor: Tensor, scope: Scope, masks: Masks | None, unit: Unit) -> TensorCount:
     kind = scope.kinds[name]
     counted = _weights(name, tensor, kind, masks)
+    axes = scope.axes[name]
     blocks = scope.blocks.get(name, WHOLE)
     if unit.name == "weight" and len(blocks) == 1:
         return counted
@@ -58,11 +60,11 @@ def _count(name: str, tensor: Tensor, scope: Scope, masks: Masks | None, unit: U
         kept_views = blocks.views(masks[name])
     found = []
     for block, shape, view, kept in zip(blocks.names(name), shapes, views, kept_views, strict=True):
-        numel, by_mask = unit.count(kind, shape), None
+        numel, by_mask = unit.count(axes, shape), None
         if masks is not None:
-            by_mask = numel if kept is None else unit.live(kind, kept.reshape(shape))
+            by_mask = numel if kept is None else unit.live(axes, kept.reshape(shape))
         found.append(
-            BlockCount(block, numel, unit.live(kind, view.reshape(shape)), by_mask, part=len(blocks) > 1)
+            BlockCount(block, numel, unit.live(axes, view.reshape(shape)), by_mask, part=len(blocks) > 1)
         )
     counted = replace(
         counted,

@@ -10,7 +10,7 @@ from gpmt.core.blocks import BlockRule
 from gpmt.core.budget import Ratio
 from gpmt.core.minimums import MinKept
 from gpmt.core.patterns import Patterns
-from gpmt.core.units import Granularity
+from gpmt.core.units.names import Granularity
 from gpmt.errors import BudgetError, ScopeError
 from gpmt.planning.decide import decide
 from gpmt.planning.groups import Sparsity, Within
@@ -75,9 +75,13 @@ def plan(
         within: "network", or "tensor" where every tensor has the sparsity and a threshold of its own.
         allocation: "exact" (one global threshold with floors), "reference" (the authors' scripts), or a
             baseline: "uniform", "erk", "lamp", "random".
-        granularity: "weight", or "column" to prune whole columns (the last dimension) of matrices, the smallest
-            sums of |w| first. Sparsity and minimum then count columns: 0.5 prunes half of them, however long
-            they are. All allocations but "erk" support it.
+        granularity: what is pruned as one: "weight"; "row", all weights of one output (a row of a matrix, a filter
+            of a convolution); "channel", all of one input; "column", an index along the last dimension of a matrix,
+            whatever it counts; or "1x4", four consecutive inputs of one output, at the same tap of a convolution (the
+            last ones may be fewer). The smallest sums of |w| are pruned first, and sparsity, minimum and counts are
+            of these: 0.5 prunes half of the rows, however long they are. Rows and channels are those of each block.
+            Where a convolution has groups, a channel holds one input of each group (of a transposed convolution, a
+            row one output of each). All allocations but "erk" support it.
         seed: for the allocation "random" only.
         scores: what ranks the weights in place of |w|, the smallest are pruned first: a mapping from name to a
             floating tensor of the weight's shape on its device, or a function that is called with `target` and
@@ -92,7 +96,8 @@ def plan(
 
     Raises:
         BudgetError: a sparsity or minimum that is not a valid number, or that no mask can satisfy.
-        ScopeError: a pattern that matches nothing, nothing to prune, or columns of a tensor that is not a matrix.
+        ScopeError: a pattern that matches nothing, nothing to prune, or a tensor without such units
+            (columns of what is no matrix, rows of experts whose outputs are not known).
         WeightsError: NaN or infinite weights, or weights without data.
         ScoresError: scores that are missing, NaN, or of another shape, type or device than the weights.
         CheckpointError: a file that cannot be read, as from `gpmt.load`.

@@ -18,7 +18,8 @@ from gpmt.core.minimums import Minimums, MinKept
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import find_scope
 from gpmt.core.tensor_count import BlockCount, TensorCount
-from gpmt.core.units import Granularity, unit_of
+from gpmt.core.units.names import Granularity
+from gpmt.core.units.registry import unit_of
 from gpmt.counting import count_blocks, count_tensors
 from gpmt.errors import BudgetError
 from gpmt.formats.load import load
@@ -133,14 +134,14 @@ def verify(
         scope, exclude: the patterns given when pruning; by default the tensors of the masks, or all prunable ones.
         blocks: as given when pruning: how tensors divide into blocks.
         granularity: as given when pruning; with "column", the total and the minimum count columns, and a column is
-            zero if all its weights are.
-        tolerance: weights (or columns) by which the total may differ. Exact pruning needs none; give
+            zero if all its weights are; the same of rows, channels and vectors of four.
+        tolerance: weights (or columns, ...) by which the total may differ. Exact pruning needs none; give
             another than 0 for networks pruned by other tools.
 
     Raises:
         BudgetError: sparsity, min_kept or tolerance is not a valid number, or granularity is not known.
         CheckpointError, MaskError: a file that cannot be read, or masks of another network.
-        ScopeError: a pattern that matches nothing, nothing prunable, or columns of a tensor that is not a matrix.
+        ScopeError: a pattern that matches nothing, nothing prunable, or a tensor without such units.
         WeightsError: weights without data.
 
     >>> import gpmt

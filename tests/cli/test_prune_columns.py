@@ -67,5 +67,18 @@ def test_columns_that_were_zero_before_are_counted_in_weights() -> None:
     "command", [("prune", "rnn.pt", "-o", "out.pt", "--sparsity", 0.5), ("verify", "rnn.pt")]
 )
 def test_an_unknown_granularity(command: tuple[str, ...]) -> None:
-    result = gpmt(*command, "--granularity", "row", code=2)
-    assert result.stderr == "error: granularity is 'row', but must be one of weight, column\n"
+    result = gpmt(*command, "--granularity", "pixel", code=2)
+    assert (
+        result.stderr
+        == "error: granularity is 'pixel', but must be one of weight, row, column, channel, 1x4\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("granularity", "unit"), [("row", "rows"), ("channel", "channels"), ("1x4", "vectors")]
+)
+def test_prune_and_verify_other_units(granularity: str, unit: str) -> None:
+    options = ("--granularity", granularity, "--sparsity", 0.5, "--min-kept", 1)
+    assert f"{unit} pruned (50.0000%)" in gpmt("prune", "rnn.pt", "-o", "out.pt", *options).stdout
+    assert f"{unit} are pruned, as asked for" in gpmt("verify", "out.pt", *options).stdout
+    gpmt("verify", "rnn.pt", *options, code=1)

@@ -3,7 +3,7 @@ import torch
 
 from gpmt.core.blocks import Blocks, Split
 from gpmt.core.scope import find_scope
-from gpmt.core.units import unit_of
+from gpmt.core.units.registry import unit_of
 from gpmt.planning.assembly import assemble
 from gpmt.planning.items import items_of
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gpmt.core.scope import find_scope
-from gpmt.core.units import unit_of
+from gpmt.core.units.registry import unit_of
 from gpmt.errors import BudgetError, ScopeError
 from gpmt.planning.case import Case
 from gpmt.planning.items import items_of

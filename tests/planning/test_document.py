@@ -11,6 +11,7 @@ from tests.core.networks import small_network
 from tests.planning.plans import divided_plan, weights
 
 import gpmt
+from gpmt.core.axes import Axes
 from gpmt.errors import CheckpointError, PlanError
 from gpmt.planning.document import from_document, to_document
 from gpmt.planning.plan import Plan
@@ -183,4 +184,18 @@ def test_a_name_that_is_there_twice_is_refused():
     document = to_document(divided_plan())
     document["tensors"][1]["name"] = document["tensors"][1]["blocks"][0]["name"] = "attn.qkv.weight.q"
     with pytest.raises(PlanError, match=r"attn\.qkv\.weight\.q is there twice"):
+        from_document(document)
+
+
+@pytest.mark.parametrize("granularity", ["row", "channel", "1x4"])
+def test_plans_of_other_units_know_their_axes(tmp_path, granularity):
+    state = {"experts.gate_up_proj": torch.randn(2, 5, 8), "experts.down_proj": torch.randn(2, 4, 5)}
+    plan = gpmt.plan(state, sparsity=0.5, min_kept=1, granularity=granularity)
+    plan.save(tmp_path / "plan.json")
+    again = Plan.load(tmp_path / "plan.json")
+    assert again.tensors[0].axes == Axes(2, stacked=True)
+    assert again.masks(state) == plan.masks()
+    document = to_document(plan)
+    document["tensors"][0]["axes"]["output"] = 0
+    with pytest.raises(PlanError, match=r"outputs of experts\.gate_up_proj cannot be counted by dimension 0"):
         from_document(document)

@@ -3,7 +3,7 @@ from torch import nn
 
 from gpmt.core.blocks import Blocks, Split
 from gpmt.core.scope import find_scope
-from gpmt.core.units import unit_of
+from gpmt.core.units.registry import unit_of
 from gpmt.planning.items import items_of, named
 
 BLOCKS = {"0.weight": Blocks((Split(0, (1, 2), ("a", "b")),))}

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import gpmt
-from gpmt.core.units import Column
+from gpmt.core.axes import Axes
+from gpmt.core.units.column import Column
 from gpmt.errors import MaskError
 
 COLUMNS = {"scope": ["*.W1", "*.U1"], "granularity": "column"}
@@ -44,7 +45,7 @@ def test_columns_stay_zero_to_the_published_ranks():
     kept = []
     for _ in range(5):
         train(model, optimizer, 2)
-        kept.append((Column().live("matrix", model[0].W1), Column().live("matrix", model[0].U1)))
+        kept.append((Column().live(Axes(), model[0].W1), Column().live(Axes(), model[0].U1)))
     assert sum(kept[0]) > sum(kept[1]) > 17
     assert [sum(pair) for pair in kept[2:]] == [17] * 3
     assert all(w >= 8 and u >= 8 for w, u in kept)

@@ -60,7 +60,9 @@ Exclude = Annotated[
 Granularity = Annotated[
     str,
     typer.Option(
-        help="weight, or column for whole columns of matrices; --sparsity and --min-kept then count these."
+        metavar="UNIT",
+        help="What is pruned as one, which --sparsity and --min-kept count: weight, row (an output, filter), channel "
+        "(an input), column (of matrices) or 1x4 (four inputs of an output).",
     ),
 ]
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe's name, or the path of a YAML file.")]
@@ -111,7 +113,8 @@ def check_exists(path: Path) -> None:
 def check_request(*, sparsity: str | None = None, min_kept: str = "0", granularity: str = "weight") -> None:
     """Raise `BudgetError` for a value that cannot be right for any file, before PyTorch is imported."""
     from gpmt.core.budget import parse_min_kept, parse_sparsity
+    from gpmt.core.units.names import PLURALS, check_granularity
 
     if sparsity is not None:
         parse_sparsity(sparsity)
-    parse_min_kept(min_kept, 0, unit="columns" if granularity == "column" else "weights")
+    parse_min_kept(min_kept, 0, unit=PLURALS[check_granularity(granularity)])

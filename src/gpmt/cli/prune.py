@@ -29,7 +29,7 @@ from gpmt.cli.options import (
 from gpmt.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from gpmt.core import units
+    from gpmt.core.units import names
 
 ALLOCATIONS = allocations.names()
 _OTHER_SUFFIXES = (".bin", ".ckpt", ".h5", ".npz", ".onnx", ".pt2")
@@ -126,7 +126,7 @@ def prune(
             scope=scope or None,
             exclude=tuple(exclude or ()),
             allocation=allocation,
-            granularity=cast("units.Granularity", granularity),
+            granularity=cast("names.Granularity", granularity),
             seed=seed,
         )
         masks = decided.masks()

@@ -11,6 +11,7 @@ import typer
 from gpmt.cli.narration import working
 from gpmt.cli.options import AsJson, Quiet, Verbose, examples, print_json
 from gpmt.core.budget import parse_sparsity
+from gpmt.core.units.names import PLURALS
 from gpmt.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def _row(name: str, recipe: Recipe) -> tuple[str, ...]:
 
 def _sparsity(recipe: Recipe) -> str:
     sparsity = recipe.prune.sparsity
-    if recipe.prune.granularity == "column":  # few enough to count
-        return f"{sparsity} cols"
+    granularity = recipe.prune.granularity
+    if granularity != "weight":  # few enough to count
+        return f"{sparsity} {'cols' if granularity == 'column' else PLURALS[granularity]}"
     return f"{float(100 * parse_sparsity(sparsity)):.5g} %"

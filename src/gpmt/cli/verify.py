@@ -23,7 +23,7 @@ from gpmt.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gpmt.core import units
+    from gpmt.core.units import names
 
 EXAMPLES = examples(
     "gpmt verify pruned.pth --sparsity 0.9 --min-kept 0.05%",
@@ -46,7 +46,9 @@ def verify(
     scope: Scope = None,
     exclude: Exclude = None,
     granularity: Granularity = "weight",
-    tolerance: Annotated[int, typer.Option(help="Weights (or columns) by which the total may differ.")] = 0,
+    tolerance: Annotated[
+        int, typer.Option(help="Weights (or other units) by which the total may differ.")
+    ] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -68,7 +70,7 @@ def verify(
             masks=masks,
             scope=scope or None,
             exclude=exclude or (),
-            granularity=cast("units.Granularity", granularity),
+            granularity=cast("names.Granularity", granularity),
             tolerance=tolerance,
         )
     if as_json:

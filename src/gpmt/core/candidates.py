@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from gpmt.core.adapters import in_adapter
+from gpmt.core.axes import Axes, find_axes
 from gpmt.core.block_names import blocks_by_name, blocks_of_part
 from gpmt.core.blocks import Blocks
 from gpmt.core.described import Described, Description
@@ -88,6 +89,12 @@ class Candidates:
         """Return how a tensor divides, by the first of its names that tells; None for one block."""
         found = (self._blocks(name, candidate.tensor) for name in candidate.weights or candidate.names)
         return next((blocks for blocks in found if blocks is not None), None)
+
+    def axes(self, candidate: Candidate) -> Axes:
+        """Return what the dimensions of a tensor count."""
+        name = (candidate.weights or candidate.names)[0]
+        shape = () if is_lazy(candidate.tensor) else tuple(candidate.tensor.shape)
+        return find_axes(name, candidate.kind, shape, candidate.owners[0], self.tensors)
 
     def _blocks(self, name: str, tensor: Tensor) -> Blocks | None:
         if is_lazy(tensor):

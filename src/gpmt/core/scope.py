@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from gpmt.core.axes import Axes
 from gpmt.core.block_requests import requested
 from gpmt.core.blocks import BlockRule, Blocks
 from gpmt.core.candidates import Candidate, Candidates, find_candidates
@@ -41,6 +42,7 @@ class Scope:
         effective: name of the direction of a weight with weight_norm or spectral_norm -> how the weight is computed
             from it, which ranks it.
         blocks: name -> the layers that the tensor holds; tensors of one layer have no entry.
+        axes: name -> which dimensions of the tensor count its outputs and inputs.
         outside: the other tensors of two or more dimensions, with the reason, the largest first.
     """
 
@@ -51,6 +53,7 @@ class Scope:
     ends: dict[str, str] = field(default_factory=dict)
     effective: dict[str, Effective] = field(default_factory=dict)
     blocks: dict[str, Blocks] = field(default_factory=dict)
+    axes: dict[str, Axes] = field(default_factory=dict)
     outside: tuple[Outside, ...] = ()
 
     @property
@@ -165,6 +168,7 @@ def find_scope(
         ends=_ends(candidates, remaining),
         effective={c.name: c.effective for c in remaining if c.effective is not None},
         blocks=_blocks(found, remaining, blocks, typed),
+        axes={c.name: found.axes(c) for c in remaining},
         outside=_outside(candidates, chosen, dropped),
     )
 

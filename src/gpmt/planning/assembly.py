@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gpmt.core.scope import Scope
-from gpmt.core.units import Unit
+from gpmt.core.units.unit import Unit
 from gpmt.planning.items import Item
 
 
@@ -34,5 +34,5 @@ def _mask(scope: Scope, name: str, items: Sequence[Item], unit: Unit, packed: Ma
     views = scope.blocks[name].views(mask) if more else [mask]
     for item, view in zip(items, views, strict=True):
         kept = np.unpackbits(packed[item.name].numpy(), count=item.numel, bitorder="little").view(np.bool_)
-        view.copy_(unit.spread(torch.from_numpy(kept), item.kind, item.shape).reshape(view.shape))
+        view.copy_(unit.spread(torch.from_numpy(kept), item.axes, item.shape).reshape(view.shape))
     return torch.from_numpy(np.packbits(mask.view(-1).numpy(), bitorder="little"))

@@ -12,13 +12,15 @@ from typing import Any
 
 from gpmt import allocations
 from gpmt.atomic import atomic_path
+from gpmt.core.axes import Axes
 from gpmt.core.blocks import MAX_BLOCKS, Blocks, Split
 from gpmt.core.budget import parse_sparsity, pruned_count
 from gpmt.core.coverage import Coverage, Outside
 from gpmt.core.judgement import Judgement
 from gpmt.core.minimums import Minimum, Minimums
 from gpmt.core.select import Cut
-from gpmt.core.units import Unit, unit_of
+from gpmt.core.units.registry import unit_of
+from gpmt.core.units.unit import Unit
 from gpmt.errors import GpmtError, PlanError
 from gpmt.formats.masks.hashes import structure_hash
 from gpmt.formats.masks.strict_json import read_json
@@ -120,6 +122,7 @@ def to_document(plan: Plan) -> dict[str, Any]:
                 "shape": list(row.shape),
                 "dtype": row.dtype,
                 "end": row.end,
+                "axes": {"output": row.axes.output, "stacked": row.axes.stacked, "told": row.axes.told},
                 "aliases": list(plan.aliases.get(row.name, ())),
                 "splits": [
                     {
@@ -164,7 +167,7 @@ def from_document(document: Mapping[str, Any]) -> Plan:
     declared = [_Group(fields) for fields in top.objects("groups", "label sparsity kept threshold")]
     members: list[list[BlockPlan]] = [[] for _ in declared]
     tensors, aliases = [], {}
-    for fields in top.objects("tensors", "name kind shape dtype end aliases splits blocks"):
+    for fields in top.objects("tensors", "name kind shape dtype end axes aliases splits blocks"):
         row, names = _tensor(fields, unit, members)
         tensors.append(row)
         if names:
@@ -238,19 +241,27 @@ def _tensor(fields: Fields, unit: Unit, members: list[list[BlockPlan]]) -> tuple
     if len({split.dim for split in divided.splits}) < len(divided.splits):
         raise PlanError(f"two splits of {name} divide the same dimension")
     divided.check_shape(shape, name)
-    unit.check(name, kind, shape)
+    axes = _axes(fields.object("axes", "output stacked told"), name, shape)
+    unit.check(name, axes, shape)
     rows = fields.objects("blocks", "name group numel kept floor binds zero cut")
     if len(rows) > MAX_BLOCKS or len(rows) != len(divided):
         raise PlanError(f"{name} has {len(rows):,} blocks in the plan, but divides into {len(divided):,}")
     names, shapes = divided.names(name), divided.shapes(shape)
     blocks = tuple(
-        _read_block(row, block, size, unit.count(kind, size), members)
+        _read_block(row, block, size, unit.count(axes, size), members)
         for row, block, size in zip(rows, names, shapes, strict=True)
     )
     end = fields.optional_text("end")
     if end not in (None, "first", "last"):
         raise PlanError(f"the end of {name} is {end!r}, but must be first, last or null")
-    return TensorPlan(name, kind, shape, blocks, dtype, divided, end), tuple(fields.texts("aliases"))
+    return TensorPlan(name, kind, shape, blocks, dtype, divided, end, axes), tuple(fields.texts("aliases"))
+
+
+def _axes(fields: Fields, name: str, shape: tuple[int, ...]) -> Axes:
+    axes = Axes(fields.count("output", 2), fields.flag("stacked"), fields.flag("told"))
+    if axes.output not in ((1, 2) if axes.stacked else (0, 1)) or len(shape) < 2 + axes.stacked:
+        raise PlanError(f"the outputs of {name} cannot be counted by dimension {axes.output}; plan again")
+    return axes
 
 
 def _split(fields: Fields) -> Split:

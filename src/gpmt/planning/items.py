@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gpmt.core.axes import Axes
 from gpmt.core.blocks import WHOLE
 from gpmt.core.first_match import Named
 from gpmt.core.scope import Scope
-from gpmt.core.units import Unit
+from gpmt.core.units.unit import Unit
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Item:
         name: its name; that of its tensor where it is all of it.
         tensor: the name of its tensor.
         kind: the class of its layer.
+        axes: which of its dimensions count outputs and inputs.
         shape: its shape, with as many dimensions as its tensor has.
         numel: the number of its units.
         values: what ranks the units, in their order.
@@ -31,6 +33,7 @@ class Item:
     name: str
     tensor: str
     kind: str
+    axes: Axes
     shape: tuple[int, ...]
     numel: int
     values: Tensor
@@ -62,8 +65,8 @@ def items_of(
     """
     items = []
     for name, tensor in scope.tensors.items():
-        kind = scope.kinds[name]
-        unit.check(name, kind, tuple(tensor.shape))
+        kind, axes = scope.kinds[name], scope.axes[name]
+        unit.check(name, axes, tuple(tensor.shape))
         used = tensor.detach() if scores is None else scores[name]
         if read and name in scope.effective:
             used = scope.effective[name].weight(tensor)
@@ -71,12 +74,12 @@ def items_of(
         names, shapes = blocks.names(name), blocks.shapes(tensor.shape)
         views = blocks.views(used) if read else [None] * len(names)
         for block, shape, view in zip(names, shapes, views, strict=True):
-            numel = unit.count(kind, shape)
+            numel = unit.count(axes, shape)
             if view is None:
                 values = torch.empty(numel, device="meta")
             else:
-                values = view if unit.name == "weight" else unit.values(block, kind, view.reshape(shape))
-            items.append(Item(block, name, kind, shape, numel, values, least.get(name, 0)))
+                values = view if unit.name == "weight" else unit.values(block, axes, view.reshape(shape))
+            items.append(Item(block, name, kind, axes, shape, numel, values, least.get(name, 0)))
     return items
 
 

@@ -8,7 +8,7 @@ from typing import TypedDict
 from gpmt.core.blocks import BlockRule
 from gpmt.core.minimums import MinKept
 from gpmt.core.patterns import Patterns
-from gpmt.core.units import Granularity
+from gpmt.core.units.names import Granularity
 from gpmt.planning.groups import Within
 from gpmt.planning.macs_budget import Macs, MaxMacs
 from gpmt.planning.scoring import Scores

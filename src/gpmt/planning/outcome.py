@@ -10,7 +10,7 @@ from gpmt.core.keys import KeyFormat, KeySource, is_all_zero, key_value
 from gpmt.core.minimums import Minimums
 from gpmt.core.scope import Scope
 from gpmt.core.select import Cut
-from gpmt.core.units import Unit
+from gpmt.core.units.unit import Unit
 from gpmt.masks import Masks
 from gpmt.planning.assembly import assemble
 from gpmt.planning.groups import Group
@@ -65,6 +65,7 @@ def plan_of(
             dtype=str(tensor.dtype).removeprefix("torch."),
             divided=scope.blocks.get(name, WHOLE) if len(members[name]) > 1 else WHOLE,
             end=scope.ends.get(name),
+            axes=scope.axes[name],
         )
         for name, tensor in scope.tensors.items()
     ]

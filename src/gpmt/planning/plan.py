@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from gpmt.core.coverage import Coverage
 from gpmt.core.judgement import Judgement
 from gpmt.core.minimums import Minimums
-from gpmt.core.units import Unit, unit_of
+from gpmt.core.units.registry import unit_of
+from gpmt.core.units.unit import Unit
 from gpmt.errors import PlanError
 from gpmt.masks import Masks
 from gpmt.planning.macs_budget import MacsPlan

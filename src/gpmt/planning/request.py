@@ -13,7 +13,8 @@ from gpmt.core.blocks import BlockRule
 from gpmt.core.minimums import Minimums, MinKept
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
-from gpmt.core.units import Unit, unit_of
+from gpmt.core.units.registry import unit_of
+from gpmt.core.units.unit import Unit
 from gpmt.errors import BudgetError, ScopeError
 from gpmt.planning.groups import Budget, Within, check_within
 from gpmt.planning.macs_budget import Macs, MaxMacs, parse_max_macs

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from gpmt.core.axes import PLAIN, Axes
 from gpmt.core.blocks import WHOLE, Blocks
 from gpmt.core.select import Cut
 
@@ -57,7 +58,8 @@ class TensorPlan:
     """The plan for one tensor, and for each of its blocks; `kind` is the class of its layer.
 
     The counts are the sums over its blocks; a floor binds in it where it does in a block. `divided` is how it
-    divides into them, and `end` is "first" or "last" for the first and the last layer of the network.
+    divides into them, `end` is "first" or "last" for the first and the last layer of the network, and `axes` which
+    of its dimensions count its outputs and inputs.
     """
 
     name: str
@@ -67,6 +69,7 @@ class TensorPlan:
     dtype: str = "float32"
     divided: Blocks = WHOLE
     end: str | None = None
+    axes: Axes = PLAIN
 
     @property
     def weights(self) -> int:

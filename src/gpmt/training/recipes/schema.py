@@ -19,6 +19,7 @@ from pydantic import (
 from gpmt import allocations
 from gpmt.core.budget import parse_min_kept, parse_sparsity
 from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
+from gpmt.core.units.names import Granularity
 from gpmt.suggestions import did_you_mean
 
 Patterns = Annotated[
@@ -182,7 +183,7 @@ class Prune(Section):
         int | str, PlainValidator(lambda value: _parsed(value, lambda v: parse_min_kept(v, 0)))
     ] = 0
     allocation: Annotated[str, AfterValidator(allocations.check_name)] = "exact"
-    granularity: Literal["weight", "column"] = "weight"
+    granularity: Granularity = "weight"
     scope: Patterns | None = None
     exclude: Patterns | None = ()
     schedule: Literal["one-shot", "gradual", "ac-dc"] = "one-shot"
