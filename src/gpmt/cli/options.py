@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from gpmt import allocations
 from gpmt.cli.narration import set_verbose
 
 _EXAMPLE_WIDTH = 76
+_ALLOCATIONS = allocations.names()
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of text.", show_default=False)
@@ -30,13 +32,14 @@ Verbose = Annotated[
         show_default=False,
     ),
 ]
-Sparsity = Annotated[
-    str,
+Sparsities = Annotated[
+    list[str] | None,
     typer.Option(
         "--sparsity",
         "-s",
-        metavar="RATIO",
-        help="Fraction of the prunable weights to prune: 0.9, 90% or 9/10.",
+        metavar="[PATTERN=]RATIO",
+        help="Fraction of the prunable weights to prune: 0.9, 90% or 9/10. With a pattern, such as '*.attn.*=0.8', "
+        "that of the weights it matches; given several times, the first match decides, and '*=0.9' is the rest.",
         show_default=False,
     ),
 ]
@@ -46,6 +49,39 @@ MinKept = Annotated[
         help="Weights that every tensor keeps: a number, or percent of all prunable weights such as 0.05%."
     ),
 ]
+Minimums = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--min-kept",
+        metavar="[PATTERN=]NUMBER",
+        help="Weights that every tensor, or every block of it, keeps: a number, percent of all prunable weights such "
+        "as 0.05%, or of each block as in '5% of tensor'. With a pattern, those of what it matches.",
+        show_default=False,
+    ),
+]
+Within = Annotated[
+    str,
+    typer.Option(
+        help="network for one threshold, or tensor for one of its own, and the same sparsity, in every tensor."
+    ),
+]
+Split = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split",
+        metavar="PATTERN=PARTS",
+        help="How tensors divide into blocks with a floor each: '*.qkv.weight=q,k,v' for equal parts of the outputs, "
+        "a number of them, or 1 for none; may be given several times.",
+    ),
+]
+ShowBlocks = Annotated[
+    bool, typer.Option("--blocks", help="Show every block in a line of its own.", show_default=False)
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be done, and write nothing.", show_default=False)
+]
+Allocation = Annotated[str, typer.Option(help=f"{', '.join(_ALLOCATIONS[:-1])} or {_ALLOCATIONS[-1]}.")]
+Seed = Annotated[int, typer.Option(help="For allocations that draw at random.")]
 Scope = Annotated[
     list[str] | None,
     typer.Option(

@@ -69,8 +69,8 @@ class Coverage:
         """Return the sparsity of the whole network where so many weights of the scope are zero, and none outside."""
         return pruned / self.total if self.total else 0.0
 
-    def lines(self) -> list[str]:
-        """Return the text, line by line."""
+    def lines(self, *, options: bool = False) -> list[str]:
+        """Return the text, line by line; with `options` it names those of the command line."""
         total = f"scope: {_short(self.inside)} of {_short(self.total)} weights ({100 * self.share:.3g} %)"
         if self.complete:
             return [total]
@@ -84,7 +84,8 @@ class Coverage:
             (row for row in self.outside if row.by_name and row.reason not in (EXCLUDED, NOT_ASKED)), None
         )
         if left is not None:
-            lines.append(f'to prune such a tensor too, name it, as in scope=["*", "{left.name}"]')
+            how = f"--scope '*' --scope {left.name}" if options else f'scope=["*", "{left.name}"]'
+            lines.append(f"to prune such a tensor too, name it, as in {how}")
         return lines
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from statistics import median
 from typing import Any
 
 from torch import Tensor, nn
@@ -230,14 +231,23 @@ class Plan:
     def __str__(self) -> str:
         """Draw a table with one line a tensor; a floor that binds is marked with an asterisk.
 
-        Below it is said where only names and shapes told what can be pruned.
+        Of a tensor with several blocks, it tells how many, and the smallest and the median density among them. Below
+        it is said what lies outside the scope, and where only names and shapes told what can be pruned.
         """
-        rows = [("tensor", "shape", self.unit, "kept", "density")]
+        divided = any(len(row.blocks) > 1 for row in self.tensors)
+        rows = [["tensor", "shape", self.unit, "kept", "density"]]
+        if divided:
+            rows[0] += ["blocks", "least", "median"]
         for row in self.tensors:
             shape = "×".join(map(str, row.shape))
             mark = "*" if row.binds else " "
-            rows.append((row.name, shape, f"{row.numel:,}", f"{row.kept:,}{mark}", f"{row.density:8.3%}"))
-        rows.append(("total", "", f"{self.numel:,}", f"{self.kept:,} ", f"{self.kept / self.numel:8.3%}"))
+            cells = [row.name, shape, f"{row.numel:,}", f"{row.kept:,}{mark}", f"{row.density:8.3%}"]
+            if len(row.blocks) > 1:
+                densities = [block.density for block in row.blocks]
+                cells += [f"{len(densities):,}", f"{min(densities):.3%}", f"{median(densities):.3%}"]
+            rows.append(cells + [""] * (len(rows[0]) - len(cells)))
+        total = ["total", "", f"{self.numel:,}", f"{self.kept:,} ", f"{self.kept / self.numel:8.3%}"]
+        rows.append(total + [""] * (len(rows[0]) - len(total)))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(
@@ -245,10 +255,12 @@ class Plan:
                     *(c.ljust(w) for c, w in zip(cells[:2], widths[:2], strict=True)),
                     *(c.rjust(w) for c, w in zip(cells[2:], widths[2:], strict=True)),
                 ]
-            )
+            ).rstrip()
             for cells in rows
         ]
         lines.append(self.summary())
+        if not self.coverage.complete:
+            lines += self.coverage.lines()
         if self.judged.by == "names":
             lines.append(str(self.judged))
         return "\n".join(lines)
@@ -256,6 +268,8 @@ class Plan:
     def summary(self) -> str:
         """Return the totals as one sentence."""
         text = f"{self.pruned:,} of {self.numel:,} {self.unit} pruned ({self.pruned / self.numel:.4%})"
+        if not self.coverage.complete:
+            text += f", {self.network_sparsity:.4%} of the whole network"
         if self.threshold is not None:
             text += f", global threshold {self.threshold:.6g}"
         if self.minimums:

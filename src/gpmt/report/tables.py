@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import IO, TYPE_CHECKING
 
 from rich.console import Console
@@ -28,14 +29,18 @@ _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 @dataclass(frozen=True)
 class Line:
-    """One tensor in a table; a column whose value is None on every line is left out."""
+    """One tensor, or one block, in a table; a column whose value is None on every line is left out.
+
+    `binds` is in how many of its blocks the minimum decides; `densities` are those of its blocks, if it has several.
+    """
 
     name: str
     shape: Sequence[int]
     numel: int
     kept: int
-    binds: bool | None = None
+    binds: int | None = None
     live_outputs: str | None = None
+    densities: Sequence[float] = ()
 
 
 def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
@@ -46,24 +51,56 @@ def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
     return made
 
 
-def plan_table(plan: Plan, *, macs: Macs | None = None, out: Console) -> Table:
-    """Draw a plan: the number of weights that each tensor keeps, and where the minimum decides it."""
+def plan_table(plan: Plan, *, macs: Macs | None = None, blocks: bool = False, out: Console) -> Table:
+    """Draw a plan: the number of weights that each tensor keeps, and where the minimum decides it.
+
+    A tensor with several blocks is one line, with the smallest and the median share that they keep; with `blocks`,
+    every block is a line.
+    """
+    if blocks:
+        rows = [
+            Line(row.name, row.shape, row.numel, row.kept, int(row.binds) if plan.minimums else None)
+            for row in plan.blocks
+        ]
+        return _tensor_table(rows, None, out, unit=plan.unit, what="block")
     rows = [
-        Line(row.name, row.shape, row.numel, row.kept, row.binds if plan.min_kept else None)
+        Line(
+            row.name,
+            row.shape,
+            row.numel,
+            row.kept,
+            sum(block.binds for block in row.blocks) if plan.minimums else None,
+            densities=[block.density for block in row.blocks] if len(row.blocks) > 1 else (),
+        )
         for row in plan.tensors
     ]
     return _tensor_table(rows, macs, out, unit=plan.unit)
 
 
 def count_table(
-    rows: Iterable[TensorCount], *, macs: Macs | None = None, unit: str = "weights", out: Console
+    rows: Iterable[TensorCount],
+    *,
+    macs: Macs | None = None,
+    unit: str = "weights",
+    blocks: bool = False,
+    out: Console,
 ) -> Table:
-    """Draw the contents of a file: weights (or columns) that are not zero, and outputs that have any."""
-    lines = [
-        Line(row.name, row.shape, row.numel, row.kept, None, f"{row.live_outputs:,}/{row.outputs:,}")
-        for row in rows
-    ]
-    return _tensor_table(lines, macs, out, unit=unit)
+    """Draw the contents of a file: weights (or columns) that are not zero, and outputs that have any.
+
+    A tensor with several blocks is one line, with the smallest and the median share that is not zero in them; with
+    `blocks`, every block is a line.
+    """
+    lines = []
+    for row in rows:
+        if blocks and row.blocks:
+            lines += [Line(block.name, (), block.numel, block.kept) for block in row.blocks]
+            continue
+        live = f"{row.live_outputs:,}/{row.outputs:,}"
+        densities = [block.kept / max(block.numel, 1) for block in row.blocks]
+        lines.append(Line(row.name, row.shape, row.numel, row.kept, None, live, densities))
+    return _tensor_table(
+        lines, None if blocks else macs, out, unit=unit, what="block" if blocks else "tensor"
+    )
 
 
 def mask_table(masks: Mapping[str, MaskArray], *, out: Console) -> Table:
@@ -110,7 +147,9 @@ def shape_text(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape))
 
 
-def _tensor_table(lines: Sequence[Line], macs: Macs | None, out: Console, *, unit: str = "weights") -> Table:
+def _tensor_table(
+    lines: Sequence[Line], macs: Macs | None, out: Console, *, unit: str = "weights", what: str = "tensor"
+) -> Table:
     kept, numel = sum(line.kept for line in lines), sum(line.numel for line in lines)
     columns = [
         Column("shape", [shape_text(line.shape) for line in lines], justify="left", spare=1),
@@ -118,9 +157,16 @@ def _tensor_table(lines: Sequence[Line], macs: Macs | None, out: Console, *, uni
         Column("kept", [f"{line.kept:,}" for line in lines], f"{kept:,}"),
         Column("density", [_share(line.kept, line.numel) for line in lines], _share(kept, numel)),
     ]
+    if any(line.densities for line in lines):
+        folded = [(len(line.densities), *_spread(line.densities)) for line in lines]
+        columns.append(Column("blocks", [f"{count:,}" if count else "" for count, *_ in folded], spare=13))
+        columns.append(
+            Column("least", [f"{least:.3%}" if count else "" for count, least, _ in folded], spare=14)
+        )
+        columns.append(Column("median", [f"{mid:.3%}" if count else "" for count, _, mid in folded], spare=9))
     if any(line.binds is not None for line in lines):
-        binding = sum(bool(line.binds) for line in lines)
-        marks = ["* binds" if line.binds else "" for line in lines]
+        binding = sum(line.binds or 0 for line in lines)
+        marks = [_mark(line) for line in lines]
         columns.append(Column("minimum", marks, f"{binding} bind", spare=12))
     if any(line.live_outputs is not None for line in lines):
         columns.append(Column("live outputs", [line.live_outputs or "" for line in lines], spare=2))
@@ -129,7 +175,7 @@ def _tensor_table(lines: Sequence[Line], macs: Macs | None, out: Console, *, uni
         total = sum(filter(None, left))
         cells = ["–" if value is None else f"{value:,}" for value in left]
         columns.append(Column("MACs", cells, f"{total:,}", spare=11))
-    table = _table([line.name for line in lines], columns, out)
+    table = _table([line.name for line in lines], columns, out, what=what)
     if macs is not None:
         dense = sum(filter(None, macs.values()))
         table.caption = f"MACs without the zeros; with them {dense:,}, so {_share(total, dense)} are left"
@@ -137,9 +183,19 @@ def _tensor_table(lines: Sequence[Line], macs: Macs | None, out: Console, *, uni
     return table
 
 
-def _table(names: Sequence[str], columns: Sequence[Column], out: Console) -> Table:
+def _spread(densities: Sequence[float]) -> tuple[float, float]:
+    return (min(densities), median(densities)) if densities else (0.0, 0.0)
+
+
+def _mark(line: Line) -> str:
+    if not line.binds:
+        return ""
+    return f"* {line.binds:,} of {len(line.densities):,}" if line.densities else "* binds"
+
+
+def _table(names: Sequence[str], columns: Sequence[Column], out: Console, *, what: str = "tensor") -> Table:
     """Draw columns beside the names of tensors; their usual ending goes where names would have to be folded."""
-    column = Column("tensor", names, "total", "left")
+    column = Column(what, names, "total", "left")
     if not fits(column, columns, out.width):
         column = replace(column, cells=[name.removesuffix(".weight") for name in names])
     return draw_table(column, columns, out.width)
