@@ -146,11 +146,10 @@ def check_exists(path: Path) -> None:
         read_head(path)
 
 
-def check_request(*, sparsity: str | None = None, min_kept: str = "0", granularity: str = "weight") -> None:
-    """Raise `BudgetError` for a value that cannot be right for any file, before PyTorch is imported."""
+def check_request(*, sparsity: str | None = None, min_kept: str = "0") -> None:
+    """Raise `BudgetError` for a value that cannot be right for any network, before PyTorch is imported."""
     from gpmt.core.budget import parse_min_kept, parse_sparsity
-    from gpmt.core.units.names import PLURALS, check_granularity
 
     if sparsity is not None:
         parse_sparsity(sparsity)
-    parse_min_kept(min_kept, 0, unit=PLURALS[check_granularity(granularity)])
+    parse_min_kept(min_kept, 0)

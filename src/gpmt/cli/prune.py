@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpmt import allocations
 from gpmt.cli.files import Force
 from gpmt.cli.narration import working
 from gpmt.cli.options import (
+    Allocation,
     AsJson,
+    DryRun,
     Exclude,
     Granularity,
     InputShape,
-    MinKept,
+    Minimums,
     ModelName,
     Quiet,
     Scope,
-    Sparsity,
+    Seed,
+    ShowBlocks,
+    Sparsities,
+    Split,
     Verbose,
+    Within,
     check_exists,
-    check_request,
     examples,
     print_json,
 )
-from gpmt.errors import CheckpointError
+from gpmt.cli.requests import plan_options, sparsity_of
+from gpmt.errors import BudgetError, CheckpointError
 
 if TYPE_CHECKING:
-    from gpmt.core.units import names
+    from gpmt.cli.network import Network
+    from gpmt.formats.checkpoint import Checkpoint
+    from gpmt.planning.plan import Plan
 
-ALLOCATIONS = allocations.names()
 _OTHER_SUFFIXES = (".bin", ".ckpt", ".h5", ".npz", ".onnx", ".pt2")
 EXAMPLES = examples(
     "gpmt prune resnet50.pth -o pruned.pth --sparsity 0.9 --min-kept 0.05%",
     "gpmt prune model.safetensors -o pruned.safetensors --sparsity 90% --exclude 'classifier.*'",
     "gpmt prune resnet50.pth -o pruned.pth --sparsity 0.9 --model torchvision:resnet50 --input 3x224x224",
     "gpmt prune my-bert -o my-bert-sparse --sparsity 0.5",
+    "gpmt prune vit.pth -o out.pth --sparsity '*.attn.*=0.8' --sparsity '*=0.9' --min-kept '5% of tensor'",
+    "gpmt prune resnet50.pth -o pruned.pth --plan plan.json",
     "gpmt prune rnn.pt -o out.pt --granularity column --scope W1 --scope U1 --sparsity 72/89 --min-kept 8",
 )
 
@@ -60,20 +69,29 @@ def prune(
             "folder also a folder, which opens like IN.",
         ),
     ],
-    sparsity: Sparsity,
-    min_kept: MinKept = "0",
+    sparsity: Sparsities = None,
+    min_kept: Minimums = None,
     scope: Scope = None,
     exclude: Exclude = None,
-    allocation: Annotated[
-        str, typer.Option(help=f"{', '.join(ALLOCATIONS[:-1])} or {ALLOCATIONS[-1]}.")
-    ] = "exact",
+    within: Within = "network",
+    split: Split = None,
+    allocation: Allocation = "exact",
     granularity: Granularity = "weight",
-    seed: Annotated[int, typer.Option(help="For allocations that draw at random.")] = 0,
+    seed: Seed = 0,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PLAN",
+            help="In place of --sparsity: a plan as gpmt plan writes it, perhaps edited since.",
+        ),
+    ] = None,
     masks_file: Annotated[
         Path | None, typer.Option("--masks", metavar="FILE", help="Write the masks too, to fine-tune with.")
     ] = None,
     model: ModelName = None,
     input_shape: InputShape = None,
+    blocks: ShowBlocks = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -89,8 +107,17 @@ def prune(
     from gpmt.formats.run_result import weights_file
     from gpmt.formats.suffixes import SUFFIXES, check_suffix
 
-    check_request(sparsity=sparsity, min_kept=min_kept, granularity=granularity)
-    allocations.check_name(allocation)
+    options = plan_options(
+        min_kept=min_kept,
+        scope=scope,
+        exclude=exclude,
+        split=split,
+        within=within,
+        allocation=allocation,
+        granularity=granularity,
+        seed=seed,
+    )
+    request = _Request.of(sparsity, plan, options)
     to_folder = is_hub_folder(weights_file(source)) and out.suffix.lower() not in (
         *SUFFIXES,
         *_OTHER_SUFFIXES,
@@ -110,7 +137,6 @@ def prune(
     from gpmt.formats.checkpoint import save_checkpoint
     from gpmt.formats.exporters.hub_copy import check_copy, copy_hub_folder
     from gpmt.formats.load import load
-    from gpmt.prune import plan
 
     silent = quiet or as_json
     with working(f"reading {source}", quiet=silent):
@@ -119,17 +145,17 @@ def prune(
             check_copy(checkpoint, out, force=force)
         network = find_network(checkpoint, model=model, input_shape=input_shape)
     with working("choosing the weights to prune", quiet=silent):
-        decided = plan(
-            network.module if network else checkpoint.state_dict,
-            sparsity=sparsity,
-            min_kept=min_kept,
-            scope=scope or None,
-            exclude=tuple(exclude or ()),
-            allocation=allocation,
-            granularity=cast("names.Granularity", granularity),
-            seed=seed,
-        )
+        decided = request.decide(network.module if network else checkpoint.state_dict)
         masks = decided.masks()
+    outputs = [str(path) for path in (out, masks_file) if path is not None]
+    if dry_run:
+        if as_json:
+            print_json({"input": str(source), "would_write": outputs, **decided.to_dict()})
+        elif not quiet:
+            _print(decided, network, blocks=blocks)
+            typer.echo(f"would write {' and '.join(outputs)}; nothing is written")
+        return
+    with working("pruning", quiet=silent):
         masks.apply_(checkpoint.state_dict)
         checkpoint.masks = masks
         zeros = masks.total_numel - sum(int(checkpoint.state_dict[name].count_nonzero()) for name in masks)
@@ -142,7 +168,6 @@ def prune(
         else:
             save_checkpoint(out, checkpoint)
 
-    macs = network.macs if network else None
     if as_json:
         document: dict[str, Any] = {"input": str(source), "output": str(out)}
         document |= {
@@ -150,25 +175,82 @@ def prune(
             **decided.to_dict(),
             "zeros": zeros,
             "left_out": list(left_out),
-            "dense_macs": macs,
+            "dense_macs": network.macs if network else None,
         }
         print_json(document)
     elif not quiet:
-        from gpmt.report.tables import console, plan_table
-
-        screen = console()
-        screen.print(plan_table(decided, macs=macs, out=screen))
-        screen.print(decided.summary())
-        screen.print(str(decided.judged))
+        _print(decided, network, blocks=blocks)
         if zeros > masks.total_pruned:
-            screen.print(
+            typer.echo(
                 f"note: {zeros:,} weights are zero, {zeros - masks.total_pruned:,} more than asked for, because they "
                 f"were zero before; the file is {zeros / masks.total_numel:.4%} sparse"
             )
-        screen.print(f"wrote {out}" + (f" and {masks_file}" if masks_file else ""))
+        typer.echo(f"wrote {' and '.join(outputs)}")
         if left_out:
-            screen.print(f"left out, since it would hold the weights of before: {', '.join(left_out)}")
-        if checkpoint.other_keys:
-            torch_file = out.suffix.lower() != ".safetensors"
-            fate = "also in it, as before" if torch_file else "left out, since safetensors holds only tensors"
-            screen.print(f"{fate}: {', '.join(checkpoint.other_keys)}")
+            typer.echo(f"left out, since it would hold the weights of before: {', '.join(left_out)}")
+        _print_others(checkpoint, out)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A sparsity with its options, or a plan."""
+
+    sparsity: str | dict[str, str] | None
+    plan: Plan | None
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, sparsity: list[str] | None, plan: Path | None, options: dict[str, Any]) -> _Request:
+        if plan is None:
+            if not sparsity:
+                raise BudgetError("give --sparsity, such as 0.9, or --plan with a file of gpmt plan")
+            return cls(sparsity_of(sparsity), None, options)
+        usual = plan_options(
+            min_kept=None,
+            scope=None,
+            exclude=None,
+            split=None,
+            within="network",
+            allocation="exact",
+            granularity="weight",
+            seed=0,
+        )
+        given = ["sparsity"] if sparsity else []
+        given += [name for name, value in options.items() if value != usual[name]]
+        if given:
+            names = ", ".join(_NAMES.get(name, f"--{name.replace('_', '-')}") for name in given)
+            raise BudgetError(f"--plan says all that {names} would; leave them out, or the plan")
+
+        from gpmt.planning.plan import Plan
+
+        return cls(None, Plan.load(plan), options)
+
+    def decide(self, target: Any) -> Plan:
+        """Return the plan for these weights."""
+        from gpmt.prune import plan
+        from gpmt.warning import warn
+
+        if self.plan is None:
+            assert self.sparsity is not None
+            return plan(target, sparsity=self.sparsity, **self.options)
+        decided = self.plan.bound(target)
+        for text in decided.warnings:
+            warn(text)
+        return decided
+
+
+_NAMES = {"blocks": "--split"}
+
+
+def _print(decided: Plan, network: Network | None, *, blocks: bool) -> None:
+    from gpmt.report.plan_tables import print_plan
+    from gpmt.report.tables import console
+
+    print_plan(decided, macs=network.macs if network else None, blocks=blocks, out=console())
+
+
+def _print_others(checkpoint: Checkpoint, out: Path) -> None:
+    if checkpoint.other_keys:
+        torch_file = out.suffix.lower() != ".safetensors"
+        fate = "also in it, as before" if torch_file else "left out, since safetensors holds only tensors"
+        typer.echo(f"{fate}: {', '.join(checkpoint.other_keys)}")

@@ -12,15 +12,19 @@ from gpmt.cli.options import (
     AsJson,
     Exclude,
     Granularity,
-    MinKept,
+    Minimums,
     Quiet,
     Scope,
+    ShowBlocks,
+    Split,
     Verbose,
     check_exists,
-    check_request,
     examples,
     print_json,
 )
+from gpmt.cli.requests import blocks_of, min_kept_of
+from gpmt.core.budget import parse_sparsity
+from gpmt.core.units.names import PLURALS, check_granularity
 
 if TYPE_CHECKING:
     from gpmt.core.units import names
@@ -39,16 +43,18 @@ def verify(
         str | None,
         typer.Option("--sparsity", "-s", metavar="RATIO", help="The sparsity asked for: 0.9, 90% or 9/10."),
     ] = None,
-    min_kept: MinKept = "0",
+    min_kept: Minimums = None,
     masks: Annotated[
         Path | None, typer.Option(metavar="MASKS", help="Masks whose pruned weights must all be zero.")
     ] = None,
     scope: Scope = None,
     exclude: Exclude = None,
+    split: Split = None,
     granularity: Granularity = "weight",
     tolerance: Annotated[
         int, typer.Option(help="Weights (or other units) by which the total may differ.")
     ] = 0,
+    blocks: ShowBlocks = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -57,7 +63,10 @@ def verify(
 
     Exit code 0: all checks pass; 1: one fails; 2: the request or a file is not valid; 130: interrupted.
     """
-    check_request(sparsity=sparsity, min_kept=min_kept, granularity=granularity)
+    if sparsity is not None:
+        parse_sparsity(sparsity)
+    minimum = min_kept_of(min_kept, unit=PLURALS[check_granularity(granularity)])
+    divided = blocks_of(split)
     check_exists(path)
 
     from gpmt.verification import verify as run_checks
@@ -66,10 +75,11 @@ def verify(
         result = run_checks(
             path,
             sparsity=sparsity,
-            min_kept=min_kept,
+            min_kept=minimum,
             masks=masks,
             scope=scope or None,
             exclude=exclude or (),
+            blocks=divided,
             granularity=cast("names.Granularity", granularity),
             tolerance=tolerance,
         )
@@ -79,7 +89,7 @@ def verify(
         from gpmt.report.tables import check_lines, console, count_table
 
         screen = console()
-        screen.print(count_table(result.tensors, unit=result.unit, out=screen))
+        screen.print(count_table(result.tensors, unit=result.unit, blocks=blocks, out=screen))
         screen.print(check_lines(result))
         if result.judged is not None:
             screen.print(str(result.judged))

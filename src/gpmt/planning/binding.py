@@ -101,5 +101,10 @@ def _others(cuts: Sequence[Cut | None], sources: Sequence[KeySource], key_format
 
 
 def _fits(cut: Cut, source: KeySource, key_format: KeyFormat) -> bool:
-    above, equal = count_above(source, key_format, cut.key)
+    if cut.key >= key_format.upper:
+        above, equal = 0, 0
+    elif cut.key < key_format.lower:
+        above, equal = source.numel, 0
+    else:
+        above, equal = count_above(source, key_format, cut.key)
     return above + cut.ties == cut.kept and cut.ties <= equal

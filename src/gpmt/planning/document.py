@@ -288,9 +288,7 @@ def _read_block(
     cut = None
     if fields.values["cut"] is not None:
         where = fields.object("cut", "kept key ties")
-        cut = Cut(
-            where.count("key", _ANY_COUNT << 1), where.count("ties", numel), where.count("kept", numel), binds
-        )
+        cut = Cut(where.whole("key"), where.count("ties", numel), where.count("kept", numel), binds)
         if cut.kept != kept:  # edited since
             cut, binds = None, False
     row = BlockPlan(name, shape, numel, kept, min(floor, kept), binds, fields.flag("zero"), cut)

@@ -51,6 +51,13 @@ class Fields:
         """Return a whole number from 0 on."""
         return self._count(name, self.values[name], largest)
 
+    def whole(self, name: str) -> int:
+        """Return a whole number of at most 64 bits, of either sign."""
+        value = self.values[name]
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 1 << 63:
+            raise self._wrong(name, "a whole number")
+        return value
+
     def counts(self, name: str) -> list[int]:
         """Return whole numbers from 0 on."""
         return [self._count(name, value, 1 << 40) for value in self._typed(name, list, "a list")]

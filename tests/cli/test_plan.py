@@ -1,0 +1,120 @@
+"""Plans made, written, edited and applied on the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tests.cli.commands import PRUNED, N, error, gpmt, weights
+
+from gpmt.formats.checkpoint import load_checkpoint
+from gpmt.planning.plan import Plan
+
+
+@pytest.fixture
+def plan_file(dense: str) -> Path:
+    gpmt("plan", dense, "--sparsity", "0.9", "--min-kept", 5, "-o", "plan.json", "-q")
+    return Path("plan.json")
+
+
+def test_a_plan_is_shown_and_written_and_nothing_is_pruned(dense: str):
+    before = Path(dense).read_bytes()
+    printed = gpmt("plan", dense, "--sparsity", "0.9", "--min-kept", 5, "-o", "plan.json").stdout
+    assert f"{PRUNED} of {N} weights pruned (89.8649%)" in printed
+    assert printed.endswith("wrote plan.json; nothing is pruned\n")
+    assert Path(dense).read_bytes() == before
+    assert Plan.load("plan.json").pruned == PRUNED
+    document = json.loads(gpmt("plan", dense, "--sparsity", "0.9", "--json").stdout)
+    assert (document["input"], document["output"], document["pruned"]) == (dense, None, PRUNED)
+    assert sorted(path.name for path in Path().iterdir()) == [dense, "plan.json"]
+
+
+def test_a_plan_prunes_as_its_request_does(dense: str, plan_file: Path):
+    gpmt("prune", dense, "-o", "a.pt", "--plan", plan_file)
+    gpmt("prune", dense, "-o", "b.pt", "--sparsity", "0.9", "--min-kept", 5)
+    gpmt("diff", "a.pt", "b.pt")
+
+
+def test_an_edited_plan_prunes_exactly_as_it_says(dense: str, plan_file: Path):
+    document = json.loads(plan_file.read_text())
+    [conv, fc] = (tensor["blocks"][0] for tensor in document["tensors"])
+    conv["kept"], fc["kept"] = conv["kept"] + 3, fc["kept"] - 3
+    plan_file.write_text(json.dumps(document))
+    printed = gpmt("prune", dense, "-o", "out.pt", "--plan", plan_file).stdout
+    assert "note:" not in printed
+    state = load_checkpoint("out.pt").state_dict
+    assert [int(state[f"{name}.weight"].count_nonzero()) for name in ("conv", "fc")] == [
+        conv["kept"],
+        fc["kept"],
+    ]
+    fc["kept"] -= 1
+    plan_file.write_text(json.dumps(document))
+    assert error("prune", dense, "-o", "no.pt", "--plan", plan_file) == (
+        "plan.json: the blocks of group 0 keep 29 weights together, but its total says 30; correct the one or the "
+        "other"
+    )
+    assert not Path("no.pt").exists()
+
+
+def test_other_weights_are_pruned_to_the_same_counts_with_a_note(plan_file: Path):
+    torch.save({name: tensor * torch.rand_like(tensor) for name, tensor in weights().items()}, "other.pt")
+    printed = gpmt("prune", "other.pt", "-o", "out.pt", "--plan", plan_file).stdout
+    assert "note: these are other weights than the plan was made of (in conv.weight" in printed
+    gpmt("verify", "out.pt", "--sparsity", "0.9", "--min-kept", 5)
+
+
+def test_groups_minimums_and_blocks_by_pattern(dense: str):
+    floors = ("--min-kept", "fc*=10% of tensor", "--split", "fc.weight=a,b")
+    options = ("--sparsity", "conv=0.5", "--sparsity", "*=0.9", *floors)
+    document = json.loads(gpmt("plan", dense, *options, "--json").stdout)
+    assert [(group["group"], group["kept"]) for group in document["groups"]] == [("conv", 108), ("*", 8)]
+    assert [block["floor"] for block in document["tensors"][1]["blocks"]] == [4, 4]
+    printed = gpmt("plan", dense, *options, "--blocks").stdout
+    assert all(f"fc.weight.{label}" in printed for label in "ab")
+    gpmt("prune", dense, *options, "-o", "out.pt", "-q")
+    verified = gpmt("verify", "out.pt", *floors, "--blocks").stdout
+    assert all(f"fc.weight.{label}" in verified for label in "ab")
+    document = json.loads(gpmt("plan", dense, "-s", "0.5", "--within", "tensor", "--json").stdout)
+    assert [row["kept"] for row in document["tensors"]] == [108, 40]
+
+
+def test_a_dry_run_writes_nothing(dense: str, plan_file: Path):
+    before = sorted(Path().iterdir())
+    command = ("prune", dense, "-o", "out.pt", "--masks", "masks.safetensors", "--dry-run")
+    for request in (("--sparsity", "0.9"), ("--plan", plan_file)):
+        printed = gpmt(*command, *request).stdout
+        assert f"{PRUNED} of {N} weights pruned" in printed
+        assert printed.endswith("would write out.pt and masks.safetensors; nothing is written\n")
+        document = json.loads(gpmt(*command, *request, "--json").stdout)
+        assert document["would_write"] == ["out.pt", "masks.safetensors"]
+        assert gpmt(*command, *request, "-q").stdout == ""
+    assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "IN"], "give --sparsity, such as 0.9"),
+        (["plan", "IN", "-s", "0.9", "-o", "IN"], "IN exists; give another name, or --force to replace it"),
+        (["plan", "IN", "-s", "0.9", "-o", "IN", "-f"], "IN is named twice, or is the input; give each"),
+        (["plan", "IN", "-s", "0.9", "-o", "no/plan.json"], "no/plan.json cannot be written: the folder"),
+        (["plan", "IN", "-s", "0.9", "--within", "row of"], "within is 'row of', but must be one of network, tensor"),
+        (["plan", "IN", "-s", "a=0.9"], "the pattern 'a' of sparsity matches nothing to prune; names here are"),
+        (["plan", "IN", "-s", "conv=0.9"], 'no pattern of sparsity matches fc.weight; add "*" for the rest'),
+        (["plan", "IN", "-s", "0.9", "--split", "fc.weight=3"], "blocks pattern 'fc.weight' does not fit fc.weight"),
+        (["plan", "nosuch.pt", "-s", "0.9"], "nosuch.pt does not exist; check the path"),
+        (["prune", "IN", "-o", "x.pt"], "give --sparsity, such as 0.9, or --plan with a file of gpmt plan"),
+        (["prune", "IN", "-o", "x.pt", "--plan", "plan.json", "-s", "0.9", "--split", "a=2", "--seed", "1"],
+         "--plan says all that --sparsity, --split, --seed would; leave them out, or the plan"),
+        (["prune", "IN", "-o", "x.pt", "--plan", "IN"], "IN is not valid JSON"),
+        (["prune", "IN", "-o", "x.pt", "--plan", "nosuch.json"], "nosuch.json cannot be read: No such file or"),
+        (["prune", "small.pt", "-o", "x.pt", "--plan", "plan.json"], "conv.weight has shape [2, 3, 3, 3], but [8, 3"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("plan_file")
+def test_what_cannot_be_planned_is_one_sentence(dense: str, arguments: list[str], message: str):
+    torch.save(weights() | {"conv.weight": torch.ones(2, 3, 3, 3)}, "small.pt")
+    before = sorted(Path().iterdir())
+    command = [dense if argument == "IN" else argument for argument in arguments]
+    assert error(*command).startswith(message.replace("IN", dense))
+    assert sorted(Path().iterdir()) == before
