@@ -20,6 +20,9 @@ from gpmt.torch_private import tree_leaves, tree_map_only
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
+_ROUNDING = 1e-14
+"""The share of all flow that errors of float64 may make up."""
+
 
 def synflow(
     model: nn.Module,
@@ -89,7 +92,7 @@ def synflow(
     for (name, weight), gradient in zip(copies.items(), gradients, strict=True):
         score = torch.zeros_like(weight) if gradient is None else gradient * weight
         scores[name] = score.detach()
-    _check(scores, found)
+    _check(scores, found, float(flow.detach()))
     return scores
 
 
@@ -124,17 +127,18 @@ def _ones(example: Sequence[int] | Tensor | Mapping[str, Any]) -> Any:
     return torch.ones(1, *example, device="cpu")
 
 
-def _check(scores: Mapping[str, Tensor], found: Scope) -> None:
+def _check(scores: Mapping[str, Tensor], found: Scope, flow: float) -> None:
     for name, score in scores.items():
         if not bool(torch.isfinite(score).all()):
             raise ScoresError(
                 f"the SynFlow scores of {name} are beyond float64, since the paths are too many or their weights too "
                 "large; scale the weights down, or use another score"
             )
-        if bool((score < 0).any()):
+        # What cancels leaves rounding errors, which may all be positive.
+        if bool((score < 0).any()) or 0 < float(score.sum()) < _ROUNDING * flow:
             raise ScoresError(
-                f"some SynFlow scores of {name} are negative, so the outputs do not grow with every |w|, as with "
-                "layer norms and attention; use another score, such as snip"
+                f"the outputs do not grow with every weight of {name}, as with layer norms, softmax and attention, "
+                "for which SynFlow is not defined; use another score, such as snip"
             )
     if not any(bool(score.any()) for score in scores.values()):
         raise ScoresError(
