@@ -175,7 +175,7 @@ def prune_(
             given = ", ".join([*([] if sparsity is None else ["sparsity"]), *options])
             raise BudgetError(f"a plan says all that {given} would; leave them out, or the plan")
         decided = (plan if isinstance(plan, Plan) else Plan.load(plan)).bound(target)
-    decided.masks().apply_(target)
+    decided.apply_(target)
     return decided
 
 

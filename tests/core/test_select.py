@@ -127,7 +127,7 @@ def test_samples_brackets_and_pools_of_any_size_rank_scores_too(tensors, sizes, 
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(networks(SCORES, longest=400), sizes_of_the_search(), st.booleans(), st.data())
 def test_many_searches_of_any_size(tensors, sizes, signed, data):
     if not signed:

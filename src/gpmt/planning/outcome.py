@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 from gpmt.core.blocks import WHOLE
 from gpmt.core.keys import KeyFormat, KeySource, is_all_zero, key_value
@@ -11,11 +10,10 @@ from gpmt.core.minimums import Minimums
 from gpmt.core.scope import Scope
 from gpmt.core.select import Cut
 from gpmt.core.units.unit import Unit
-from gpmt.masks import Masks
-from gpmt.planning.assembly import assemble
 from gpmt.planning.groups import Group
 from gpmt.planning.items import Item
 from gpmt.planning.macs_budget import MacsPlan
+from gpmt.planning.mask_maker import MaskMaker
 from gpmt.planning.packing import MaskPacker
 from gpmt.planning.plan import Plan
 from gpmt.planning.rows import BlockPlan, GroupPlan, TensorPlan
@@ -103,12 +101,7 @@ def maker(
     *,
     unit: Unit,
     scored: bool = False,
-) -> Callable[[], Masks]:
-    """Return what makes the masks of blocks that are cut so; it raises `WeightsError` once weights have changed."""
+) -> MaskMaker:
+    """Return what makes the masks of blocks that are cut so."""
     tensors = {item.name: item.values if scored else scope.tensors[item.tensor] for item in items}
-    return partial(_masks, scope, items, unit, MaskPacker(tensors, sources, key_format, list(cuts)))
-
-
-def _masks(scope: Scope, items: Sequence[Item], unit: Unit, packer: MaskPacker) -> Masks:
-    packed = assemble(scope, items, unit, packer.pack())
-    return Masks(packed, {name: tuple(tensor.shape) for name, tensor in scope.tensors.items()})
+    return MaskMaker(scope, items, unit, MaskPacker(tensors, sources, key_format, list(cuts)))

@@ -38,66 +38,41 @@ class MaskPacker:
     def pack(self) -> dict[str, Tensor]:
         """Return the packed bits of each block by name; raise `WeightsError` for weights that have changed."""
         self._check_unchanged()
-        return self._pack(range(len(self._sources)), zero=False)
+        return self._pack(zero=False)
 
-    def pack_and_zero(self, targets: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], set[str]]:
-        """Return the packed bits, and set pruned weights to +0.0 where one pass can do both.
+    def lies_in(self, holders: Sequence[object]) -> bool:
+        """Whether every block is ranked by its own magnitudes, read where they lie in a tensor of `holders`."""
+        return all(map(_lies_in, self._sources, holders))
 
-        Args:
-            targets: the blocks that are pruned, in the tensors that may be written to, by name.
-
-        Returns:
-            The bits of all blocks by name, and the names of those in which the pruned weights are zero now.
-
-        Raises `WeightsError` for weights that have changed, as a rule before anything is written.
-        """
+    def pack_and_zero(self) -> dict[str, Tensor]:
+        """Do as `pack`, and set the pruned weights to +0.0, in place; for weights that are read where they lie."""
         self._check_unchanged()
-        ranked = zip(self._tensors, self._sources, strict=True)
-        places = [
-            place
-            for place, (name, source) in enumerate(ranked)
-            if name in targets and _ranks_in_place(source, targets[name])
-        ]
-        names = list(self._tensors)
-        written = {names[place] for place in places}
-        for name in written:
-            if not targets[name].is_inference():
-                torch.autograd.graph.increment_version(targets[name])
-        packed = self._pack(places, zero=True)
-        packed |= self._pack(
-            [place for place in range(len(names)) if names[place] not in written], zero=False
-        )
-        return {name: packed[name] for name in names}, written
+        for tensor in {id(tensor): tensor for tensor in self._tensors.values()}.values():
+            if not tensor.is_inference():
+                torch.autograd.graph.increment_version(tensor)
+        return self._pack(zero=True)
 
     def _check_unchanged(self) -> None:
         for (name, tensor), count in zip(self._tensors.items(), self._write_counts, strict=True):
             if write_count(tensor) != count:
                 raise WeightsError(_changed(name))
 
-    def _pack(self, places: Sequence[int], *, zero: bool) -> dict[str, Tensor]:
-        names, cuts = list(self._tensors), [self._cuts[place] for place in places]
-        sources = [self._sources[place] for place in places]
-        if not sources:
-            return {}
-        keys, ties = [cut.key for cut in cuts], [cut.ties for cut in cuts]
-        found = pack_keys(sources, self._key_format, keys=keys, ties=ties, zero=zero)
-        for source, cut, packed in zip(sources, cuts, found, strict=True):
+    def _pack(self, *, zero: bool) -> dict[str, Tensor]:
+        keys, ties = [cut.key for cut in self._cuts], [cut.ties for cut in self._cuts]
+        found = pack_keys(self._sources, self._key_format, keys=keys, ties=ties, zero=zero)
+        for source, cut, packed in zip(self._sources, self._cuts, found, strict=True):
             if packed.above + packed.tied != cut.kept or packed.tied != cut.ties:
                 raise WeightsError(_changed(source.name))
-        return {names[place]: packed.bits for place, packed in zip(places, found, strict=True)}
+        return {name: packed.bits for name, packed in zip(self._tensors, found, strict=True)}
 
 
-def _ranks_in_place(source: KeySource, target: Tensor) -> bool:
-    """Whether a tensor is ranked by its own magnitudes, read where they lie."""
+def _lies_in(source: KeySource, holder: object) -> bool:
+    # The class tells scores, and tensors that hold their values in another way, such as DTensor.
     stored = source.stored() if type(source) is MagnitudeKeys else None
-    if stored is None or target.device.type != "cpu":
+    if stored is None or not isinstance(holder, Tensor) or type(holder.detach()) is not Tensor:
         return False
-    return (
-        stored.data_ptr() == target.data_ptr()
-        and stored.shape == target.shape
-        and stored.dtype == target.dtype
-        and target.is_contiguous()
-    )
+    same_memory = stored.untyped_storage().data_ptr() == holder.untyped_storage().data_ptr()
+    return same_memory and stored.dtype == holder.dtype
 
 
 def _changed(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from statistics import median
@@ -20,6 +20,7 @@ from gpmt.core.units.unit import Unit
 from gpmt.errors import PlanError
 from gpmt.masks import Masks
 from gpmt.planning.macs_budget import MacsPlan
+from gpmt.planning.mask_maker import MaskMaker
 from gpmt.planning.rows import BlockPlan, GroupPlan, TensorPlan
 from gpmt.planning.shortage import shortages_of
 
@@ -67,7 +68,7 @@ class Plan:
         coverage: Coverage,
         scored: bool = False,
         macs: MacsPlan | None = None,
-        make: Callable[[], Masks] | None,
+        make: MaskMaker | None,
         notes: Sequence[str] = (),
     ) -> None:
         self.tensors, self.groups = tuple(tensors), tuple(groups)
@@ -117,9 +118,21 @@ class Plan:
                     "this plan was loaded or edited, so it knows no weights to rank; give the network, as in "
                     "plan.masks(model), or prune it with gpmt.prune_(model, plan=plan)"
                 )
-            self._masks = self._make()
+            self._masks = self._make.masks()
             self._make = None
         return self._masks
+
+    def apply_(self, target: nn.Module | Mapping[str, Tensor]) -> None:
+        """Set the pruned weights of a module or state_dict to +0.0, in place, as ``masks().apply_(target)`` does.
+
+        Of contiguous weights on the CPU that were planned as they are, one pass does both. Raises what `masks` and
+        `Masks.apply_` raise.
+        """
+        made = self._make.prune_(target) if self._masks is None and self._make is not None else None
+        if made is None:
+            self.masks().apply_(target)
+        else:
+            self._masks, self._make = made, None
 
     def bound(self, target: nn.Module | Mapping[str, Tensor]) -> Plan:
         """Return this plan for the weights of a network or state_dict: each block keeps as many, the largest first.
@@ -178,7 +191,7 @@ class Plan:
         self,
         blocks: Sequence[BlockPlan],
         *,
-        make: Callable[[], Masks] | None = None,
+        make: MaskMaker | None = None,
         notes: Sequence[str] = (),
     ) -> Plan:
         """Return the same plan with other rows for its blocks, in their order; the totals follow."""
