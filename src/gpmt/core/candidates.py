@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from gpmt.core.adapters import in_adapter
+from gpmt.core.adapters import in_adapter, with_adapters
 from gpmt.core.axes import Axes, find_axes
 from gpmt.core.block_names import blocks_by_name, blocks_of_part
 from gpmt.core.blocks import Blocks
@@ -140,6 +140,7 @@ def find_candidates(target: object) -> Candidates:
     described = {} if description is None else _in_network(description)
     surroundings = Surroundings(modules, tensors) if modules else None
     neighbours = Neighbours(tensors)
+    wrapped = with_adapters(modules)
     found: dict[Hashable, Candidate] = {}
     for stored_name, tensor in tensors.items():
         part = find_part(stored_name, stored, modules)
@@ -160,7 +161,7 @@ def find_candidates(target: object) -> Candidates:
                 role = role_by_name(name, tensor, neighbours)
             else:
                 role = surroundings.role(name, tensor, owner)
-            if role is Role.LAYER and in_adapter(name, modules):
+            if role is Role.LAYER and in_adapter(name, wrapped):
                 role = Role.ADAPTER
         kind = (
             kind_by_name(attribute, tensor) if owner is None else type_before_parametrizations(owner).__name__

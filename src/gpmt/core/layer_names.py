@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 from gpmt.core.roles import Role
 
 ATTENTION = r"in_proj_weight|[qkv]_proj_weight"
 RECURRENT = r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"
+_WEIGHTS = f"weight|{ATTENTION}|{RECURRENT}"
 # How norms and embeddings are named: word_embeddings, token_emb, pos_embed, embed_tokens, wte, mask_tokens, codebook,
 # relative_attention_bias; but not convnormrelu, patch_embedding or embed_out, which are layers.
 _NORM = r"(?!.*conv).*norm.*|ln(_.*|\d*)|grn"
@@ -19,16 +20,26 @@ _EMBEDDING = (
     r"|.*_embeds?_layers?|(.*_)?(tokens?|table|codebook|quer(y|ies)_feat(ures)?)|pe_[kv])"
 )
 _EXPERTS = r"(gate|up|gate_up|down)_proj"
-_STACKED_EXPERTS = r"(.*\.)?experts\.mlp\.(w1|v1|w2)"  # of DBRX, one below the other
+_STACKED_EXPERTS = r"experts\.mlp\.(w1|v1|w2)"  # of DBRX, one below the other
 # Linear layers that choose experts, or say how much of them counts; the first kind only beside experts.
 _ROUTER_BY_EXPERTS = r"gate|shared_expert_gate"
 _ROUTER = r"router|router_gate|routing_fn|gate_network"
 # Heads: the first kind by its name alone, the others where they also have the shape of an embedding of words.
-_HEAD = r"(.*\.)?lm_heads?(\.\d+)?"
+_HEAD = r"(.*\.)?lm_heads?|lm_heads?\.\d+"
 _HEAD_BY_SHAPE = (
     r"(.*\.)?(\w+_lm_head|lm_loss|embed_out|output|output_(projection|layer)|proj_out|vocab_projector|unembed|to_logits"
     r"|decoder|head|generator|(pred_layer|lm_head)\.(out_)?proj)"
 )
+
+
+@lru_cache(maxsize=1 << 14)
+def _fits(pattern: str, part: str) -> bool:
+    """Whether a part of a name fits a pattern; a network has many names, but few different parts."""
+    return bool(re.fullmatch(pattern, part))
+
+
+def _last_two(name: str) -> str:
+    return ".".join(name.rsplit(".", 2)[-2:])
 
 
 class Shaped(Protocol):
@@ -64,7 +75,7 @@ class Neighbours:
             tuple(tensor.shape)
             for name, tensor in self.entries.items()
             if name.endswith("weight") and _is_matrix(tensor) and tensor.shape[0] > tensor.shape[1]
-            if re.fullmatch(_EMBEDDING, layer := layer_of(name)) and "pos" not in layer and layer != "wpe"
+            if _fits(_EMBEDDING, layer := layer_of(name)) and "pos" not in layer and layer != "wpe"
         }
 
 
@@ -88,7 +99,7 @@ def layer_of(name: str) -> str:
 
 def holds_experts(attribute: str, tensor: Shaped) -> bool:
     """Whether a parameter holds the matrices of all experts of a layer: three dimensions, and a matrix's own name."""
-    return _has_shape(tensor) and tensor.ndim == 3 and bool(re.fullmatch(_EXPERTS, attribute))
+    return _has_shape(tensor) and tensor.ndim == 3 and _fits(_EXPERTS, attribute)
 
 
 def names_router(name: str, neighbours: Neighbours) -> bool:
@@ -101,9 +112,9 @@ def names_router(name: str, neighbours: Neighbours) -> bool:
         return False
     parts = name.split(".")[:-1]
     for index, part in enumerate(parts):
-        if re.fullmatch(_ROUTER, part):
+        if _fits(_ROUTER, part):
             return True
-        if re.fullmatch(_ROUTER_BY_EXPERTS, part) and ".".join(parts[:index]) in neighbours.with_experts:
+        if _fits(_ROUTER_BY_EXPERTS, part) and ".".join(parts[:index]) in neighbours.with_experts:
             return True
     return False
 
@@ -112,10 +123,10 @@ def names_head(name: str, tensor: Shaped, neighbours: Neighbours) -> bool:
     """Whether a matrix gives the outputs for a vocabulary: `lm_head`, or a usual name and an embedding's shape."""
     if not _is_matrix(tensor) or not name.endswith("weight"):
         return False
-    layer = name.rpartition(".")[0]
-    if re.fullmatch(_HEAD, layer):
-        return True
-    return tuple(tensor.shape) in neighbours.vocabularies and bool(re.fullmatch(_HEAD_BY_SHAPE, layer))
+    layer = _last_two(name.rpartition(".")[0])
+    return _fits(_HEAD, layer) or (
+        tuple(tensor.shape) in neighbours.vocabularies and _fits(_HEAD_BY_SHAPE, layer)
+    )
 
 
 def role_by_name(name: str, tensor: Shaped, neighbours: Neighbours) -> Role:
@@ -129,18 +140,18 @@ def role_by_name(name: str, tensor: Shaped, neighbours: Neighbours) -> Role:
     parent, _, attribute = name.rpartition(".")
     if "bias" in attribute:
         return Role.NO_WEIGHTS
-    if holds_experts(attribute, tensor) or re.fullmatch(_STACKED_EXPERTS, name):
+    if holds_experts(attribute, tensor) or _fits(_STACKED_EXPERTS, f"{_last_two(parent)}.{attribute}"):
         return Role.LAYER
-    if not re.fullmatch(f"weight|{ATTENTION}|{RECURRENT}", attribute):
+    if not _fits(_WEIGHTS, attribute):
         return Role.OTHER
     layer = layer_of(name)
-    if re.fullmatch(_NORM, layer):
+    if _fits(_NORM, layer):
         return Role.NAMED_LIKE_NORM
     if names_router(name, neighbours):
         return Role.ROUTER
     if names_head(name, tensor, neighbours):
         return Role.HEAD
-    if not _is_matrix(tensor) or not re.fullmatch(_EMBEDDING, layer):
+    if not _is_matrix(tensor) or not _fits(_EMBEDDING, layer):
         return Role.LAYER
     bias = neighbours.entries.get(f"{parent}.bias")
     return Role.LAYER if bias is not None and bias.shape == tensor.shape[:1] else Role.EMBEDDING
@@ -148,9 +159,9 @@ def role_by_name(name: str, tensor: Shaped, neighbours: Neighbours) -> Role:
 
 def kind_by_name(attribute: str, tensor: Shaped) -> str:
     """Return what the layer of an entry is: attention, recurrent, a convolution or a matrix."""
-    if re.fullmatch(ATTENTION, attribute):
+    if _fits(ATTENTION, attribute):
         return "attention"
-    if re.fullmatch(RECURRENT, attribute):
+    if _fits(RECURRENT, attribute):
         return "recurrent"
     if holds_experts(attribute, tensor):
         return "experts"
