@@ -46,6 +46,8 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> int:
     norms = [
         module for module in network.modules() if isinstance(module, _NORMS) and module.track_running_stats
     ]
+    if not norms:
+        return 0
     before = [{name: buffer.clone() for name, buffer in norm.named_buffers(recurse=False)} for norm in norms]
     momenta = [norm.momentum for norm in norms]
     try:
