@@ -162,7 +162,7 @@ def record(
     plain = torch.autocast("cpu", enabled=False)
     with _eager(module), attributes_restored(module), torch.inference_mode(), plain, fakes:
         given = [
-            torch.empty_strided(t.shape, steps, dtype=t.dtype, device="cpu")
+            torch.empty_strided(t.shape, steps, dtype=t.dtype, device=t.device)
             for t, steps in zip(inputs, strides, strict=True)
         ]
         recording = Recording(given)

@@ -1,0 +1,1 @@
+"""Which weights are on a path of kept weights from the input of a network to its output."""
