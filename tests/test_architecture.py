@@ -58,6 +58,7 @@ ORDER = [
     "runtime.program",
     "runtime.dynamo_backend",
     "counting",
+    "reachability",
     "verification",
     "report",
     "training.data",

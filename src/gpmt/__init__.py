@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gpmt.planning.plan import Plan
     from gpmt.prune import plan, prune_
     from gpmt.pruner.pruner import Pruner
+    from gpmt.reachability.effective_sparsity import EffectiveSparsity, effective_sparsity
     from gpmt.recalibration import recalibrate
     from gpmt.runtime.program import Program, compile, load_program
     from gpmt.verification import Verification, verify
@@ -28,6 +29,7 @@ _HOME = {
     "Blocks": "gpmt.core.blocks",
     "BudgetError": "gpmt.errors",
     "Compensation": "gpmt.compensation.compensate",
+    "EffectiveSparsity": "gpmt.reachability.effective_sparsity",
     "Event": "gpmt.core.schedule",
     "GpmtError": "gpmt.errors",
     "GpmtWarning": "gpmt.warning",
@@ -44,6 +46,7 @@ _HOME = {
     "Verification": "gpmt.verification",
     "compensate": "gpmt.compensation.compensate",
     "compile": "gpmt.runtime.program",
+    "effective_sparsity": "gpmt.reachability.effective_sparsity",
     "find_scope": "gpmt.core.scope",
     "load": "gpmt.formats.load",
     "load_program": "gpmt.runtime.program",
@@ -63,6 +66,7 @@ __all__ = [
     "Blocks",
     "BudgetError",
     "Compensation",
+    "EffectiveSparsity",
     "Event",
     "GpmtError",
     "GpmtWarning",
@@ -79,6 +83,7 @@ __all__ = [
     "Verification",
     "compensate",
     "compile",
+    "effective_sparsity",
     "find_scope",
     "load",
     "load_program",

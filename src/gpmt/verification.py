@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
@@ -21,10 +21,13 @@ from gpmt.core.tensor_count import BlockCount, TensorCount
 from gpmt.core.units.names import Granularity
 from gpmt.core.units.registry import unit_of
 from gpmt.counting import count_blocks, count_tensors
-from gpmt.errors import BudgetError
+from gpmt.errors import BudgetError, GpmtError
 from gpmt.formats.load import load
 from gpmt.masks import Masks
-from gpmt.model_tools import plain_name
+from gpmt.model_tools import Example, plain_name
+
+if TYPE_CHECKING:
+    from gpmt.reachability.effective_sparsity import EffectiveSparsity
 
 Target = nn.Module | Mapping[str, Tensor] | str | os.PathLike[str]
 Status = Literal["ok", "failed", "warning"]
@@ -49,13 +52,15 @@ class Verification:
     """The result of `verify`: true if no check failed; ``str()`` is a report of one line a check.
 
     `numel`, `kept` and `pruned` count in the `unit`, such as "weights" or "columns"; `judged` is what told which
-    tensors can be pruned, None where masks named them.
+    tensors can be pruned, None where masks named them; `paths` is what `effective_sparsity` found, None where it was
+    not asked for or cannot tell.
     """
 
     checks: tuple[Check, ...]
     tensors: tuple[TensorCount, ...]
     granularity: Granularity = "weight"
     judged: Judgement | None = None
+    paths: EffectiveSparsity | None = None
 
     @property
     def unit(self) -> str:
@@ -97,6 +102,7 @@ class Verification:
             "scope": None if self.judged is None else self.judged.to_dict(),
             "checks": [asdict(check) for check in self.checks],
             "tensors": [row.to_dict(unit=self.unit) for row in self.tensors],
+            "paths": None if self.paths is None else self.paths.to_dict(),
         }
 
     def __str__(self) -> str:
@@ -116,6 +122,7 @@ def verify(
     blocks: Mapping[str, BlockRule] | None = None,
     granularity: Granularity = "weight",
     tolerance: int = 0,
+    example: Example | None = None,
 ) -> Verification:
     """Check a pruned network against the request, weight by weight.
 
@@ -137,10 +144,14 @@ def verify(
             zero if all its weights are; the same of rows, channels and vectors of four.
         tolerance: weights (or columns, ...) by which the total may differ. Exact pruning needs none; give
             another than 0 for networks pruned by other tools.
+        example: an input of the module; with one, `effective_sparsity` looks for dead outputs and for weights that
+            are kept, but on no path from the input to the output. They are a warning, as is a network that it
+            cannot follow.
 
     Raises:
         BudgetError: sparsity, min_kept or tolerance is not a valid number, or granularity is not known.
         CheckpointError, MaskError: a file that cannot be read, or masks of another network.
+        GpmtError: an example without the network that takes it.
         ScopeError: a pattern that matches nothing, nothing prunable, or a tensor without such units.
         WeightsError: weights without data.
 
@@ -154,6 +165,8 @@ def verify(
     unit = unit_of(granularity).plural
     if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
         raise BudgetError(f"tolerance is {tolerance!r}, but must be a whole number of {unit}, at least 0")
+    if example is not None and not isinstance(target, nn.Module):
+        raise GpmtError("an example is of use only to a network; give the module, not its weights")
     if isinstance(target, str | os.PathLike):
         target = load(target).state_dict
     if isinstance(masks, str | os.PathLike):
@@ -185,7 +198,40 @@ def verify(
             _floors(counts, minimums, minimums.floors(names, [block.numel for block in counts]), unit)
         )
     done = tuple(check for check in checks if check is not None)
-    return Verification(done, rows, granularity, None if by_masks else found.judged)
+    result = Verification(done, rows, granularity, None if by_masks else found.judged)
+    if example is None:
+        return result
+    assert isinstance(target, nn.Module)
+    return add_paths(result, target, example, masks=masks, scope=scope, exclude=exclude, blocks=blocks)
+
+
+def add_paths(
+    result: Verification,
+    model: nn.Module,
+    example: Example,
+    *,
+    masks: Masks | None = None,
+    scope: Patterns | None = None,
+    exclude: Patterns | None = (),
+    blocks: Mapping[str, BlockRule] | None = None,
+) -> Verification:
+    """Return a verification with the check of paths, for the network whose weights were verified."""
+    from gpmt.reachability.effective_sparsity import effective_sparsity
+
+    try:
+        paths = effective_sparsity(
+            model,
+            example,
+            masks=masks,
+            scope=scope,
+            exclude=exclude,
+            blocks=blocks,
+            granularity=result.granularity,
+        )
+    except GpmtError as error:
+        return replace(result, checks=(*result.checks, Check("paths", "warning", f"cannot be told: {error}")))
+    check = Check("paths", "ok" if paths.intact else "warning", str(paths))
+    return replace(result, checks=(*result.checks, check), paths=paths)
 
 
 def _finite(rows: tuple[TensorCount, ...]) -> Check:

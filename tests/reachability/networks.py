@@ -1,5 +1,7 @@
 """Small networks of every kind of link, with the shape of one input."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -86,6 +88,11 @@ def transposed(bias: bool = False, act: type[nn.Module] = nn.Identity) -> nn.Mod
 
 LINEAR = {f.__name__: f for f in (linear, plain, residual, dense, depthwise, transposed)}
 """Linear networks without biases, or others."""
+
+
+def shape_of(name: str) -> tuple[int, ...]:
+    """Return the shape of one input of a network of `LINEAR`."""
+    return (4,) if name == "linear" else (2, 4, 4)
 
 
 class Excite(nn.Module):
@@ -188,10 +195,7 @@ GENERAL = {
     "instance-norm": (lambda: norms(nn.InstanceNorm2d(4)), (2, 4, 4)),
     "tied": (Tied, (4,)),
     "token": (Token, (3, 3)),
-    **{
-        f"{name}-tanh": (lambda f=f: f(True, nn.Tanh), (4,) if name == "linear" else (2, 4, 4))
-        for name, f in LINEAR.items()
-    },
+    **{f"{name}-tanh": (partial(LINEAR[name], True, nn.Tanh), shape_of(name)) for name in LINEAR},
     "glu": (lambda: nn.Sequential(nn.Linear(4, 6), nn.GLU(), nn.Linear(3, 2)), (4,)),
 }
 """Networks with all that changes what passes: activations, biases, norms, gates, attention."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-INPUTS = 6
+INPUTS = 3
 """Random inputs; what depends on the input differs between some of them."""
 
 
@@ -74,8 +74,7 @@ def _links(layer: nn.Module, reached: Tensor, used: Tensor) -> Tensor:
 
 
 def active_by_paths(model: nn.Module, shape: tuple[int, ...], kept: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights with w · ∂R/∂w ≠ 0, where R is the sum of outputs of the network, linear and of positive weights,
-    for an input of ones."""
+    """Return the weights with w · ∂R/∂w ≠ 0: R sums the outputs, for ones, of a linear network of positive ones."""
     network = copy.deepcopy(model).double().eval()
     with torch.no_grad():
         for name, parameter in network.named_parameters():

@@ -85,6 +85,33 @@ def require_network(checkpoint: Checkpoint, *, model: str | None, input_shape: s
     return network
 
 
+def network_and_example(
+    checkpoint: Checkpoint, *, model: str | None, input_shape: str | None
+) -> tuple[nn.Module, Tensor | dict[str, Tensor]]:
+    """Return the network of a checkpoint with its weights, and an input of zeros.
+
+    Beyond what `require_network` returns, it may be any network of transformers whose folder holds the weights.
+    """
+    network = find_network(checkpoint, model=model, input_shape=input_shape)
+    if network is not None:
+        return network.module, network.example
+    stored = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
+    folder = stored if model is None else Path(model.removeprefix("hf:")).expanduser()
+    if not (folder / "config.json").exists():
+        raise CheckpointError(
+            f"{checkpoint.path} does not say which network it belongs to; name it with --model, and --input"
+        )
+    if folder.resolve() != stored.resolve():
+        raise CheckpointError(
+            f"--model is {model}, but paths are followed through the weights of its own folder; give {folder} as FILE"
+        )
+
+    from gpmt.formats.hub_example import example_input, load_network
+
+    module = load_network(folder)
+    return module, example_input(module, folder)
+
+
 def makes_classifier(name: str) -> bool:
     """Return whether ``hf:FOLDER`` is a classifier, whose input is known."""
     from gpmt.training.models import check_name

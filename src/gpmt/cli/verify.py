@@ -12,7 +12,9 @@ from gpmt.cli.options import (
     AsJson,
     Exclude,
     Granularity,
+    InputShape,
     Minimums,
+    ModelName,
     Quiet,
     Scope,
     ShowBlocks,
@@ -27,11 +29,15 @@ from gpmt.core.budget import parse_sparsity
 from gpmt.core.units.names import PLURALS, check_granularity
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from gpmt.core.units import names
+    from gpmt.verification import Verification
 
 EXAMPLES = examples(
     "gpmt verify pruned.pth --sparsity 0.9 --min-kept 0.05%",
     "gpmt verify finetuned.pth --sparsity 0.9 --masks masks.safetensors",
+    "gpmt verify pruned.pth --model torchvision:resnet50 --paths",
 )
 
 
@@ -55,6 +61,17 @@ def verify(
         int, typer.Option(help="Weights (or other units) by which the total may differ.")
     ] = 0,
     blocks: ShowBlocks = False,
+    paths: Annotated[
+        bool,
+        typer.Option(
+            "--paths",
+            help="Also look for dead outputs, and for weights on no path from input to output. It needs the "
+            "network: --model, or a file or folder that names it.",
+            show_default=False,
+        ),
+    ] = False,
+    model: ModelName = None,
+    input_shape: InputShape = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -72,6 +89,7 @@ def verify(
     from gpmt.verification import verify as run_checks
 
     with working(f"checking {path}", quiet=quiet or as_json):
+        network = _network(path, model, input_shape) if paths or model or input_shape else None
         result = run_checks(
             path,
             sparsity=sparsity,
@@ -83,6 +101,8 @@ def verify(
             granularity=cast("names.Granularity", granularity),
             tolerance=tolerance,
         )
+        if network is not None:
+            result = _add_paths(result, *network, masks)
     if as_json:
         print_json({"file": str(path), **result.to_dict()})
     elif not quiet:
@@ -95,3 +115,26 @@ def verify(
             screen.print(str(result.judged))
     if not result.ok:
         raise typer.Exit(1)
+
+
+def _network(
+    path: Path, model: str | None, input_shape: str | None
+) -> tuple[nn.Module, Tensor | dict[str, Tensor]]:
+    from gpmt.cli.network import network_and_example
+    from gpmt.formats.load import load
+
+    return network_and_example(load(path), model=model, input_shape=input_shape)
+
+
+def _add_paths(
+    result: Verification, network: nn.Module, example: Tensor | dict[str, Tensor], masks: Path | None
+) -> Verification:
+    """Follow the paths through the tensors that were verified, or through all that the network calls otherwise."""
+    from gpmt.masks import Masks
+    from gpmt.verification import add_paths
+
+    names = [row.name for row in result.tensors]
+    if not {*names} <= dict(network.named_parameters(remove_duplicate=False)).keys():
+        return add_paths(result, network, example)
+    stored = None if masks is None else Masks.load(masks, of=network)
+    return add_paths(result, network, example, masks=stored, scope=names)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gpmt.core.blocks import WHOLE, BlockRule
 from gpmt.core.layers import output_dim
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
-from gpmt.core.structure import Granularity, check_matrices, counted
+from gpmt.core.units import Granularity, Unit, unit_of
 from gpmt.masks import Masks
 from gpmt.model_tools import Example, plain_name, unwrap
 from gpmt.reachability.network import find_links, record_network
@@ -78,8 +81,8 @@ class EffectiveSparsity:
 
     @property
     def unit(self) -> str:
-        """The values that are counted, "weights" or "columns"."""
-        return counted(self.granularity)
+        """What is counted, such as "weights"."""
+        return unit_of(self.granularity).plural
 
     @property
     def numel(self) -> int:
@@ -182,6 +185,7 @@ def effective_sparsity(
     masks: Masks | None = None,
     scope: Patterns | None = None,
     exclude: Patterns | None = (),
+    blocks: Mapping[str, BlockRule] | None = None,
     granularity: Granularity = "weight",
 ) -> EffectiveSparsity:
     """Count the weights that kept weights link both to the input and to the output of a network.
@@ -213,7 +217,8 @@ def effective_sparsity(
         masks: which weights are kept; without them, those that are not zero.
         scope, exclude: patterns of the tensors to judge; by default those of the masks, or all prunable ones. Of
             tensors in scope that have no mask all weights are kept.
-        granularity: with "column", `numel`, `kept` and `active` count columns of matrices.
+        blocks, granularity: as given when pruning: what `numel`, `kept` and `active` count; a unit counts as kept, or
+            active, if any of its weights is.
 
     Returns:
         The counts; `sparsity` is the effective one.
@@ -234,11 +239,11 @@ def effective_sparsity(
     >>> found.kept, found.active, found.dead_outputs
     (14, 12, 1)
     """
-    unit = counted(granularity)
+    unit = unit_of(granularity)
     model = unwrap(model)
-    found, kept = _kept(model, masks, scope, exclude)
-    if unit == "columns":
-        check_matrices(found.tensors)
+    found, kept = _kept(model, masks, scope, exclude, blocks)
+    for name, mask in kept.items():
+        unit.check(name, found.kinds[name], tuple(mask.shape))
     recording = record_network(model, example)
     links = find_links(model, recording, found.tensors, kept)
     possible = links.active
@@ -251,21 +256,18 @@ def effective_sparsity(
         parts = [
             _by_channel(part, found.kinds[name], owner) for part in (mask, links.active[name], possible[name])
         ]
-        columns = granularity == "column"
-        count = _live_columns if columns else _live
-        idle = mask & ~possible[name]
-        outputs, inputs = _channels(parts, (2, 3)), _channels(parts, (1, 3))
+        count = partial(_count, unit, found, name)
         rows.append(
             TensorPaths(
                 name,
                 found.kinds[name],
                 tuple(mask.shape),
-                mask.shape[1] if columns else mask.numel(),
+                count(torch.ones_like(mask)),
                 count(mask),
                 count(links.active[name]),
-                count(mask) - count(mask & possible[name]) if columns else _live(idle),
-                *outputs,
-                *inputs,
+                count(mask) - count(mask & possible[name]),
+                *_channels(parts, (2, 3)),
+                *_channels(parts, (1, 3)),
                 name not in links.unused,
             )
         )
@@ -273,18 +275,22 @@ def effective_sparsity(
 
 
 def _kept(
-    model: nn.Module, masks: Masks | None, scope: Patterns | None, exclude: Patterns | None
+    model: nn.Module,
+    masks: Masks | None,
+    scope: Patterns | None,
+    exclude: Patterns | None,
+    blocks: Mapping[str, BlockRule] | None,
 ) -> tuple[Scope, dict[str, Tensor]]:
     """Return the tensors to judge, and a bool mask of each on the device to compute on."""
     if masks is None:
-        found = find_scope(model, scope=scope, exclude=exclude)
+        found = find_scope(model, scope=scope, exclude=exclude, blocks=blocks)
         check_has_data(found.tensors)
         return found, {name: tensor.detach().ne(0) for name, tensor in found.tensors.items()}
     masks.fits(model)
     stored = {plain_name(name): name for name in masks}
     if scope is None and not exclude:
         scope = list(stored)
-    found = find_scope(model, scope=scope, exclude=exclude)
+    found = find_scope(model, scope=scope, exclude=exclude, blocks=blocks)
     kept = {}
     for name, tensor in found.tensors.items():
         device = "cpu" if tensor.device.type == "meta" else tensor.device
@@ -330,5 +336,10 @@ def _live(mask: Tensor) -> int:
     return int(mask.count_nonzero())
 
 
-def _live_columns(mask: Tensor) -> int:
-    return _live(mask.any(0))
+def _count(unit: Unit, scope: Scope, name: str, mask: Tensor) -> int:
+    """Count the units of all blocks of a tensor that have a weight of the mask."""
+    blocks = scope.blocks.get(name, WHOLE)
+    shapes, views = blocks.shapes(mask.shape), blocks.views(mask)
+    return sum(
+        unit.live(scope.kinds[name], view.reshape(shape)) for shape, view in zip(shapes, views, strict=True)
+    )

@@ -213,7 +213,7 @@ def _index(call: Call) -> Signal:
         result: Tensor = call.target(counts, chosen)
         return result
 
-    return _looked_up(source, read, positions)
+    return _looked_up(call, source, read, positions)
 
 
 @rule("gather", "index_select")
@@ -227,11 +227,16 @@ def _gather(call: Call) -> Signal:
             return result
         return counts.sum(dim, keepdim=True)[tuple(sizes)].expand(call.shape)
 
-    return _looked_up(source, read, [index])
+    return _looked_up(call, source, read, [index])
 
 
-def _looked_up(source: Signal, read: Callable[[Tensor], Tensor], indices: Sequence[Signal]) -> Signal:
+def _looked_up(
+    call: Call, source: Signal, read: Callable[[Tensor], Tensor], indices: Sequence[Signal]
+) -> Signal:
+    """Read elements, any along the dimensions of which the places are not known."""
     found = source.summed(read)
+    if any(index.data is None for index in indices) and (source.is_weight or source.reached is not None):
+        call.conservative.add(call.name)
     for index in indices:
         if index.reached is not None:
             # Which elements are read depends on the input.

@@ -176,7 +176,7 @@ class _Walk:
         """Compute the signals of what one call returned."""
         args, kwargs = tree_map_only(Tensor, self.signal, (recorded.args, recorded.kwargs))
         written = recorded.mutated()
-        call = Call(recorded.target, args, kwargs, recorded.outputs())
+        call = Call(recorded.target, args, kwargs, recorded.outputs(), self.conservative)
         signals = self._constants(call) if not written else None
         signals = signals or self._by_rule(call)
         for tensor, signal in zip(call.results, signals, strict=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -144,6 +144,8 @@ class Call:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     results: Sequence[Tensor | None]
+    conservative: set[str] = field(default_factory=set)
+    """Names of operators that are taken to pass more than they may."""
 
     @cached_property
     def name(self) -> str:
