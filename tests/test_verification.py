@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import gpmt
-from gpmt.errors import BudgetError, CheckpointError, MaskError, ScopeError
+from gpmt.errors import BudgetError, CheckpointError, GpmtError, MaskError, ScopeError
 from gpmt.masks import Masks
 from gpmt.verification import Verification, verify
 
@@ -237,3 +237,57 @@ def test_the_state_of_a_compiled_network_is_verified_by_masks_of_the_plain_one()
     assert gpmt.verify(state, masks=masks, sparsity=0.5)
     state["_orig_mod.0.weight"].fill_(1)
     assert not gpmt.verify(state, masks=masks)
+
+
+def test_paths_are_followed_where_there_is_an_example() -> None:
+    model = network()
+    example = torch.zeros(1, 3, 3, 3)
+    result = verify(model, example=example)
+    assert status(result) == {"finite": "ok", "dead": "ok", "paths": "ok"}
+    assert result.paths is not None
+    assert result.to_dict()["paths"]["active"] == 296
+    with torch.no_grad():
+        model[0].weight[:2] = 0
+    result = verify(model, example=example)
+    assert result
+    assert status(result)["paths"] == "warning"
+    assert message(result, "paths") == (
+        "2 of 8 outputs of 0.weight are dead; 20 kept weights (8.26%) are on no path: effective sparsity 25.00% "
+        "(kept 18.24%)"
+    )
+    assert "warning: paths: 2 of 8 outputs of 0.weight are dead" in str(result)
+    assert verify(model).paths is None
+    assert verify(model).to_dict()["paths"] is None
+
+
+def test_paths_by_masks() -> None:
+    model = network()
+    masks = Masks.from_dense({"3.weight": torch.eye(10, 8, dtype=torch.bool)})
+    masks.apply_(model)
+    result = verify(model, masks=masks, example=torch.zeros(1, 3, 3, 3))
+    assert result.paths is not None
+    assert [(row.name, row.kept, row.active) for row in result.paths.tensors] == [("3.weight", 8, 8)]
+
+
+def test_a_network_that_cannot_be_followed_is_verified_without_paths() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(x) if x.sum() > 0 else self.fc(-x)
+
+    result = verify(Branches(), example=torch.zeros(1, 4))
+    assert result
+    assert result.paths is None
+    assert message(result, "paths").startswith(
+        "cannot be told: Branches cannot be followed from its input to its"
+    )
+
+
+def test_an_example_needs_the_network() -> None:
+    with pytest.raises(
+        GpmtError, match="an example is of use only to a network; give the module, not its weights"
+    ):
+        verify(network().state_dict(), example=torch.zeros(1, 3, 3, 3))

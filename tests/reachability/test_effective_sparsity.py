@@ -1,7 +1,6 @@
 import copy
 import random
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -34,8 +33,8 @@ def test_dead_outputs_cut_others() -> None:
     assert (first.active, last.active) == (4, 2)
     assert not found.intact
     assert str(found) == (
-        "1 of 3 outputs of 0.weight are dead; 1 of 3 outputs of 0.weight are on no path; 6 kept weights (50.00%) are on "
-        "no path: effective sparsity 66.67% (kept 33.33%)"
+        "1 of 3 outputs of 0.weight are dead; 1 of 3 outputs of 0.weight are on no path; 6 kept weights (50.00%) are "
+        "on no path: effective sparsity 66.67% (kept 33.33%)"
     )
     document = found.to_dict()
     assert {key: document[key] for key in ("weights", "kept", "active", "dead_outputs", "cut_outputs")} == {
@@ -52,10 +51,8 @@ def test_dead_outputs_cut_others() -> None:
 def test_a_dense_network_is_intact() -> None:
     found = gpmt.effective_sparsity(mlp(), torch.zeros(1, 4))
     assert found.intact
-    assert (
-        str(found)
-        == "each of 18 kept weights is on a path from input to output: effective sparsity 0.00% (kept 0.00%)"
-    )
+    every = "each of 18 kept weights is on a path from input to output"
+    assert str(found) == f"{every}: effective sparsity 0.00% (kept 0.00%)"
 
 
 def test_a_channel_of_a_sum_lives_if_either_does() -> None:
@@ -138,7 +135,7 @@ def test_nothing_of_the_network_changes() -> None:
     before = copy.deepcopy(model.state_dict())
     versions = [t._version for t in model.state_dict().values()]
     model[0].weight.grad = torch.ones_like(model[0].weight)
-    generators = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    generators = torch.get_rng_state(), random.getstate()
     with torch.inference_mode():
         gpmt.effective_sparsity(model, torch.zeros(1, 1, 4, 4))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
@@ -148,7 +145,6 @@ def test_nothing_of_the_network_changes() -> None:
     assert all(p.grad is None for p in model[4].parameters())
     assert torch.equal(generators[0], torch.get_rng_state())
     assert generators[1] == random.getstate()
-    assert (generators[2] == np.random.get_state()[1]).all()
     assert len(model._forward_hooks) == 1
 
 

@@ -60,7 +60,6 @@ _SUMS = _names(
 """Those whose every element is a sum of elements, with fixed factors."""
 
 _RESHAPE = torch.ops.aten.reshape.default
-_VIEWS = {torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default}
 
 
 def is_pointwise(call: Call) -> bool:
@@ -175,7 +174,11 @@ def _pad(call: Call) -> Signal:
 @rule(*_MOVES, *_SUMS)
 def _linear(call: Call) -> list[Signal]:
     """Call the operator on zeros and ones."""
-    target = _RESHAPE if call.target in _VIEWS else None
+    target = None
+    if call.name in ("view", "_unsafe_view"):
+        if "size" not in call.arguments:  # the same bytes as another type
+            raise Unsupported
+        target = _RESHAPE
     nonzero = call.run(lambda signal: signal.nonzero, target)
     reached = call.run(lambda signal: signal.by_input, target) if call.is_reached else [None] * len(nonzero)
     signals = [Signal(one, other) for one, other in zip(nonzero, reached, strict=True)]
