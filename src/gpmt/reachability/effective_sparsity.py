@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gpmt.core.axes import Axes
 from gpmt.core.blocks import WHOLE, BlockRule
-from gpmt.core.layers import output_dim
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
-from gpmt.core.units import Granularity, Unit, unit_of
+from gpmt.core.units.names import Granularity
+from gpmt.core.units.registry import unit_of
+from gpmt.core.units.unit import Unit
 from gpmt.masks import Masks
 from gpmt.model_tools import Example, plain_name, unwrap
 from gpmt.reachability.network import find_links, record_network
@@ -243,7 +245,7 @@ def effective_sparsity(
     model = unwrap(model)
     found, kept = _kept(model, masks, scope, exclude, blocks)
     for name, mask in kept.items():
-        unit.check(name, found.kinds[name], tuple(mask.shape))
+        unit.check(name, found.axes[name], tuple(mask.shape))
     recording = record_network(model, example)
     links = find_links(model, recording, found.tensors, kept)
     possible = links.active
@@ -252,10 +254,8 @@ def effective_sparsity(
         possible = find_links(model, recording, found.tensors, everything).active
     rows = []
     for name, mask in kept.items():
-        owner = _owner(model, name)
-        parts = [
-            _by_channel(part, found.kinds[name], owner) for part in (mask, links.active[name], possible[name])
-        ]
+        by_channel = partial(_by_channel, axes=found.axes[name], owner=_owner(model, name))
+        parts = [by_channel(part) for part in (mask, links.active[name], possible[name])]
         count = partial(_count, unit, found, name)
         rows.append(
             TensorPaths(
@@ -314,16 +314,16 @@ def _owner(model: nn.Module, name: str) -> nn.Module | None:
         return None
 
 
-def _by_channel(mask: Tensor, kind: str, owner: nn.Module | None) -> Tensor:
-    """Return a mask as [groups, outputs, inputs, weights between them]."""
-    groups = 1
-    if isinstance(owner, ConvNd):
-        groups = owner.groups
-    elif mask.ndim == 3 and not isinstance(owner, nn.Bilinear):  # experts
-        groups, mask = len(mask), mask.flatten(0, 1)
-    if output_dim(kind):  # [inputs, outputs of one group, ...]
-        return mask.reshape(groups, mask.shape[0] // groups, mask.shape[1], -1).transpose(1, 2)
-    return mask.reshape(groups, mask.shape[0] // groups, mask.shape[1], -1)
+def _by_channel(mask: Tensor, axes: Axes, owner: nn.Module | None) -> Tensor:
+    """Return a mask as [layers or groups, outputs, inputs, taps]."""
+    arranged = axes.arrange(mask)
+    groups = owner.groups if isinstance(owner, ConvNd) else 1
+    if groups == 1:
+        return arranged
+    _, outputs, inputs, taps = arranged.shape
+    if axes.output:  # of a transposed convolution, whose outputs are those of one group
+        return arranged.reshape(outputs, groups, inputs // groups, taps).transpose(0, 1)
+    return arranged.reshape(groups, outputs // groups, inputs, taps)
 
 
 def _channels(parts: list[Tensor], dims: tuple[int, int]) -> tuple[int, int, int]:
@@ -341,5 +341,5 @@ def _count(unit: Unit, scope: Scope, name: str, mask: Tensor) -> int:
     blocks = scope.blocks.get(name, WHOLE)
     shapes, views = blocks.shapes(mask.shape), blocks.views(mask)
     return sum(
-        unit.live(scope.kinds[name], view.reshape(shape)) for shape, view in zip(shapes, views, strict=True)
+        unit.live(scope.axes[name], view.reshape(shape)) for shape, view in zip(shapes, views, strict=True)
     )
