@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -31,6 +32,7 @@ from gpmt.core.units.names import PLURALS, check_granularity
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from gpmt.core.blocks import BlockRule
     from gpmt.core.units import names
     from gpmt.verification import Verification
 
@@ -102,7 +104,7 @@ def verify(
             tolerance=tolerance,
         )
         if network is not None:
-            result = _add_paths(result, *network, masks)
+            result = _add_paths(result, *network, masks, divided)
     if as_json:
         print_json({"file": str(path), **result.to_dict()})
     elif not quiet:
@@ -127,7 +129,11 @@ def _network(
 
 
 def _add_paths(
-    result: Verification, network: nn.Module, example: Tensor | dict[str, Tensor], masks: Path | None
+    result: Verification,
+    network: nn.Module,
+    example: Tensor | dict[str, Tensor],
+    masks: Path | None,
+    blocks: Mapping[str, BlockRule] | None,
 ) -> Verification:
     """Follow the paths through the tensors that were verified, or through all that the network calls otherwise."""
     from gpmt.masks import Masks
@@ -137,4 +143,4 @@ def _add_paths(
     if not {*names} <= dict(network.named_parameters(remove_duplicate=False)).keys():
         return add_paths(result, network, example)
     stored = None if masks is None else Masks.load(masks, of=network)
-    return add_paths(result, network, example, masks=stored, scope=names)
+    return add_paths(result, network, example, masks=stored, scope=names, blocks=blocks)
