@@ -75,6 +75,11 @@ def test_state_dicts_and_tensors_outside_the_scope() -> None:
         ({"a.qkv": True}, r".*a division must be labels .* not True"),
         ({"a.qkv": ()}, r".*a division must be labels .* not \(\)"),
         ({"a.qkv": 0}, r".*a dimension of 12 cannot be divided into 0 equal parts"),
+        (
+            {"*.bias": 2},
+            r"blocks pattern '\*\.bias' matches only tensors outside the scope, such as a\.qkv\.bias; take it into "
+            "the scope, or leave the pattern out",
+        ),
         ({3: 2}, r"blocks pattern 3 is not valid; give the name.*"),
         ([("a.qkv", 3)], r"blocks is of type list, but must be a mapping from patterns to divisions, such as .*"),
     ],

@@ -108,7 +108,7 @@ ROUTERS = [
         "GraniteMoeModel",
         "GraniteMoeConfig",
         GROUPED | {"num_local_experts": 4},
-        "block_sparse_moe.router.weight",
+        "block_sparse_moe.router.",
     ),
     (
         "JetMoeModel",
@@ -135,7 +135,7 @@ ROUTERS = [
 def test_routers_are_out(kind: str, config: str, settings: dict[str, Any], router: str) -> None:
     found = outside(kind, config, settings)
     routers = [name for name, reason in found.items() if reason == "router"]
-    assert any(name.endswith(router) for name in routers)
+    assert any(router in name for name in routers)
     others = {reason for name, reason in found.items() if name not in routers}
     assert others <= {"embedding", "norm", "unknown layer", "output head"}
 

@@ -8,6 +8,7 @@ from gpmt.core.blocks import WHOLE, BlockRule, Blocks, Split
 from gpmt.core.candidates import Candidate
 from gpmt.core.choice import match_candidates
 from gpmt.core.layers import output_dim
+from gpmt.core.patterns import shown
 from gpmt.errors import ScopeError
 
 
@@ -23,7 +24,7 @@ def requested(
         typed: whether the classes of layers are known.
 
     Raises:
-        ScopeError: a pattern matches nothing, a division is of another type, or it does not fit a tensor.
+        ScopeError: a pattern matches nothing in the scope, or a division is of another type or does not fit a tensor.
     """
     if not isinstance(rules, Mapping):
         raise ScopeError(
@@ -34,6 +35,12 @@ def requested(
     by_identity = {id(candidate) for candidate in chosen}
     for pattern, rule in rules.items():
         matched = match_candidates(candidates, pattern, "blocks", typed)
+        if not any(id(candidates[index]) in by_identity for index in matched):
+            names = [candidates[index].name for index in sorted(matched)]
+            raise ScopeError(
+                f"blocks pattern {shown(pattern)} matches only tensors outside the scope, such as {names[0]}; take "
+                "it into the scope, or leave the pattern out"
+            )
         for index in sorted(matched):
             candidate = candidates[index]
             if id(candidate) in by_identity and candidate.name not in found:
@@ -54,7 +61,7 @@ def _blocks(candidate: Candidate, rule: object, pattern: str) -> Blocks:
     except ScopeError as error:
         shape = "×".join(map(str, candidate.tensor.shape))
         raise ScopeError(
-            f"blocks pattern {pattern!r} does not fit {candidate.name} of shape {shape}: {error}"
+            f"blocks pattern {shown(pattern)} does not fit {candidate.name} of shape {shape}: {error}"
         ) from None
     return rule
 

@@ -73,7 +73,9 @@ def _experts_of(sizes: Sizes, dim: int) -> Divide:
 def _gate_up(module: Any, shape: Sequence[int], _: int) -> Sequence[Split]:
     """Divide a stack as transformers' decorator `use_experts_implementation` says: `integrations/moe.py`."""
     dim = 2 if module.is_transposed else 1
-    repeats = 1 if module.is_concatenated else shape[dim] // 2
+    # Earlier releases do not say it; there the one whose rows alternate is told by its name.
+    alternating = not getattr(module, "is_concatenated", type(module).__name__ != "GptOssExperts")
+    repeats = shape[dim] // 2 if alternating else 1
     return [Split.equal(0, shape[0], shape[0]), _proportional(dim, shape[dim], _GATE_UP, repeats)]
 
 
@@ -199,9 +201,9 @@ RULES = (
     # transformers, stacks of experts.
     Rule(rf"{_TRANSFORMERS}Llama4TextExperts", "gate_up_proj", _experts_of(_GATE_UP, 2)),
     Rule(rf"{_TRANSFORMERS}LongcatFlashExperts", "gate_up_proj", _experts_of(_GATE_UP, 1)),
-    Rule(rf"{_TRANSFORMERS}\w*Experts", "gate_up_proj", _gate_up),
+    Rule(rf"{_TRANSFORMERS}\w*(Experts|NaiveMoe)", "gate_up_proj", _gate_up),
     Rule(rf"{_TRANSFORMERS}DbrxExpertGLU", "w1|v1|w2", _experts(lambda m, _: m.moe_num_experts)),
-    Rule(rf"{_TRANSFORMERS}JetMoeMoE", r"input_linear\.weight", _experts_of(_GATE_UP, 1)),
+    Rule(rf"{_TRANSFORMERS}\w*MoE", r"input_linear\.weight", _experts_of(_GATE_UP, 1)),
     # transformers, attention: heads of their own, or groups of heads.
     Rule(
         rf"{_TRANSFORMERS}(Bloom|Persimmon)Attention",
