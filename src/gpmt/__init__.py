@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gpmt.formats.sparse.writer import SparseSize, save_sparse
     from gpmt.masks import Masks
     from gpmt.planning.plan import Plan
+    from gpmt.planning.what_if import WhatIf, what_if
     from gpmt.prune import plan, prune_
     from gpmt.pruner.pruner import Pruner
     from gpmt.reachability.effective_sparsity import EffectiveSparsity, effective_sparsity
@@ -44,6 +45,7 @@ _HOME = {
     "SparseSize": "gpmt.formats.sparse.writer",
     "Split": "gpmt.core.blocks",
     "Verification": "gpmt.verification",
+    "WhatIf": "gpmt.planning.what_if",
     "compensate": "gpmt.compensation.compensate",
     "compile": "gpmt.runtime.program",
     "effective_sparsity": "gpmt.reachability.effective_sparsity",
@@ -56,6 +58,7 @@ _HOME = {
     "recalibrate": "gpmt.recalibration",
     "save_sparse": "gpmt.formats.sparse.writer",
     "verify": "gpmt.verification",
+    "what_if": "gpmt.planning.what_if",
 }
 
 _PACKAGES = {"scores"}
@@ -81,6 +84,7 @@ __all__ = [
     "SparseSize",
     "Split",
     "Verification",
+    "WhatIf",
     "compensate",
     "compile",
     "effective_sparsity",
@@ -94,6 +98,7 @@ __all__ = [
     "save_sparse",
     "scores",
     "verify",
+    "what_if",
 ]
 
 

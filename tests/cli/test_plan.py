@@ -118,3 +118,37 @@ def test_what_cannot_be_planned_is_one_sentence(dense: str, arguments: list[str]
     command = [dense if argument == "IN" else argument for argument in arguments]
     assert error(*command).startswith(message.replace("IN", dense))
     assert sorted(Path().iterdir()) == before
+
+
+def test_several_sparsities_are_compared(dense: str):
+    lines = gpmt("plan", dense, "--what-if", "--at-least", "10%").stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.strip()[:2].isdecimal()] == [
+        "50%", "60%", "70%", "80%", "90%", "95%", "98%", "99%",
+    ]  # fmt: skip
+    assert "min_kept is the smallest with which each keeps 10% of its own" in " ".join(lines)
+    document = json.loads(
+        gpmt("plan", dense, "--what-if", "-s", "0.9", "-s", "80%", "--min-kept", 3, "--json").stdout
+    )
+    assert [row["sparsity"] for row in document["rows"]] == [0.8, 0.9]
+    assert (document["weights"], document["min_kept"], document["at_least"]) == (N, 3, 0.01)
+    assert gpmt("plan", dense, "--what-if", "-q").stdout == ""
+    assert error("plan", dense, "--what-if", "-o", "x.json") == (
+        "--what-if compares plans and writes none; leave out one of --what-if and -o"
+    )
+    assert error("plan", dense, "--what-if", "-s", "*=0.9").startswith(
+        "--sparsity is '*=0.9', but --what-if compares"
+    )
+    assert error("plan", dense, "--what-if", "--at-least", "0").startswith(
+        "at_least is 0, but must be a share"
+    )
+
+
+def test_a_known_network_tells_what_is_left_of_its_macs(lenet: str):
+    printed = gpmt("plan", lenet, "--what-if", "--model", "lenet5-caffe", "--input", "1x28x28").stdout
+    document = json.loads(
+        gpmt("plan", lenet, "--what-if", "--model", "lenet5-caffe", "--input", "1x28x28", "--json").stdout
+    )
+    assert document["dense_macs"] == 2_293_000
+    row = document["rows"][4]
+    assert f"{row['macs'] / 2_293_000:.2%}" in printed
+    assert "MACs with all weights: 2,293,000" in printed

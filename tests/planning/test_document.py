@@ -199,3 +199,11 @@ def test_plans_of_other_units_know_their_axes(tmp_path, granularity):
     document["tensors"][0]["axes"]["output"] = 0
     with pytest.raises(PlanError, match=r"outputs of experts\.gate_up_proj cannot be counted by dimension 0"):
         from_document(document)
+
+
+def test_a_plan_of_a_budget_in_macs_knows_its_weights(tmp_path):
+    plan = gpmt.plan(weights(), max_macs="30%", macs={"attn.qkv.weight": 600, "fc.weight": 40})
+    plan.save(tmp_path / "plan.json")
+    bound = Plan.load(tmp_path / "plan.json").bound(weights())
+    assert bound.masks() == plan.masks()
+    assert bound.notes == ()

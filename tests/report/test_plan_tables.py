@@ -8,7 +8,7 @@ from rich.console import Console
 from tests.planning.plans import divided_plan, weights
 
 import gpmt
-from gpmt.report.plan_tables import group_table, print_plan
+from gpmt.report.plan_tables import group_table, print_plan, print_what_if
 from gpmt.report.tables import count_table
 from gpmt.verification import verify
 
@@ -103,3 +103,26 @@ def test_blocks_of_a_file_are_folded_too(blocks):
     else:
         cells = ["24×8", "192", "160", "83.333%", "24/24", "3", "50.000%", "100.000%"]
         assert sorted(lines[2].split()) == sorted(["in_proj_weight", *cells])
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_sparsities_that_are_compared_fit_a_terminal(width):
+    name = "vision_model.encoder.layers.11.self_attn.out_proj.weight"
+    state = {"embed_tokens.weight": torch.randn(400, 100), name: torch.full((100, 100), 1e-3)}
+    state["head.fc.weight"] = torch.randn(500, 100)
+    macs = {name: 10_000, "head.fc.weight": 50_000}
+    table = gpmt.what_if(state, ["10%", "50%", "99.5%"], min_kept={"head*": 10}, macs=macs)
+    lines = printed(lambda out: print_what_if(table, out=out), width)
+    text = "".join(line.split("  ")[-1].strip() for line in lines)
+    assert name in text
+    found = [line.split() for line in lines if line.split()[0] in ("10%", "50%", "99.5%")]
+    assert [cells[:1] for cells in found] == [["10%"], ["50%"], ["99.5%"]]
+    row = table.rows[1]
+    assert found[1][1:7] == [
+        "30,000", f"{row.plan.network_sparsity:.2%}", f"{row.macs / 60_000:.2%}", "0", "100", "1",
+    ]  # fmt: skip
+    assert found[2][5] == "–"
+    assert (
+        "of 60,000 weights in 2 tensors; min_kept is the smallest with which each keeps 1% of its own"
+        in " ".join(lines)
+    )

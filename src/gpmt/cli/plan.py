@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gpmt.atomic import check_output
 from gpmt.cli.files import Force, refuse_existing
 from gpmt.cli.narration import working
 from gpmt.cli.options import (
@@ -29,13 +30,15 @@ from gpmt.cli.options import (
     examples,
     print_json,
 )
-from gpmt.cli.requests import plan_options, sparsity_of
+from gpmt.cli.requests import plan_options, sparsities_of, sparsity_of
 from gpmt.errors import BudgetError
 
 EXAMPLES = examples(
     "gpmt plan resnet50.pth --sparsity 0.9 --min-kept 0.05%",
     "gpmt plan vit.pth --sparsity '*.attn.*=0.8' --sparsity '*=0.9' --split '*.qkv.weight=q,k,v' --blocks",
     "gpmt plan resnet50.pth --sparsity 0.9 -o plan.json",
+    "gpmt plan resnet50.pth --what-if --model torchvision:resnet50",
+    "gpmt plan vit.pth --what-if -s 0.8 -s 0.9 --at-least 5%",
 )
 
 
@@ -65,6 +68,17 @@ def plan(
             help="Write the plan as JSON: how many weights every block keeps. Edit it, and give it to gpmt prune.",
         ),
     ] = None,
+    what_if: Annotated[
+        bool,
+        typer.Option(
+            "--what-if",
+            help="A line for each of several sparsities: the usual ones, or those that --sparsity gives.",
+            show_default=False,
+        ),
+    ] = False,
+    at_least: Annotated[
+        str, typer.Option(help="With --what-if: the share of its weights that every block is to keep.")
+    ] = "1%",
     model: ModelName = None,
     input_shape: InputShape = None,
     blocks: ShowBlocks = False,
@@ -74,6 +88,8 @@ def plan(
     force: Force = False,
 ) -> None:
     """Show how many weights every tensor would keep at a sparsity, and write the plan; nothing is pruned.
+
+    --what-if tells of several sparsities how many blocks would be empty, and which minimum prevents it.
 
     The numbers in the plan may be edited, as long as they add up to its totals; gpmt prune --plan prunes to
     exactly these.
@@ -88,37 +104,48 @@ def plan(
         granularity=granularity,
         seed=seed,
     )
-    if not sparsity:
-        raise BudgetError("give --sparsity, such as 0.9")
-    wanted = sparsity_of(sparsity)
+    if what_if:
+        if out is not None:
+            raise BudgetError("--what-if compares plans and writes none; leave out one of --what-if and -o")
+        several = sparsities_of(sparsity or [])
+    elif sparsity:
+        wanted = sparsity_of(sparsity)
+    else:
+        raise BudgetError("give --sparsity, such as 0.9, or --what-if for several")
     check_exists(source)
     if out is not None:
-        from gpmt.atomic import check_output
-
         refuse_existing(source, out, force=force)
         check_output(out)
 
     from gpmt.cli.network import find_network
     from gpmt.formats.load import load
+    from gpmt.planning.what_if import what_if as compare
     from gpmt.prune import plan as make_plan
+    from gpmt.report.plan_tables import print_plan, print_what_if
+    from gpmt.report.tables import console
 
     silent = quiet or as_json
     with working(f"reading {source}", quiet=silent):
         checkpoint = load(source)
         network = find_network(checkpoint, model=model, input_shape=input_shape)
+    target = network.module if network else checkpoint.state_dict
+    macs = network.macs if network else None
+    if what_if:
+        with working("comparing sparsities", quiet=silent):
+            table = compare(target, several or None, at_least=at_least, macs=macs, **options)
+        if as_json:
+            print_json({"input": str(source), **table.to_dict()})
+        elif not quiet:
+            print_what_if(table, out=console())
+        return
     with working("choosing the weights to prune", quiet=silent):
-        target = network.module if network else checkpoint.state_dict
         decided = make_plan(target, sparsity=wanted, **options)
     if out is not None:
         decided.save(out)
-    macs = network.macs if network else None
     if as_json:
         document = {"input": str(source), "output": None if out is None else str(out)}
         print_json(document | decided.to_dict() | {"dense_macs": macs})
     elif not quiet:
-        from gpmt.report.plan_tables import print_plan
-        from gpmt.report.tables import console
-
         print_plan(decided, macs=macs, blocks=blocks, out=console())
         if out is not None:
             typer.echo(f"wrote {out}; nothing is pruned")

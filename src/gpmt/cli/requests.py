@@ -23,6 +23,22 @@ def sparsity_of(values: list[str]) -> str | dict[str, str]:
     return found
 
 
+def sparsities_of(values: list[str]) -> list[str]:
+    """Return sparsities of the whole network to compare; raise `BudgetError` for others, and for those of patterns.
+
+    >>> sparsities_of(["80%", "0.9"])
+    ['80%', '0.9']
+    """
+    for value in values:
+        if "=" in value:
+            raise BudgetError(
+                f"--sparsity is {value!r}, but --what-if compares sparsities of the whole network; leave out the "
+                "pattern"
+            )
+        parse_sparsity(value)
+    return values
+
+
 def min_kept_of(values: list[str] | None, *, unit: str = "weights") -> str | dict[str, str]:
     """Return the minimum, or that of each pattern, that ``--min-kept`` gives; raise `BudgetError` for others.
 

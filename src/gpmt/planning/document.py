@@ -133,15 +133,19 @@ def to_document(plan: Plan) -> dict[str, Any]:
                     }
                     for split in row.divided.splits
                 ],
-                "blocks": [_block(block, groups[id(block)]) for block in row.blocks],
+                "blocks": [
+                    _block(block, groups[id(block)], ranked=plan.macs is None) for block in row.blocks
+                ],
             }
             for row in plan.tensors
         ],
     }
 
 
-def _block(block: BlockPlan, group: int) -> dict[str, Any]:
-    cut = block.cut and {"kept": block.cut.kept, "key": block.cut.key, "ties": block.cut.ties}
+def _block(block: BlockPlan, group: int, *, ranked: bool) -> dict[str, Any]:
+    cut = None
+    if ranked and block.cut is not None:  # the cuts of a budget in MACs are those of magnitudes per MAC
+        cut = {"kept": block.cut.kept, "key": block.cut.key, "ties": block.cut.ties}
     return {
         "name": block.name,
         "group": group,
@@ -150,7 +154,7 @@ def _block(block: BlockPlan, group: int) -> dict[str, Any]:
         "floor": block.floor,
         "binds": block.binds,
         "zero": block.zero,
-        "cut": cut or None,
+        "cut": cut,
     }
 
 

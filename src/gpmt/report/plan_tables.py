@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from gpmt.report.fitting import Column, draw_table
+from gpmt.report.fitting import Column, draw_table, fold
 from gpmt.report.tables import Macs, plan_table
 
 if TYPE_CHECKING:  # PyTorch is not needed to draw what others counted
     from gpmt.planning.plan import Plan
+    from gpmt.planning.what_if import WhatIf
 
 _MOST_GROUPS = 20
+_NARROWEST = 12
+"""Names of blocks are folded to no less."""
 
 
 def print_plan(plan: Plan, *, macs: Macs | None = None, blocks: bool = False, out: Console) -> None:
@@ -46,3 +50,54 @@ def group_table(plan: Plan, *, out: Console) -> Table:
     ]
     names = Column("group", [group.label or "all" for group in groups], "total", "left")
     return draw_table(names, columns, out.width)
+
+
+def print_what_if(table: WhatIf, *, out: Console) -> None:
+    """Print what would come of several sparsities, and what is to be known of them."""
+    out.print(what_if_table(table, out=out))
+    plan = table.rows[0].plan
+    blocks = "tensors" if len(plan.blocks) == len(plan.tensors) else "blocks"
+    out.print(
+        f"of {plan.numel:,} {plan.unit} in {len(plan.blocks):,} {blocks}; min_kept is the smallest with which each "
+        f"keeps {_percent(table.at_least)} of its own"
+        + (f"; minimum {plan.minimums}, which binds where it says so" if plan.minimums else "")
+    )
+    if table.dense_macs is not None:
+        out.print(f"MACs with all weights: {table.dense_macs:,}")
+    if not plan.coverage.complete:
+        for line in plan.coverage.lines(options=True):
+            out.print(line)
+    out.print(str(plan.judged))
+
+
+def what_if_table(table: WhatIf, *, out: Console) -> Table:
+    """Draw a line for each sparsity: what is kept, which blocks are empty, and the minimum that would be enough."""
+    rows = table.rows
+    plans = [row.plan for row in rows]
+    blocks = "tensors" if len(plans[0].blocks) == len(plans[0].tensors) else "blocks"
+    columns = [Column("kept", [f"{plan.kept:,}" for plan in plans], spare=12)]
+    if not plans[0].coverage.complete:
+        shares = [f"{plan.network_sparsity:.2%}" for plan in plans]
+        columns.append(Column("whole\nnetwork", shares))
+    if table.dense_macs is not None:
+        dense = max(table.dense_macs, 1)
+        columns.append(Column("MACs\nleft", [f"{(row.macs or 0) / dense:.2%}" for row in rows]))
+    if plans[0].minimums:
+        columns.append(Column("binds", [f"{row.binding:,}" for row in rows]))
+    columns.append(
+        Column(
+            f"min_kept\nfor {_percent(table.at_least)}",
+            ["–" if row.min_kept is None else f"{row.min_kept:,}" for row in rows],
+        )
+    )
+    columns.append(Column(f"empty\n{blocks}", [f"{len(row.empty):,}" for row in rows]))
+    names = Column("sparsity", [_percent(row.sparsity) for row in rows], justify="right")
+    # The box takes a cell at each edge, and two more lie between columns.
+    room = out.width - 2 - names.width - sum(2 + column.width for column in columns) - 2
+    first = [fold(row.empty[0], max(room, _NARROWEST)) if row.empty else "" for row in rows]
+    columns.append(Column("first to be empty", first, justify="left", spare=11))
+    return draw_table(names, columns if any(first) else columns[:-1], out.width)
+
+
+def _percent(share: Fraction) -> str:
+    return f"{float(100 * share):.6g}%"
