@@ -236,3 +236,20 @@ def test_gradients_that_are_not_finite_are_told_by_name() -> None:
     optimizer.step()
     with pytest.raises(ScoresError, match="the movement of weight is NaN or infinite"):
         movement.scores()
+
+
+def test_a_pruner_prunes_what_training_moved_to_zero() -> None:
+    model, batches = make("tied")
+    optimizer = SGD(model.parameters(), lr=0.01)
+    movement = Movement(model, optimizer)
+    pruner = gpmt.Pruner(
+        model,
+        optimizer,
+        schedule=gpmt.OneShot(0.5, at=2),
+        scores=lambda net: movement.scores(),
+    )
+    expected = train(model, optimizer, batches * 2)
+    values = torch.cat([score.flatten() for score in expected.values()])
+    threshold = values.sort().values[len(values) // 2]
+    for name, score in expected.items():
+        assert torch.equal(pruner.masks[name], score >= threshold)

@@ -117,29 +117,22 @@ def test_a_recurrent_network() -> None:
         torch.testing.assert_close(found[tensor], scores)
 
 
+@pytest.mark.filterwarnings("ignore:sparsity .* leaves only .* weights in the first layer")
 def test_rounds_keep_what_one_pass_would_empty() -> None:
     torch.manual_seed(0)
     first, second, third = (nn.Linear(a, b, bias=False) for a, b in ((10, 100), (100, 100), (100, 2)))
     model = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
     density = 0.005
-
-    def prune(model: nn.Module, keep: int) -> None:
-        """Keep the largest scores of a network, by a sort of all."""
-        scores = gpmt.scores.synflow(model, (10,))
-        threshold = (
-            torch.cat([score.flatten() for score in scores.values()]).sort(descending=True).values[keep - 1]
-        )
-        with torch.no_grad():
-            for name, score in scores.items():
-                model.get_parameter(name)[score < threshold] = 0
-
     total = sum(weight.numel() for weight in model.parameters())
     at_once, in_rounds = copy.deepcopy(model), copy.deepcopy(model)
-    prune(at_once, int(density * total))
+    with pytest.warns(GpmtWarning, match=r"leaves no weight in 2 of 3 tensors .0\.weight, 2\.weight"):
+        gpmt.prune_(at_once, sparsity=1 - density, scores=lambda net: gpmt.scores.synflow(net, (10,)))
     for i in range(1, 21):
-        prune(in_rounds, int(density ** (i / 20) * total))
+        gpmt.prune_(
+            in_rounds, sparsity=1 - density ** (i / 20), scores=lambda net: gpmt.scores.synflow(net, (10,))
+        )
     kept = [int((weight != 0).sum()) for weight in in_rounds.parameters()]
-    assert sum(kept) == int(density * total)
+    assert sum(kept) == total - int((1 - density) * total)
     assert min(kept) > 5
     assert not at_once[2].weight.any()
     with pytest.raises(ScoresError, match="all SynFlow scores are 0"):

@@ -74,3 +74,22 @@ def test_reparametrised_weights_are_scored_in_what_is_pruned() -> None:
 def test_what_is_wrong_is_told(model: Any, batches: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         gpmt.scores.taylor(model, batches)
+
+
+@pytest.mark.filterwarnings("ignore:sparsity 0.7 leaves no weight")
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [
+        *((name, gpmt.scores.taylor) for name in ("conv", "tied", "attention", "lstm", "mixtral")),
+        ("tied", gpmt.scores.fisher),
+        ("tied", gpmt.scores.snip),
+    ],
+)
+def test_a_plan_keeps_the_largest(name: str, score: Any) -> None:
+    model, batches = make(name)
+    plan = gpmt.plan(model, sparsity=0.7, scores=lambda net: score(net, batches))
+    masks, scores = plan.masks(), score(model, batches)
+    kept = torch.cat([scores[tensor][masks[tensor]] for tensor in scores])
+    pruned = torch.cat([scores[tensor][~masks[tensor]] for tensor in scores])
+    assert len(pruned) == int(0.7 * (len(kept) + len(pruned)))
+    assert kept.min() >= pruned.max()

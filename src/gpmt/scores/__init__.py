@@ -1,6 +1,13 @@
 """Scores: what ranks the weights of a network, one tensor for each prunable tensor; the smallest are pruned first.
 
 Each is a function of the network that returns name -> scores, in the shapes and on the devices of the weights.
+`gpmt.plan`, `gpmt.prune_` and `gpmt.Pruner` take them, or a function of the network that returns them, as ``scores``.
+
+>>> import gpmt, torch
+>>> layer = torch.nn.Linear(8, 4)
+>>> batches = [(torch.randn(16, 8), torch.randint(4, (16,)))]
+>>> gpmt.prune_(layer, sparsity=0.75, min_kept=2, scores=lambda net: gpmt.scores.taylor(net, batches)).pruned
+24
 """
 
 from gpmt.scores.files import load, save

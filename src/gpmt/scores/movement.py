@@ -55,6 +55,9 @@ class Movement:
     >>> optimizer.step()
     >>> movement.scores()
     {'weight': tensor([[-2.,  3.]])}
+    >>> from gpmt.prune import prune_
+    >>> prune_(layer, sparsity=0.5, scores=movement.scores()).masks()["weight"]
+    tensor([[False,  True]])
     """
 
     def __init__(
