@@ -44,6 +44,7 @@ def plan(
     allocation: str = "exact",
     granularity: Granularity = "weight",
     seed: int = 0,
+    pattern: str | None = None,
     scores: Scores | None = None,
     max_macs: MaxMacs | None = None,
     macs: Macs | None = None,
@@ -72,7 +73,9 @@ def plan(
         exclude: patterns of tensors to leave alone; they do not count in the sparsity.
         blocks: how tensors divide into blocks, where `gpmt.find_scope` does not know it or is to be overruled:
             ``{"*.qkv.weight": ("q", "k", "v")}``.
-        within: "network", or "tensor" where every tensor has the sparsity and a threshold of its own.
+        within: what is compared: "network"; "tensor", where every tensor has the sparsity and a threshold of its
+            own; or "row", where of the n weights of every output (of a convolution, its filter) exactly
+            floor(sparsity · n) are pruned, and `min_kept` is of each row (Wanda's groups, arXiv 2306.11695).
         allocation: "exact" (one global threshold with floors), "reference" (the authors' scripts), or a
             baseline: "uniform", "erk", "lamp", "random".
         granularity: what is pruned as one: "weight"; "row", all weights of one output (a row of a matrix, a filter
@@ -83,6 +86,9 @@ def plan(
             Where a convolution has groups, a channel holds one input of each group (of a transposed convolution, a
             row one output of each). All allocations but "erk" support it.
         seed: for the allocation "random" only.
+        pattern: N:M, such as "2:4": of every M consecutive inputs of an output, at the same tap of a convolution, the
+            N largest stay. The sparsity is 1 − N/M and can be left out; tensors whose inputs are no multiple of M
+            have to be excluded.
         scores: what ranks the weights in place of |w|, the smallest are pruned first: a mapping from name to a
             floating tensor of the weight's shape on its device, or a function that is called with `target` and
             returns one, such as ``lambda model: gpmt.scores.taylor(model, batches)``. Scores rank as signed numbers;
@@ -131,6 +137,7 @@ def plan(
         allocation=allocation,
         granularity=granularity,
         seed=seed,
+        pattern=pattern,
         scores=scores,
         max_macs=max_macs,
         macs=macs,

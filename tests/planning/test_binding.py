@@ -92,5 +92,7 @@ def test_a_plan_says_all_that_options_would():
     plan = divided_plan()
     with pytest.raises(BudgetError, match="a plan says all that sparsity, min_kept would; leave them out"):
         gpmt.prune_(weights(), plan=plan, sparsity=0.5, min_kept=3)
-    with pytest.raises(BudgetError, match=r"give one, such as sparsity=0\.9, or max_macs, or a plan"):
+    with pytest.raises(
+        BudgetError, match=r"give one, such as sparsity=0\.9, or max_macs, a pattern or a plan"
+    ):
         gpmt.prune_(weights())

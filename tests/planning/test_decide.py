@@ -170,7 +170,7 @@ def test_several_budgets_that_share_their_groups():
             {"sparsity": {"a": 0.99, "*": 0.5}, "min_kept": 3},
             r"sparsity 0.99 of a keeps 2 of 200 weights, but the",
         ),
-        ({"sparsity": 0.5, "within": "row"}, "within is 'row', but must be one of network, tensor"),
+        ({"sparsity": 0.5, "within": "layer"}, "within is 'layer', but must be one of network, tensor, row"),
         ({"sparsity": 0.98, "within": "tensor", "min_kept": 3}, "of b.weight keeps 2 of 100 weights"),
         (
             {"sparsity": 0.5, "min_kept": "5% of tensor", "allocation": "reference"},

@@ -10,6 +10,7 @@ from gpmt.core.select import Selection, select
 class Exact(Allocation):
     """Keep the largest magnitudes of the network, after the floor of each tensor."""
 
+    runs = True
     global_threshold = True
 
     def select(

@@ -60,6 +60,8 @@ class Allocation(ABC):
     """Floors hold in every block of a tensor; otherwise a tensor is one block."""
     scores: ClassVar[bool] = True
     """Scores can rank the weights in place of their magnitudes."""
+    runs: ClassVar[bool] = False
+    """Weights can be compared within rows or N:M patterns, of which each keeps its share."""
     global_threshold: ClassVar[bool] = False
     """One magnitude may decide in all tensors, but for the floors; `Selection.key` is then its key."""
 

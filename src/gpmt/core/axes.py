@@ -38,7 +38,7 @@ class Axes:
         """
         if not self.stacked:
             weight = weight.unsqueeze(0)
-        if self._second(weight.ndim):
+        if self.outputs_second:
             weight = weight.transpose(1, 2)
         return weight.unsqueeze(3) if weight.ndim == 3 else weight.flatten(3)
 
@@ -49,16 +49,17 @@ class Axes:
         (8, 4, 3, 1)
         """
         layers, *sizes = shape if self.stacked else (1, *shape)
-        if self._second(len(sizes) + 1):
+        if self.outputs_second:
             sizes[:2] = sizes[1], sizes[0]
         taps = 1
         for size in sizes[2:]:
             taps *= size
         return layers, sizes[0], sizes[1], taps
 
-    def _second(self, dimensions: int) -> bool:
-        """Whether outputs come after inputs, in a weight with one dimension of layers before them."""
-        return self.output == (2 if self.stacked else 1) and dimensions > 2
+    @property
+    def outputs_second(self) -> bool:
+        """Whether outputs come after inputs."""
+        return self.output == 1 + self.stacked
 
 
 PLAIN = Axes()

@@ -312,7 +312,7 @@ def shift_in(packed, start, chunk):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _select(keys, low, high, rank):  # type: ignore[no-untyped-def]
+def select_largest(keys, low, high, rank):  # type: ignore[no-untyped-def]
     """Reorder keys[low:high] so that its `rank` largest come first, the smallest of them last (Hoare 1961)."""
     target = low + rank - 1
     high -= 1
@@ -353,7 +353,7 @@ def outside(keys, offsets, lengths, lower, upper, take, out):  # type: ignore[no
         if taken == stored - first:
             stored = first
         elif taken > 0:
-            _select(out, first, stored, taken)
+            select_largest(out, first, stored, taken)
             for i in range(min(taken, stored - first - taken)):
                 out[first + i] = out[stored - 1 - i]
             stored -= taken
@@ -377,7 +377,7 @@ def find_ranks(addresses, sizes, element, sign, ranks, scratch, keys, above):  #
         size = sizes[array]
         for i in range(size):
             scratch[i] = _key_at(addresses[array] + i * _width(element), element, sign)
-        _select(scratch, 0, size, ranks[array])
+        select_largest(scratch, 0, size, ranks[array])
         key = scratch[ranks[array] - 1]
         larger = 0
         for i in range(ranks[array]):

@@ -28,7 +28,7 @@ def assemble(
 
 def _mask(scope: Scope, name: str, items: Sequence[Item], unit: Unit, packed: Mapping[str, Tensor]) -> Tensor:
     [first, *more] = items
-    if not more and unit.name == "weight":
+    if not more and unit.in_order(first.axes, first.shape):
         return packed[first.name]
     mask = torch.zeros(scope.tensors[name].shape, dtype=torch.bool, device="cpu")
     views = scope.blocks[name].views(mask) if more else [mask]

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from gpmt.core.key_reader import count_above
+from gpmt.core.key_reader import KeyReader, count_above, thread_count
 from gpmt.core.keys import KeyFormat, KeySource, is_all_zero
 from gpmt.core.scope import Scope
 from gpmt.core.select import Cut, select
 from gpmt.core.shards import whole
+from gpmt.core.threshold_search import check_keys
 from gpmt.errors import PlanError, ScopeError
 from gpmt.planning.case import Case
 from gpmt.planning.items import items_of
@@ -28,11 +29,13 @@ def bind(plan: Plan, target: nn.Module | Mapping[str, Tensor]) -> Plan:
             "the scores again"
         )
     request = Request(
-        [0],
+        [None if plan.pattern else 0],
         scope=[row.name for row in plan.tensors],
         allocation=plan.allocation,
         granularity=plan.granularity,
         seed=plan.seed,
+        within="row" if plan.within == "row" else "network",
+        pattern=plan.pattern,
     )
     try:
         found = request.find_scope(target)
@@ -49,7 +52,10 @@ def bind(plan: Plan, target: nn.Module | Mapping[str, Tensor]) -> Plan:
                 f"{row.name} keeps {row.kept:,} weights in the plan, but has {item.least:,} norms, which must not "
                 "become zero; let it keep more"
             )
-    sources, key_format = Case(request, found, items).keys()
+    case = Case(request, found, items)
+    sources, key_format = case.keys()
+    if case.lengths:
+        return _bind_runs(plan, case, sources, key_format)
     counts = [row.kept for row in plan.blocks]
     [selection] = select(sources, key_format, totals=[sum(counts)], floors=counts)
     rows = [
@@ -67,6 +73,26 @@ def bind(plan: Plan, target: nn.Module | Mapping[str, Tensor]) -> Plan:
     return plan.replaced(
         rows, make=maker(found, items, sources, key_format, selection.cuts, unit=unit), notes=notes
     )
+
+
+def _bind_runs(plan: Plan, case: Case, sources: Sequence[KeySource], key_format: KeyFormat) -> Plan:
+    """Return a plan of rows, or of a pattern, with the weights of a network."""
+    check_keys(KeyReader(sources, key_format, thread_count(sources)))
+    kept = [row.kept * length // row.numel for row, length in zip(plan.blocks, case.lengths, strict=True)]
+    make = maker(
+        case.found,
+        case.items,
+        sources,
+        key_format,
+        (),
+        unit=case.request.unit,
+        lengths=case.lengths,
+        kept_in_runs=kept,
+    )
+    rows = [
+        replace(row, zero=is_all_zero(item.values)) for row, item in zip(plan.blocks, case.items, strict=True)
+    ]
+    return plan.replaced(rows, make=make)
 
 
 def _in_order(plan: Plan, found: Scope) -> Scope:

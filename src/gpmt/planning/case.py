@@ -17,6 +17,7 @@ from gpmt.planning.groups import Group, divide
 from gpmt.planning.items import Item, named
 from gpmt.planning.macs_budget import MacsProblem, parse_max_macs
 from gpmt.planning.request import Request
+from gpmt.planning.run_checks import check_infinite_in_runs, check_run, lengths_of
 from gpmt.planning.scoring import Infinite, check_infinite
 
 
@@ -36,13 +37,44 @@ class Case:
             raise ScopeError("there is no weight to prune: the scope holds no tensor with elements")
         names = named(items, found)
         self.minimums = Minimums.parse(request.min_kept, total=sum(sizes), unit=request.unit.plural)
-        floors = self.minimums.floors(names, sizes)
+        self.lengths = [] if request.runs is None else lengths_of(request.runs, items)
+        if request.runs is None or request.pattern is not None:
+            floors = self.minimums.floors(names, sizes)
+        else:  # those of each row
+            least = self.minimums.floors(names, self.lengths)
+            runs = [size // length for size, length in zip(sizes, self.lengths, strict=True)]
+            floors = [count * floor for count, floor in zip(runs, least, strict=True)]
         self.floors = [max(floor, item.least) for floor, item in zip(floors, items, strict=True)]
         self.divisions = [divide(items, names, budget, request.within) for budget in request.budgets]
         for group in (group for division in self.divisions for group in division):
             self._check(group)
 
+    def kept_in_runs(self, group: Group) -> dict[int, int]:
+        """Return how many weights of each run stay, by the place of the block."""
+        return {
+            place: self.lengths[place] - pruned_count(group.sparsity, self.lengths[place])
+            for place in group.places
+        }
+
+    def _check_runs(self, group: Group) -> None:
+        for place, kept in self.kept_in_runs(group).items():
+            item, length = self.items[place], self.lengths[place]
+            check_run(
+                item,
+                length,
+                kept,
+                floor=self.floors[place],
+                minimum=str(self.minimums),
+                pattern=self.request.pattern,
+                sparsity=group.sparsity,
+            )
+            if self.scored:
+                check_infinite_in_runs(item, length, kept)
+
     def _check(self, group: Group) -> None:
+        if self.lengths:
+            self._check_runs(group)
+            return
         members = [self.items[place] for place in group.places]
         whole_tensors = all(item.name == item.tensor for item in members)
         norms = (
@@ -78,7 +110,7 @@ class Case:
         effective = self.found.effective
         return [
             KeysKeeping(source, effective[item.tensor].largest(item.values), key_format)
-            if item.tensor in effective
+            if item.tensor in effective and not self.lengths
             else source
             for source, item in zip(sources, self.items, strict=True)
         ], key_format

@@ -10,10 +10,12 @@ from typing import Any, Unpack
 from torch import Tensor, nn
 
 from gpmt.core.budget import pruned_count
+from gpmt.core.key_reader import KeyReader, thread_count
 from gpmt.core.keys import SCORE64, KeyFormat, KeySource
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.select import Cut
 from gpmt.core.shards import whole
+from gpmt.core.threshold_search import check_keys
 from gpmt.errors import BudgetError
 from gpmt.macs import count_macs
 from gpmt.planning.case import Case
@@ -44,6 +46,9 @@ def decide(target: Target, sparsities: Sequence[Any], **options: Unpack[PlanOpti
             for value, budget in zip(sparsities, request.budgets, strict=True)
         ]
     sources, key_format = case.keys()
+    if case.lengths:
+        check_keys(KeyReader(sources, key_format, thread_count(sources)))
+        return [_in_runs(case, sources, key_format, division) for division in case.divisions]
     plans: dict[int, Plan] = {}
     for numbers in _sharing_groups(case.divisions):
         divisions = [case.divisions[number] for number in numbers]
@@ -60,6 +65,28 @@ def decide(target: Target, sparsities: Sequence[Any], **options: Unpack[PlanOpti
                 thresholds = [None] * len(division)
             plans[number] = _plan(case, sources, key_format, row, groups=division, keys=thresholds)
     return [plans[number] for number in range(len(plans))]
+
+
+def _in_runs(
+    case: Case, sources: Sequence[KeySource], key_format: KeyFormat, groups: Sequence[Group]
+) -> Plan:
+    """Return the plan of blocks of whose rows, or every M inputs, each keeps its share."""
+    chosen: dict[int, int] = {}
+    for group in groups:
+        chosen |= case.kept_in_runs(group)
+    kept = [chosen[place] for place in range(len(case.items))]
+    counts = [
+        item.numel // length * each for item, length, each in zip(case.items, case.lengths, kept, strict=True)
+    ]
+    return _plan(
+        case,
+        sources,
+        key_format,
+        [Cut(0, 0, count, binds=False) for count in counts],
+        groups=groups,
+        keys=[None] * len(groups),
+        kept_in_runs=kept,
+    )
 
 
 def _within_macs(case: Case, sparsity: Any, budget: Budget) -> Plan:
@@ -93,7 +120,9 @@ def _plan(
     groups: Sequence[Group],
     keys: Sequence[int | None],
     macs: MacsPlan | None = None,
+    kept_in_runs: Sequence[int] = (),
 ) -> Plan:
+    pattern = case.request.pattern
     return plan_of(
         case.found,
         case.items,
@@ -109,7 +138,10 @@ def _plan(
         unit=case.request.unit,
         seed=case.request.seed,
         within=case.request.within,
+        pattern=None if pattern is None else str(pattern),
         macs=macs,
+        lengths=case.lengths,
+        kept_in_runs=kept_in_runs,
     )
 
 

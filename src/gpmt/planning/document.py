@@ -18,7 +18,9 @@ from gpmt.core.budget import parse_sparsity, pruned_count
 from gpmt.core.coverage import Coverage, Outside
 from gpmt.core.judgement import Judgement
 from gpmt.core.minimums import Minimum, Minimums
+from gpmt.core.nm import NM
 from gpmt.core.select import Cut
+from gpmt.core.units.in_runs import InRuns
 from gpmt.core.units.registry import unit_of
 from gpmt.core.units.unit import Unit
 from gpmt.errors import GpmtError, PlanError
@@ -95,6 +97,7 @@ def to_document(plan: Plan) -> dict[str, Any]:
         "allocation": plan.allocation,
         "seed": plan.seed,
         "within": plan.within,
+        "pattern": plan.pattern,
         "min_kept": [
             [pattern, f"{100 * rule.share}% of tensor" if rule.count is None else rule.count]
             for pattern, rule in plan.minimums.rules
@@ -163,10 +166,11 @@ def from_document(document: Mapping[str, Any]) -> Plan:
     top = Fields(
         document,
         "the plan",
-        "format version structure granularity allocation seed within min_kept scope outside numel kept groups "
-        "tensors",
+        "format version structure granularity allocation seed within pattern min_kept scope outside numel kept "
+        "groups tensors",
     )
     unit = unit_of(top.text("granularity"))
+    runs = _runs(top)
     allocation = allocations.check_name(top.text("allocation"))
     declared = [_Group(fields) for fields in top.objects("groups", "label sparsity kept threshold")]
     members: list[list[BlockPlan]] = [[] for _ in declared]
@@ -182,11 +186,13 @@ def from_document(document: Mapping[str, Any]) -> Plan:
             "the names or shapes of its tensors were changed; edit the numbers that blocks keep alone"
         )
     groups = [
-        group.planned(blocks, number, unit)
+        group.planned(blocks, number, unit, by_runs=runs is not None)
         for number, (group, blocks) in enumerate(zip(declared, members, strict=True))
     ]
     if not groups:
         raise PlanError("groups is empty, but every plan has one at least")
+    if runs is not None:
+        _check_runs(runs, tensors, groups)
     for key in ("numel", "kept"):
         total = sum(getattr(row, key) for row in tensors)
         if total != top.count(key, _ANY_COUNT):
@@ -202,6 +208,7 @@ def from_document(document: Mapping[str, Any]) -> Plan:
         unit=unit,
         seed=top.count("seed", _ANY_COUNT),
         within=top.text("within"),
+        pattern=top.optional_text("pattern"),
         aliases=aliases,
         judged=_judgement(top.object("scope", "by network why")),
         coverage=_coverage(top, tensors),
@@ -216,7 +223,7 @@ class _Group:
         self.kept = fields.count("kept", _ANY_COUNT)
         self.threshold = fields.optional_number("threshold")
 
-    def planned(self, blocks: list[BlockPlan], number: int, unit: Unit) -> GroupPlan:
+    def planned(self, blocks: list[BlockPlan], number: int, unit: Unit, *, by_runs: bool) -> GroupPlan:
         """Return the group with its blocks, of whose counts the sum must be its own."""
         name = f"group {number}" + ("" if self.label is None else f" ({self.label})")
         if not blocks:
@@ -227,10 +234,32 @@ class _Group:
                 f"the blocks of {name} keep {kept:,} {unit.plural} together, but its total says {self.kept:,}; "
                 "correct the one or the other"
             )
-        as_planned = all(block.cut is not None for block in blocks)
+        as_planned = by_runs or all(block.cut is not None for block in blocks)
         if as_planned or numel - kept == pruned_count(self.sparsity, numel):
             return GroupPlan(self.label, self.sparsity, tuple(blocks), self.threshold)
         return GroupPlan(self.label, Fraction(numel - kept, numel), tuple(blocks), None)
+
+
+def _runs(top: Fields) -> InRuns | None:
+    """Return what weights are compared with, where it is their row or a pattern."""
+    pattern = top.optional_text("pattern")
+    if pattern is None and top.text("within") != "row":
+        return None
+    return InRuns(None if pattern is None else NM.parse(pattern))
+
+
+def _check_runs(runs: InRuns, tensors: list[TensorPlan], groups: list[GroupPlan]) -> None:
+    """Raise `PlanError` unless every block keeps what its rows or the pattern keep."""
+    sparsities = {block.name: group.sparsity for group in groups for block in group.blocks}
+    for row in tensors:
+        for block in row.blocks:
+            length = runs.length(row.axes, block.shape)
+            kept = block.numel // length * (length - pruned_count(sparsities[block.name], length))
+            if block.kept != kept:
+                raise PlanError(
+                    f"{block.name} keeps {block.kept:,} weights in the plan, but with its sparsity and "
+                    f"{'rows' if runs.pattern is None else f'pattern {runs.pattern}'} it keeps {kept:,}; plan again"
+                )
 
 
 def _tensor(fields: Fields, unit: Unit, members: list[list[BlockPlan]]) -> tuple[TensorPlan, tuple[str, ...]]:

@@ -19,6 +19,9 @@ def with_kept(plan: Plan, kept: Mapping[str, int | str]) -> Plan:
         raise PlanError(
             f'kept is {kept!r}, but must be a mapping from patterns to counts, such as {{"fc.weight": 100}}'
         )
+    if plan.pattern is not None or plan.within == "row":
+        what = f"pattern {plan.pattern}" if plan.pattern is not None else 'within="row"'
+        raise PlanError(f"{what} says how many weights every block keeps; plan again with another sparsity")
     names = [
         Named(block.name, (row.name, *plan.aliases.get(row.name, ())), row.kind)
         for row in plan.tensors

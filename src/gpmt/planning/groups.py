@@ -12,7 +12,7 @@ from gpmt.core.first_match import Named, first_matches
 from gpmt.errors import BudgetError
 from gpmt.planning.items import Item
 
-Within = Literal["network", "tensor"]
+Within = Literal["network", "tensor", "row"]
 Sparsity = Ratio | Mapping[str, Ratio]
 
 

@@ -78,7 +78,8 @@ def items_of(
             if view is None:
                 values = torch.empty(numel, device="meta")
             else:
-                values = view if unit.name == "weight" else unit.values(block, axes, view.reshape(shape))
+                in_order = unit.in_order(axes, shape)
+                values = view if in_order else unit.values(block, axes, view.reshape(shape))
             items.append(Item(block, name, kind, axes, shape, numel, values, least.get(name, 0)))
     return items
 

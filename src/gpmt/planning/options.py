@@ -25,6 +25,7 @@ class PlanOptions(TypedDict, total=False):
     allocation: str
     granularity: Granularity
     seed: int
+    pattern: str | None
     scores: Scores | None
     max_macs: MaxMacs | None
     macs: Macs | None

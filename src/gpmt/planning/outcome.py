@@ -17,6 +17,7 @@ from gpmt.planning.mask_maker import MaskMaker
 from gpmt.planning.packing import MaskPacker
 from gpmt.planning.plan import Plan
 from gpmt.planning.rows import BlockPlan, GroupPlan, TensorPlan
+from gpmt.planning.run_packing import RunPacker
 
 
 def plan_of(
@@ -34,10 +35,17 @@ def plan_of(
     unit: Unit,
     seed: int,
     within: str,
+    pattern: str | None = None,
     scored: bool = False,
     macs: MacsPlan | None = None,
+    lengths: Sequence[int] = (),
+    kept_in_runs: Sequence[int] = (),
 ) -> Plan:
-    """Return the plan of blocks that are cut so; `keys` are the thresholds of the groups, where they have one."""
+    """Return the plan of blocks that are cut so; `keys` are the thresholds of the groups, where they have one.
+
+    Where weights are compared within runs, those of each block have `lengths` and keep `kept_in_runs`, and the cuts
+    say only how many stay in all.
+    """
     rows = [
         BlockPlan(
             item.name,
@@ -47,7 +55,7 @@ def plan_of(
             floor,
             cut.binds,
             zero=not scored and is_all_zero(item.values),
-            cut=None if scored or macs is not None else cut,
+            cut=None if scored or lengths or macs is not None else cut,
         )
         for item, cut, floor in zip(items, cuts, floors, strict=True)
     ]
@@ -83,12 +91,23 @@ def plan_of(
         unit=unit,
         seed=seed,
         within=within,
+        pattern=pattern,
         aliases=scope.aliases,
         judged=scope.judged,
         coverage=scope.coverage,
         scored=scored,
         macs=macs,
-        make=maker(scope, items, sources, key_format, cuts, unit=unit, scored=scored),
+        make=maker(
+            scope,
+            items,
+            sources,
+            key_format,
+            cuts,
+            unit=unit,
+            scored=scored,
+            lengths=lengths,
+            kept_in_runs=kept_in_runs,
+        ),
     )
 
 
@@ -101,7 +120,13 @@ def maker(
     *,
     unit: Unit,
     scored: bool = False,
+    lengths: Sequence[int] = (),
+    kept_in_runs: Sequence[int] = (),
 ) -> MaskMaker:
     """Return what makes the masks of blocks that are cut so."""
     tensors = {item.name: item.values if scored else scope.tensors[item.tensor] for item in items}
-    return MaskMaker(scope, items, unit, MaskPacker(tensors, sources, key_format, list(cuts)))
+    if lengths:
+        packer: MaskPacker = RunPacker(tensors, sources, key_format, lengths=lengths, kept=kept_in_runs)
+    else:
+        packer = MaskPacker(tensors, sources, key_format, list(cuts))
+    return MaskMaker(scope, items, unit, packer)

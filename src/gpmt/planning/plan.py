@@ -42,7 +42,9 @@ class Plan:
         granularity: "weight", or what is pruned as one; then `numel`, `kept`, `pruned`, `min_kept` and those of
             `tensors` count these, and the threshold is a sum of magnitudes.
         unit: the values that are counted, such as "weights" or "columns".
-        within: "network", or "tensor" where every tensor has a threshold of its own.
+        within: "network"; "tensor" where every tensor has a threshold of its own; "row" where every row keeps its
+            share.
+        pattern: the pattern N:M, such as "2:4"; None without one.
         scored: scores ranked the weights in place of their magnitudes; the threshold is then a score.
         macs: what a budget in multiply-accumulates has come to; None where none was asked for.
         judged: what told which tensors are prunable: the network's layers, or only names and shapes.
@@ -66,6 +68,7 @@ class Plan:
         aliases: Mapping[str, tuple[str, ...]],
         judged: Judgement,
         coverage: Coverage,
+        pattern: str | None = None,
         scored: bool = False,
         macs: MacsPlan | None = None,
         make: MaskMaker | None,
@@ -75,7 +78,7 @@ class Plan:
         self.minimums, self.min_kept, self.allocation = minimums, minimums.one, allocation
         self.granularity, self.unit, self.seed, self.within = unit.name, unit.plural, seed, within
         self.aliases, self.judged, self.coverage, self.notes = aliases, judged, coverage, tuple(notes)
-        self.scored, self.macs = scored, macs
+        self.scored, self.macs, self.pattern = scored, macs, pattern
         self.numel = sum(row.numel for row in self.tensors)
         self.kept = sum(row.kept for row in self.tensors)
         self.pruned = self.numel - self.kept
@@ -206,6 +209,7 @@ class Plan:
             unit=unit_of(self.granularity),
             seed=self.seed,
             within=self.within,
+            pattern=self.pattern,
             aliases=self.aliases,
             judged=self.judged,
             coverage=self.coverage,
@@ -228,6 +232,7 @@ class Plan:
             "groups": [group.to_dict(unit=self.unit) for group in self.groups],
             "allocation": self.allocation,
             "within": self.within,
+            "pattern": self.pattern,
             "ranked_by": "scores" if self.scored else "magnitude",
             "macs": None if self.macs is None else self.macs.to_dict(),
             "scope": self.judged.to_dict(),
@@ -285,7 +290,13 @@ class Plan:
             text += f", {self.network_sparsity:.4%} of the whole network"
         if self.threshold is not None:
             text += f", global threshold {self.threshold:.6g}"
-        if self.minimums:
+        if self.pattern is not None:
+            text += f", {self.pattern} of the inputs of every output"
+        if self.within == "row":
+            text += ", the same share of every row"
+        if self.minimums and self.within == "row":
+            text += f"; minimum {self.minimums} a row"
+        elif self.minimums:
             binding, blocks = sum(block.binds for block in self.blocks), len(self.blocks)
             each = "tensor" if blocks == len(self.tensors) else "block"
             text += f"; minimum {self.minimums} a {each}, which binds in {binding} of {blocks} (*)"

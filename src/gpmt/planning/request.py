@@ -11,8 +11,10 @@ from gpmt import allocations
 from gpmt.core.allocation import Allocation
 from gpmt.core.blocks import BlockRule
 from gpmt.core.minimums import Minimums, MinKept
+from gpmt.core.nm import NM
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import Scope, find_scope
+from gpmt.core.units.in_runs import InRuns
 from gpmt.core.units.registry import unit_of
 from gpmt.core.units.unit import Unit
 from gpmt.errors import BudgetError, ScopeError
@@ -38,13 +40,16 @@ class Request:
         allocation: str = "exact",
         granularity: str = "weight",
         seed: int = 0,
+        pattern: str | None = None,
         scores: Scores | None = None,
         max_macs: MaxMacs | None = None,
         macs: Macs | None = None,
     ) -> None:
-        self.budgets = [Budget.parse(0 if value is None else value) for value in sparsities]
+        self.pattern = None if pattern is None else NM.parse(pattern)
+        dense = 0 if self.pattern is None else self.pattern.sparsity
+        self.budgets = [Budget.parse(dense if value is None else value) for value in sparsities]
         self.sparsities, self.max_macs, self.macs = sparsities, max_macs, macs
-        self.unit = unit_of(granularity)
+        self.unit: Unit = unit_of(granularity)
         self.allocation, self.method = allocation, _find_allocation(allocation, self.unit)
         check_within(within)
         self.within: Within = within
@@ -57,6 +62,8 @@ class Request:
                 f"scores rank single weights, so they have no meaning for {what}; leave one of them out"
             )
         Minimums.parse(min_kept, total=0, unit=self.unit.plural)
+        self.runs = self._find_runs()
+        self.unit = self.runs or self.unit
         self._check_macs()
         self._scope, self._exclude, self._blocks = scope, exclude, blocks
 
@@ -64,8 +71,44 @@ class Request:
         """Return the scope; tensors that processes share are in it as they are."""
         return find_scope(target, scope=self._scope, exclude=self._exclude, blocks=self._blocks, shared=True)
 
+    def _find_runs(self) -> InRuns | None:
+        """Return the unit of weights that are compared within rows or a pattern; None without either."""
+        if self.pattern is None and self.within != "row":
+            return None
+        what = 'within="row"' if self.pattern is None else f'pattern "{self.pattern}"'
+        if self.pattern is not None:
+            if self.within != "network":
+                raise BudgetError(
+                    f'{what} says what is compared, so within="{self.within}" has no meaning with it'
+                )
+            for sparsity in (sparsity for budget in self.budgets for _, sparsity in budget.rules):
+                self.pattern.check_sparsity(sparsity)
+        if self.unit.name != "weight":
+            raise BudgetError(
+                f'{what} compares single weights, so granularity "{self.unit.name}" has no meaning with it; leave '
+                "one of them out"
+            )
+        if not self.method.runs:
+            raise BudgetError(
+                f'{what} gives each its share, so allocation "{self.allocation}" has nothing to decide; leave one of '
+                "them out"
+            )
+        return InRuns(self.pattern)
+
     def least(self, found: Scope) -> dict[str, int]:
         """Return how many weights each tensor with norms keeps so that none of the norms becomes zero."""
+        if self.runs is not None:
+            for name, how in found.effective.items():
+                # The largest weight of a run stays, and so does that of every output.
+                norms = how.norms(found.tensors[name].shape)
+                if norms > 1 and (
+                    how.magnitude is None or how.magnitude.shape[found.axes[name].output] != norms
+                ):
+                    raise ScopeError(
+                        f"{name} is reparametrised with norms that are not those of its outputs, which could become "
+                        "zero; exclude it, or make it plain"
+                    )
+            return {}
         if found.effective and self.unit.name != "weight":
             raise ScopeError(
                 f"{next(iter(found.effective))} is reparametrised, and whole {self.unit.plural} are pruned of plain "
@@ -76,9 +119,9 @@ class Request:
     def _check_macs(self) -> None:
         """Refuse a budget in MACs that is not one, or that other options contradict."""
         if self.max_macs is None:
-            if None in self.sparsities:
+            if None in self.sparsities and self.pattern is None:
                 raise BudgetError(
-                    "there is no sparsity; give one, such as sparsity=0.9, or max_macs, or a plan"
+                    "there is no sparsity; give one, such as sparsity=0.9, or max_macs, a pattern or a plan"
                 )
             return
         parse_max_macs(self.max_macs, 0)
@@ -90,6 +133,7 @@ class Request:
         grouped = any(len(budget.rules) > 1 or budget.rules[0][0] is not None for budget in self.budgets)
         for name, value, plain in (
             ("a mapping of sparsities", grouped, False),
+            ("pattern", self.pattern and str(self.pattern), None),
             ("within", self.within, "network"),
             ("allocation", self.allocation, "exact"),
             ("granularity", self.unit.name, "weight"),

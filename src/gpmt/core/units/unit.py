@@ -29,6 +29,10 @@ class Unit(ABC):
     def count(self, axes: Axes, shape: tuple[int, ...]) -> int:
         """Return how many units a block has."""
 
+    def in_order(self, axes: Axes, shape: tuple[int, ...]) -> bool:
+        """Whether the units of a block are its weights in their own order."""
+        return False
+
     @abstractmethod
     def values(self, name: str, axes: Axes, block: Tensor) -> Tensor:
         """Return what ranks the units of a block, in their order; raise `WeightsError` for infinite sums."""

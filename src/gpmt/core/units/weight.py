@@ -18,6 +18,10 @@ class Weight(Unit):
         """Return the number of weights."""
         return torch.Size(shape).numel()
 
+    def in_order(self, axes: Axes, shape: tuple[int, ...]) -> bool:
+        """Say that they are."""
+        return True
+
     def values(self, name: str, axes: Axes, block: Tensor) -> Tensor:
         """Return the weights themselves."""
         return block
