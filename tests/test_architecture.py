@@ -71,6 +71,7 @@ ORDER = [
     "training.run.phase",
     "training.run.experiment",
     "training.run.metrics",
+    "training.run.preview",
     "training.run.run",
     "training.evaluation",
     "training.sweep",

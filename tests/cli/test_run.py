@@ -79,3 +79,15 @@ def test_a_result_that_is_not_verified_is_exit_code_1(monkeypatch: pytest.Monkey
     monkeypatch.setattr("gpmt.pruner.pruner.Pruner._after_step", lambda *_: None)
     result = gpmt(*RECIPE, code=1)
     assert "NOT as promised" in result.stdout
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path: Path):
+    printed = gpmt("run", "digits", "--dry-run").stdout
+    assert "how many weights each tensor keeps follows from the training before" in printed
+    assert "would write into runs/digits: recipe.yaml, log.txt, dense.pt, model.pt" in " ".join(
+        printed.split()
+    )
+    document = json.loads(gpmt("run", "digits", "-s", "0.5", "--dry-run", "--json").stdout)
+    assert document["plan"]["sparsity"] == 0.5
+    assert gpmt("run", "digits", "--dry-run", "-q").stdout == ""
+    assert list(tmp_path.iterdir()) == []

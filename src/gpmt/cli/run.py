@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from gpmt.cli.options import AsJson, Quiet, RecipeName, Verbose, examples, print_json
+from gpmt.cli.options import AsJson, DryRun, Quiet, RecipeName, Verbose, examples, print_json
 
 EXAMPLES = examples(
     "gpmt run digits",
     "gpmt run cifar10-resnet20 data.root=cifar10 sparsity=0.95 min_kept=0.2% -o runs/mt-95",
     "gpmt run runs/mt-95/recipe.yaml --resume",
+    "gpmt run digits sparsity=0.98 --dry-run",
 )
 
 
@@ -49,6 +50,7 @@ def run(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the curves for TensorBoard too.")
     ] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -72,6 +74,9 @@ def run(
     if out is None:  # the recipe.yaml of a run folder resumes in that folder
         path = Path(recipe)
         out = path.parent if path.name == "recipe.yaml" else Path("runs") / short_name(recipe)
+    if dry_run:
+        _preview(loaded, out, resume, force, dense_from, tensorboard, as_json=as_json, quiet=quiet)
+        return
     command = shlex.join(["gpmt", *sys.argv[1:]])
     again = shlex.join(["gpmt", "run", recipe, *overrides, "-o", str(out), "--resume"])
     try:
@@ -100,6 +105,38 @@ def run(
             _print(metrics, out)
     if not metrics["verified"]:
         raise typer.Exit(1)
+
+
+def _preview(
+    recipe: Any,
+    out: Path,
+    resume: bool,
+    force: bool,
+    dense_from: Path | None,
+    tensorboard: bool,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Show what the run would do."""
+    from gpmt.training.run.preview import preview
+
+    found = preview(recipe, out, resume=resume, force=force, dense_from=dense_from, tensorboard=tensorboard)
+    if as_json:
+        print_json(found.to_dict())
+    elif not quiet:
+        from gpmt.report.plan_tables import print_plan
+        from gpmt.report.tables import console
+
+        screen = console()
+        for line in found.lines():
+            screen.print(line)
+        if found.weights_known:
+            print_plan(found.plan, out=screen)
+        else:
+            screen.print("how many weights each tensor keeps follows from the training before")
+        names = ", ".join(path.name for path in found.files)
+        screen.print(f"would write into {out}: {names}; nothing is written")
 
 
 def _print(metrics: dict[str, Any], out: Path) -> None:
