@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from gpmt.calibration.batches import calibrating, each_batch, run
+from gpmt.core.layers import BATCH_NORMS
 from gpmt.errors import CalibrationError
 from gpmt.model_tools import unwrap
-
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> int:
@@ -44,7 +43,9 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> int:
     """
     network = unwrap(model)
     norms = [
-        module for module in network.modules() if isinstance(module, _NORMS) and module.track_running_stats
+        module
+        for module in network.modules()
+        if isinstance(module, BATCH_NORMS) and module.track_running_stats
     ]
     if not norms:
         return 0
@@ -72,7 +73,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> int:
 
 def _check_finite(network: nn.Module) -> None:
     for name, module in network.named_modules():
-        buffers = module.buffers(recurse=False) if isinstance(module, _NORMS) else ()
+        buffers = module.buffers(recurse=False) if isinstance(module, BATCH_NORMS) else ()
         if not all(bool(torch.isfinite(buffer).all()) for buffer in buffers):
             raise CalibrationError(
                 f"the statistics of {name} are not finite on these batches; look for NaN in the data and the "

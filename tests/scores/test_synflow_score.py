@@ -108,6 +108,20 @@ def test_buffers_have_their_absolute_values_too() -> None:
     assert layer.scale.tolist() == [-3.0, 1.0]
 
 
+def test_the_means_of_frozen_norms_are_zero() -> None:
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("running_mean", torch.tensor([5.0, -5.0]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(x - self.running_mean)
+
+    layer = nn.Linear(2, 2, bias=False)
+    found = gpmt.scores.synflow(nn.Sequential(layer, Frozen()), (2,))["0.weight"]
+    torch.testing.assert_close(found, layer.weight.detach().abs().double())
+
+
 def test_a_recurrent_network() -> None:
     model, _ = make("lstm")
     before = state_of(model)

@@ -28,6 +28,7 @@ _OTHER_LAYERS = (
 # How classes are named whose linear layers choose experts: MixtralTopKRouter, JetMoeTopKGating, HunYuanMoEV1Gate.
 _ROUTER = r"\w*(Router|TopKGating)|\w*MoEV?\d*Gate"
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 KNOWN = (*(layer for layers, _ in LAYERS for layer in layers), *EMBEDDINGS)
 

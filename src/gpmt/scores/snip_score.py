@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from gpmt.calibration.batches import Loss
 from gpmt.calibration.gradients import mean_gradients
 from gpmt.calibration.prunable import prunable
+from gpmt.core.layers import BATCH_NORMS
 from gpmt.core.patterns import Patterns
-
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def snip(
@@ -54,7 +53,7 @@ def snip(
 @contextmanager
 def _batch_statistics(network: nn.Module) -> Iterator[None]:
     """Let batch norms use the statistics of the batch, in evaluation mode too, and change none."""
-    norms = [layer for layer in network.modules() if isinstance(layer, _BATCH_NORMS)]
+    norms = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)]
     running = [(layer.running_mean, layer.running_var) for layer in norms]
     try:
         for layer in norms:

@@ -18,8 +18,6 @@ from gpmt.errors import ScoresError, first_line
 from gpmt.model_tools import logits_of
 from gpmt.torch_private import tree_leaves, tree_map_only
 
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
 _ROUNDING = 1e-14
 """The share of all flow that errors of float64 may make up."""
 
@@ -105,12 +103,11 @@ def _positive(network: nn.Module) -> nn.Module:
         raise ScoresError(
             f"{type(network).__name__} cannot be copied to float64, which SynFlow needs ({first_line(error)})"
         ) from error
-    for tensor in (*positive.parameters(), *positive.buffers()):
-        if tensor.is_floating_point():
+    for name, tensor in (*positive.named_parameters(), *positive.named_buffers()):
+        if name.rpartition(".")[2] == "running_mean":  # of batch norms, also frozen ones
+            tensor.zero_()
+        elif tensor.is_floating_point():
             tensor.abs_()
-    for layer in positive.modules():
-        if isinstance(layer, _BATCH_NORMS) and layer.running_mean is not None:
-            layer.running_mean.zero_()
     return positive
 
 
