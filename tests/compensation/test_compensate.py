@@ -201,6 +201,25 @@ def test_the_outputs_of_a_network_stay_nearer():
     assert errors[0] < 0.5 * errors[1]
 
 
+def test_names_of_wrappers_and_names_like_them():
+    class Nested(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.module = nn.Linear(6, 6), nn.ModuleDict({"fc": nn.Linear(6, 6)})
+
+        def forward(self, x):
+            return self.module["fc"](self.fc(x))
+
+    model, x = Nested(), torch.randn(20, 6)
+    masks = {f"{name}.weight": torch.eye(6) == value for name, value in (("fc", 0), ("module.fc", 1))}
+    gpmt.compensate(model, masks, [x])
+    assert torch.equal(model.fc.weight != 0, masks["fc.weight"])
+    assert torch.equal(model.module["fc"].weight != 0, masks["module.fc.weight"])
+    layer = nn.Linear(6, 6)
+    gpmt.compensate(nn.Sequential(layer), {"module.0.weight": masks["fc.weight"]}, [x])
+    assert torch.equal(layer.weight != 0, masks["fc.weight"])
+
+
 def masked(model: nn.Module) -> gpmt.Masks:
     return gpmt.plan(model, sparsity=0.5).masks()
 

@@ -267,10 +267,12 @@ def _masked_tensors(network: nn.Module, masks: Masks) -> dict[str, Tensor]:
     masks.fits(network)
     if not masks:
         raise MaskError("there are no masks, so there is nothing to prune; give those of a plan")
-    named = {plain_name(name): tensor for name, tensor in network.named_parameters(remove_duplicate=False)}
-    tensors: dict[str, Tensor] = {name: named[plain_name(name)] for name in masks}
+    named: dict[str, Tensor] = dict(network.named_parameters(remove_duplicate=False))
+    plain = {plain_name(name): name for name in named}
+    own = {name: name if name in named else plain[plain_name(name)] for name in masks}
+    tensors = {name: named[own[name]] for name in masks}
     check_has_data(tensors)
-    find_scope(network, scope=list(tensors))
+    find_scope(network, scope=list(own.values()))
     for name, tensor in tensors.items():
         if not bool(tensor.detach().isfinite().all()):
             raise WeightsError(f"{name} has weights that are NaN or infinite; load the network again")
