@@ -94,7 +94,8 @@ def test_a_dry_run_writes_nothing(dense: str, plan_file: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plan", "IN"], "give --sparsity, such as 0.9"),
+        (["plan", "IN"], "give --sparsity, such as 0.9, --pattern or --max-macs, or --what-if"),
+        (["plan", "IN", "--max-macs", "10%"], "--max-macs needs the MACs of the network, which is not known"),
         (["plan", "IN", "-s", "0.9", "-o", "IN"], "IN exists; give another name, or --force to replace it"),
         (["plan", "IN", "-s", "0.9", "-o", "IN", "-f"], "IN is named twice, or is the input; give each"),
         (["plan", "IN", "-s", "0.9", "-o", "no/plan.json"], "no/plan.json cannot be written: the folder"),
@@ -103,7 +104,7 @@ def test_a_dry_run_writes_nothing(dense: str, plan_file: Path):
         (["plan", "IN", "-s", "conv=0.9"], 'no pattern of sparsity matches fc.weight; add "*" for the rest'),
         (["plan", "IN", "-s", "0.9", "--split", "fc.weight=3"], "blocks pattern 'fc.weight' does not fit fc.weight"),
         (["plan", "nosuch.pt", "-s", "0.9"], "nosuch.pt does not exist; check the path"),
-        (["prune", "IN", "-o", "x.pt"], "give --sparsity, such as 0.9, or --plan with a file of gpmt plan"),
+        (["prune", "IN", "-o", "x.pt"], "give --sparsity, such as 0.9, --pattern or --max-macs, or --plan"),
         (["prune", "IN", "-o", "x.pt", "--plan", "plan.json", "-s", "0.9", "--split", "a=2", "--seed", "1"],
          "--plan says all that --sparsity, --split, --seed would; leave them out, or the plan"),
         (["prune", "IN", "-o", "x.pt", "--plan", "IN"], "IN is not valid JSON"),
@@ -152,3 +153,15 @@ def test_a_known_network_tells_what_is_left_of_its_macs(lenet: str):
     row = document["rows"][4]
     assert f"{row['macs'] / 2_293_000:.2%}" in printed
     assert "MACs with all weights: 2,293,000" in printed
+
+
+def test_rows_patterns_and_budgets_of_macs(dense: str, lenet: str):
+    document = json.loads(gpmt("plan", dense, "--pattern", "2:4", "--exclude", "conv", "--json").stdout)
+    assert (document["pattern"], document["kept"]) == ("2:4", 40)
+    document = json.loads(gpmt("plan", dense, "-s", "0.5", "--within", "row", "--json").stdout)
+    assert (document["within"], document["kept"]) == ("row", 8 * 14 + 10 * 4)
+    options = ("--max-macs", "10%", "--model", "lenet5-caffe", "--input", "1x28x28", "-f")
+    gpmt("plan", lenet, *options, "-o", "plan.json")
+    gpmt("prune", lenet, *options, "-o", "a.pt")
+    gpmt("prune", lenet, "--plan", "plan.json", "-o", "b.pt")
+    gpmt("diff", "a.pt", "b.pt")

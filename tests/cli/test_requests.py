@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpmt.cli.requests import blocks_of, min_kept_of, plan_options, sparsity_of
+from gpmt.cli.requests import blocks_of, min_kept_of, plan_options, sparsity_of, with_macs
 from gpmt.errors import BudgetError
 
 
@@ -69,4 +69,13 @@ def test_options_are_the_arguments_of_plan():
         "allocation": "exact",
         "granularity": "weight",
         "seed": 1,
+        "pattern": None,
+        "max_macs": None,
     }
+
+
+def test_a_budget_of_macs_needs_the_network():
+    assert with_macs({"max_macs": "10%"}, {"a": 3}) == {"max_macs": "10%", "macs": {"a": 3}}
+    assert with_macs({"max_macs": None}, {"a": 3}) == {"max_macs": None}
+    with pytest.raises(BudgetError, match=r"^--max-macs needs the MACs of the network, which is not known"):
+        with_macs({"max_macs": "10%"}, None)

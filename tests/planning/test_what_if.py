@@ -100,6 +100,7 @@ def test_the_usual_sparsities_go_as_far_as_the_minimum_has_room():
 
 def test_other_allocations_tell_no_minimum():
     assert what_if(weights(), [0.9], allocation="uniform").rows[0].min_kept is None
+    assert what_if(weights(), [0.5], within="row").rows[0].min_kept is None
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,7 @@ def test_other_allocations_tell_no_minimum():
         ({"sparsities": []}, "^sparsities is empty"),
         ({"sparsities": [1.5]}, r"^sparsity is 1\.5, but must be at least 0"),
         ({"max_macs": "10%", "macs": {}}, "^what_if compares sparsities, so max_macs has no meaning"),
+        ({"pattern": "2:4"}, "^what_if compares sparsities, so pattern has no meaning"),
         ({"macs": (3, 4, 4)}, "^macs is an input, but no network is known to count the MACs with"),
     ],
 )

@@ -62,7 +62,24 @@ Minimums = Annotated[
 Within = Annotated[
     str,
     typer.Option(
-        help="network for one threshold, or tensor for one of its own, and the same sparsity, in every tensor."
+        help="network for one threshold, tensor for one and the same sparsity in every tensor, or row for the same "
+        "sparsity in every row."
+    ),
+]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N:M",
+        help="Keep N of every M inputs of an output, such as 2:4; --sparsity is then not needed.",
+    ),
+]
+MaxMacs = Annotated[
+    str | None,
+    typer.Option(
+        "--max-macs",
+        metavar="MACS",
+        help="The most multiply-accumulates that are left: a number, or a share such as 10%; alone, or with "
+        "--sparsity. The network has to be known: --model.",
     ),
 ]
 Split = Annotated[

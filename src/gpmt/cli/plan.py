@@ -16,8 +16,10 @@ from gpmt.cli.options import (
     Exclude,
     Granularity,
     InputShape,
+    MaxMacs,
     Minimums,
     ModelName,
+    Pattern,
     Quiet,
     Scope,
     Seed,
@@ -30,7 +32,7 @@ from gpmt.cli.options import (
     examples,
     print_json,
 )
-from gpmt.cli.requests import plan_options, sparsities_of, sparsity_of
+from gpmt.cli.requests import plan_options, sparsities_of, sparsity_of, with_macs
 from gpmt.errors import BudgetError
 
 EXAMPLES = examples(
@@ -55,6 +57,8 @@ def plan(
     exclude: Exclude = None,
     within: Within = "network",
     split: Split = None,
+    pattern: Pattern = None,
+    max_macs: MaxMacs = None,
     allocation: Allocation = "exact",
     granularity: Granularity = "weight",
     seed: Seed = 0,
@@ -103,15 +107,17 @@ def plan(
         allocation=allocation,
         granularity=granularity,
         seed=seed,
+        pattern=pattern,
+        max_macs=max_macs,
     )
     if what_if:
         if out is not None:
             raise BudgetError("--what-if compares plans and writes none; leave out one of --what-if and -o")
         several = sparsities_of(sparsity or [])
-    elif sparsity:
-        wanted = sparsity_of(sparsity)
+    elif sparsity or pattern or max_macs:
+        wanted = sparsity_of(sparsity) if sparsity else None
     else:
-        raise BudgetError("give --sparsity, such as 0.9, or --what-if for several")
+        raise BudgetError("give --sparsity, such as 0.9, --pattern or --max-macs, or --what-if for several")
     check_exists(source)
     if out is not None:
         refuse_existing(source, out, force=force)
@@ -139,7 +145,7 @@ def plan(
             print_what_if(table, out=console())
         return
     with working("choosing the weights to prune", quiet=silent):
-        decided = make_plan(target, sparsity=wanted, **options)
+        decided = make_plan(target, sparsity=wanted, **with_macs(options, macs))
     if out is not None:
         decided.save(out)
     if as_json:

@@ -17,8 +17,10 @@ from gpmt.cli.options import (
     Exclude,
     Granularity,
     InputShape,
+    MaxMacs,
     Minimums,
     ModelName,
+    Pattern,
     Quiet,
     Scope,
     Seed,
@@ -31,7 +33,7 @@ from gpmt.cli.options import (
     examples,
     print_json,
 )
-from gpmt.cli.requests import plan_options, sparsity_of
+from gpmt.cli.requests import plan_options, sparsity_of, with_macs
 from gpmt.errors import BudgetError, CheckpointError
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ EXAMPLES = examples(
     "gpmt prune my-bert -o my-bert-sparse --sparsity 0.5",
     "gpmt prune vit.pth -o out.pth --sparsity '*.attn.*=0.8' --sparsity '*=0.9' --min-kept '5% of tensor'",
     "gpmt prune resnet50.pth -o pruned.pth --plan plan.json",
+    "gpmt prune resnet50.pth -o pruned.pth --max-macs 20% --model torchvision:resnet50",
+    "gpmt prune my-llm -o my-llm-2-4 --pattern 2:4",
     "gpmt prune rnn.pt -o out.pt --granularity column --scope W1 --scope U1 --sparsity 72/89 --min-kept 8",
 )
 
@@ -75,6 +79,8 @@ def prune(
     exclude: Exclude = None,
     within: Within = "network",
     split: Split = None,
+    pattern: Pattern = None,
+    max_macs: MaxMacs = None,
     allocation: Allocation = "exact",
     granularity: Granularity = "weight",
     seed: Seed = 0,
@@ -116,6 +122,8 @@ def prune(
         allocation=allocation,
         granularity=granularity,
         seed=seed,
+        pattern=pattern,
+        max_macs=max_macs,
     )
     request = _Request.of(sparsity, plan, options)
     to_folder = is_hub_folder(weights_file(source)) and out.suffix.lower() not in (
@@ -145,7 +153,7 @@ def prune(
             check_copy(checkpoint, out, force=force)
         network = find_network(checkpoint, model=model, input_shape=input_shape)
     with working("choosing the weights to prune", quiet=silent):
-        decided = request.decide(network.module if network else checkpoint.state_dict)
+        decided = request.decide(checkpoint, network)
         masks = decided.masks()
     outputs = [str(path) for path in (out, masks_file) if path is not None]
     if dry_run:
@@ -202,9 +210,11 @@ class _Request:
     @classmethod
     def of(cls, sparsity: list[str] | None, plan: Path | None, options: dict[str, Any]) -> _Request:
         if plan is None:
-            if not sparsity:
-                raise BudgetError("give --sparsity, such as 0.9, or --plan with a file of gpmt plan")
-            return cls(sparsity_of(sparsity), None, options)
+            if not (sparsity or options["pattern"] or options["max_macs"]):
+                raise BudgetError(
+                    "give --sparsity, such as 0.9, --pattern or --max-macs, or --plan with a file of gpmt plan"
+                )
+            return cls(sparsity_of(sparsity) if sparsity else None, None, options)
         usual = plan_options(
             min_kept=None,
             scope=None,
@@ -225,14 +235,15 @@ class _Request:
 
         return cls(None, Plan.load(plan), options)
 
-    def decide(self, target: Any) -> Plan:
-        """Return the plan for these weights."""
+    def decide(self, checkpoint: Checkpoint, network: Network | None) -> Plan:
+        """Return the plan for the weights of a file."""
         from gpmt.prune import plan
         from gpmt.warning import warn
 
+        target = network.module if network else checkpoint.state_dict
         if self.plan is None:
-            assert self.sparsity is not None
-            return plan(target, sparsity=self.sparsity, **self.options)
+            options = with_macs(self.options, network.macs if network else None)
+            return plan(target, sparsity=self.sparsity, **options)
         decided = self.plan.bound(target)
         for text in decided.warnings:
             warn(text)

@@ -89,6 +89,8 @@ def plan_options(
     allocation: str,
     granularity: str,
     seed: int,
+    pattern: str | None = None,
+    max_macs: str | None = None,
 ) -> dict[str, Any]:
     """Return the arguments of `gpmt.plan` besides target and sparsity, checked as far as possible without PyTorch."""
     return {
@@ -100,7 +102,23 @@ def plan_options(
         "allocation": allocations.check_name(allocation),
         "granularity": granularity,
         "seed": seed,
+        "pattern": pattern,
+        "max_macs": max_macs,
     }
+
+
+def with_macs(options: dict[str, Any], macs: Mapping[str, int | None] | None) -> dict[str, Any]:
+    """Return the arguments of `gpmt.plan` with the MACs of a network, where ``--max-macs`` needs them.
+
+    Raises `BudgetError` where no network is known.
+    """
+    if options["max_macs"] is None:
+        return options
+    if macs is None:
+        raise BudgetError(
+            "--max-macs needs the MACs of the network, which is not known; name it with --model"
+        )
+    return options | {"macs": macs}
 
 
 def _by_pattern(values: list[str], option: str, example: str) -> str | dict[str, str]:

@@ -32,7 +32,7 @@ class WhatIfRow:
         empty: the blocks without a weight, those first that are the first to lose all as the sparsity rises.
         macs: multiply-accumulates that are left; None where they were not counted.
         min_kept: the smallest minimum for which every block keeps the share asked for; None where the sparsity has no
-            room for it, or where another allocation than the exact one shares the weights.
+            room for it, and with rows that keep the same share, or another allocation than the exact one.
     """
 
     plan: Plan
@@ -141,6 +141,8 @@ def what_if(
         raise BudgetError("sparsities is empty; give some, such as [0.8, 0.9], or leave it out")
     if options.get("max_macs") is not None:
         raise BudgetError("what_if compares sparsities, so max_macs has no meaning for it; leave it out")
+    if options.get("pattern") is not None:
+        raise BudgetError("what_if compares sparsities, so pattern has no meaning for it; leave it out")
     macs = options.pop("macs", None)
     counts = _counts(target, macs)
     if sparsities is None:
@@ -200,7 +202,7 @@ def _least(
     larger minimum only takes from the blocks above it. Most are known to be enough, or not, from the plans without a
     minimum; the others are tried.
     """
-    if options.get("allocation", "exact") != "exact":
+    if options.get("allocation", "exact") != "exact" or options.get("within") == "row":
         return [None] * len(plans)
     others: PlanOptions = options.copy()
     if any(plan.minimums for plan in plans):
