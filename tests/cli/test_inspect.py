@@ -80,3 +80,18 @@ def test_inspect_masks(dense: str) -> None:
     document = json.loads(gpmt("inspect", "masks.safetensors", "--json").stdout)
     assert (document["format"], document["pruned"]) == ("gpmt-masks", N // 2)
     assert document["digest"] == Masks.load("masks.safetensors").digest()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_what_lies_outside_the_scope_is_told(suffix: str) -> None:
+    state = {"embed_tokens.weight": torch.ones(90, 10), "fc.weight": torch.eye(10)}
+    save_checkpoint(f"model{suffix}", state)
+    printed = gpmt("inspect", f"model{suffix}").stdout.splitlines()
+    assert "9.0000% of the whole network, if nothing outside the scope is zero" in printed
+    assert "outside: embed_tokens.weight 900 (embedding)" in printed
+    assert "to prune such a tensor too, name it, as in --scope '*' --scope embed_tokens.weight" in printed
+    document = json.loads(gpmt("inspect", f"model{suffix}", "--json").stdout)
+    assert document["network_sparsity"] == 0.09
+    assert document["coverage"]["outside"] == [
+        {"name": "embed_tokens.weight", "weights": 900, "reason": "embedding"}
+    ]

@@ -5,7 +5,7 @@ import torch
 
 import gpmt
 from gpmt.counting import count_tensors
-from gpmt.formats.array_counts import count_array, prunable
+from gpmt.formats.array_counts import count_array, outside, prunable
 from gpmt.formats.arrays import read_weights
 from gpmt.formats.checkpoint import save_checkpoint
 
@@ -50,6 +50,7 @@ def test_what_is_prunable_and_zero_is_what_gpmt_finds(tmp_path: Path, suffix: st
     stored = read_weights(path)
     kinds = prunable(stored.tensors)
     assert kinds == found.kinds
+    assert outside(stored.tensors) == found.outside
     counts = tuple(
         count_array(name, kind, stored.tensors[name], stored.tensors) for name, kind in kinds.items()
     )

@@ -25,6 +25,7 @@ from gpmt.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from gpmt.core.coverage import Coverage
     from gpmt.core.judgement import Judgement
     from gpmt.core.tensor_count import TensorCount
     from gpmt.formats.arrays import MaskArray
@@ -109,6 +110,7 @@ class _Contents:
     source: str
     rows: tuple[TensorCount, ...]
     judged: Judgement
+    coverage: Coverage
     dtypes: list[str]
     others: tuple[int, int]
     metadata: Mapping[str, str]
@@ -146,6 +148,8 @@ class _Contents:
             "pruned": self.weights - self.kept,
             "sparsity": (self.weights - self.kept) / self.weights,
             "scope": self.judged.to_dict(),
+            "coverage": self.coverage.to_dict(),
+            "network_sparsity": self.coverage.whole_sparsity(self.weights - self.kept),
             "other_tensors": dict(zip(("count", "values"), self.others, strict=True)),
             "tensors": [
                 row.to_dict() | {"aliases": list(self.aliases.get(row.name, ()))} for row in self.rows
@@ -155,8 +159,9 @@ class _Contents:
 
 def _without_torch(path: Path, silent: bool) -> _Contents | None:
     """Look into a file whose network is not known, and whose tensors NumPy can read; None for any other."""
+    from gpmt.core.coverage import Coverage
     from gpmt.core.judgement import BY_NAMES
-    from gpmt.formats.array_counts import count_array, prunable
+    from gpmt.formats.array_counts import count_array, outside, prunable
     from gpmt.formats.arrays import read_weights
     from gpmt.formats.masks.summary import summary
 
@@ -177,6 +182,7 @@ def _without_torch(path: Path, silent: bool) -> _Contents | None:
         stored.source,
         rows,
         BY_NAMES,
+        Coverage(sum(row.numel for row in rows), outside(stored.tensors)),
         sorted({stored.tensors[name].dtype for name in found}),
         (len(others), sum(others)),
         stored.metadata,
@@ -210,6 +216,7 @@ def _with_torch(path: Path, request: _Request) -> tuple[_Contents, dict[str, int
         checkpoint.source,
         rows,
         found.judged,
+        found.coverage,
         sorted({str(tensor.dtype).removeprefix("torch.") for tensor in found.tensors.values()}),
         (len(others), sum(others)),
         checkpoint.metadata,
@@ -229,6 +236,11 @@ def _print(contents: _Contents, macs: dict[str, int | None] | None) -> None:
     screen, path = console(), contents.path
     screen.print(count_table(contents.rows, macs=macs, out=screen))
     screen.print(totals(contents.weights, contents.kept))
+    if not contents.coverage.complete:
+        whole = contents.coverage.whole_sparsity(contents.weights - contents.kept)
+        screen.print(f"{whole:.4%} of the whole network, if nothing outside the scope is zero")
+        for line in contents.coverage.lines(options=True):
+            screen.print(line)
     screen.print(str(contents.judged))
     count, values = contents.others
     screen.print(f"{count:,} other tensors, not in scope, with {values:,} values")

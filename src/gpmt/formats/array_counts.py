@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from gpmt.core.adapters import in_adapter
 from gpmt.core.block_names import blocks_by_name
 from gpmt.core.blocks import WHOLE, Blocks
+from gpmt.core.coverage import Outside, sorted_by_size
 from gpmt.core.layer_names import Neighbours, kind_by_name, role_by_name
+from gpmt.core.reach import Reach
 from gpmt.core.roles import Role
 from gpmt.core.tensor_count import BlockCount, TensorCount
 from gpmt.formats.arrays import Array, CodedArray
@@ -25,12 +27,29 @@ Arrays = Mapping[str, Array | CodedArray]
 
 def prunable(arrays: Arrays) -> dict[str, str]:
     """Return the names that `gpmt.find_scope` takes by default from a state_dict of these, each with its kind."""
+    return {
+        name: kind_by_name(name.rpartition(".")[2], arrays[name])
+        for name, role in _roles(arrays).items()
+        if role is Role.LAYER
+    }
+
+
+def outside(arrays: Arrays) -> tuple[Outside, ...]:
+    """Return the other weights of two or more dimensions, as `gpmt.find_scope` does of a state_dict of these."""
+    return sorted_by_size(
+        Outside(name, arrays[name].numel, role.value, role.needs < Reach.NEVER)
+        for name, role in _roles(arrays).items()
+        if role not in (Role.LAYER, Role.NO_WEIGHTS)
+    )
+
+
+def _roles(arrays: Arrays) -> dict[str, Role]:
+    """Return what the floating arrays of two or more dimensions are for, by their names."""
     found, neighbours = {}, Neighbours(arrays)
     for name, array in arrays.items():
-        if array.dtype not in _FLOATS or array.ndim < 2 or not array.numel or in_adapter(name, {}):
-            continue
-        if role_by_name(name, array, neighbours) == Role.LAYER:
-            found[name] = kind_by_name(name.rpartition(".")[2], array)
+        if array.dtype in _FLOATS and array.ndim >= 2 and array.numel:
+            role = role_by_name(name, array, neighbours)
+            found[name] = Role.ADAPTER if role is Role.LAYER and in_adapter(name, {}) else role
     return found
 
 
