@@ -114,12 +114,12 @@ class EffectiveSparsity:
     @property
     def sparsity(self) -> float:
         """The effective sparsity: the fraction that is not active."""
-        return 1 - self.active / self.numel
+        return (self.numel - self.active) / self.numel
 
     @property
     def direct_sparsity(self) -> float:
         """The fraction that is not kept."""
-        return 1 - self.kept / self.numel
+        return (self.numel - self.kept) / self.numel
 
     @property
     def dead_outputs(self) -> int:
@@ -199,8 +199,8 @@ def effective_sparsity(
     How signals pass, in evaluation mode:
 
     * Only pruned weights stop them. Biases, norms and all tensors out of scope count as non-zero.
-    * A bias is no path from the input: a channel with nothing but a bias is constant. Learned tokens and queries are
-      constants too.
+    * A bias is no path from the input: a channel with nothing but a bias is constant. Learned tokens and queries, and
+      what is computed of positions alone, are constants too.
     * Each element is followed on its own, so that a weight that meets only padding is on no path.
     * A sum passes what any of its terms passes. A product passes what a factor passes if the others are not always
       zero: a gate whose weights are all pruned is sigmoid(bias), which lets pass; one of SiLU without a bias is zero,
