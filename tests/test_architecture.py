@@ -59,6 +59,7 @@ ORDER = [
     "runtime.dynamo_backend",
     "counting",
     "reachability",
+    "planning.what_if",
     "verification",
     "report",
     "training.data",

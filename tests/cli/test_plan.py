@@ -100,6 +100,8 @@ def test_a_dry_run_writes_nothing(dense: str, plan_file: Path):
         (["plan", "IN", "-s", "0.9", "-o", "IN", "-f"], "IN is named twice, or is the input; give each"),
         (["plan", "IN", "-s", "0.9", "-o", "no/plan.json"], "no/plan.json cannot be written: the folder"),
         (["plan", "IN", "-s", "0.9", "--within", "row of"], "within is 'row of', but must be one of network, tensor"),
+        (["plan", "IN", "-s", "0.9", "--paths"], "--paths belongs to --what-if; of a pruned file, gpmt verify"),
+        (["plan", "IN", "--what-if", "--paths"], "--paths needs the network, which is not known; name it with"),
         (["plan", "IN", "-s", "a=0.9"], "the pattern 'a' of sparsity matches nothing to prune; names here are"),
         (["plan", "IN", "-s", "conv=0.9"], 'no pattern of sparsity matches fc.weight; add "*" for the rest'),
         (["plan", "IN", "-s", "0.9", "--split", "fc.weight=3"], "blocks pattern 'fc.weight' does not fit fc.weight"),
@@ -145,14 +147,15 @@ def test_several_sparsities_are_compared(dense: str):
 
 
 def test_a_known_network_tells_what_is_left_of_its_macs(lenet: str):
-    printed = gpmt("plan", lenet, "--what-if", "--model", "lenet5-caffe", "--input", "1x28x28").stdout
-    document = json.loads(
-        gpmt("plan", lenet, "--what-if", "--model", "lenet5-caffe", "--input", "1x28x28", "--json").stdout
-    )
+    command = ("plan", lenet, "--what-if", "--model", "lenet5-caffe", "--input", "1x28x28")
+    printed = gpmt(*command).stdout
+    document = json.loads(gpmt(*command, "--json").stdout)
     assert document["dense_macs"] == 2_293_000
     row = document["rows"][4]
     assert f"{row['macs'] / 2_293_000:.2%}" in printed
     assert "MACs with all weights: 2,293,000" in printed
+    printed = gpmt(*command, "-s", "0.9", "--paths").stdout
+    assert "the effective sparsity counts kept weights on no path from input to output as pruned" in printed
 
 
 def test_rows_patterns_and_budgets_of_macs(dense: str, lenet: str):

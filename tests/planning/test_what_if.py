@@ -111,6 +111,10 @@ def test_other_allocations_tell_no_minimum():
         ({"sparsities": []}, "^sparsities is empty"),
         ({"sparsities": [1.5]}, r"^sparsity is 1\.5, but must be at least 0"),
         ({"max_macs": "10%", "macs": {}}, "^what_if compares sparsities, so max_macs has no meaning"),
+        (
+            {"paths": torch.zeros(1, 8)},
+            "^paths is an input, but a state_dict has no network to follow it through",
+        ),
         ({"pattern": "2:4"}, "^what_if compares sparsities, so pattern has no meaning"),
         ({"macs": (3, 4, 4)}, "^macs is an input, but no network is known to count the MACs with"),
     ],
@@ -125,3 +129,13 @@ def test_nothing_is_changed():
     before = layer.weight.detach().clone()
     what_if(layer)
     assert torch.equal(layer.weight, before)
+
+
+def test_paths_are_followed_where_an_input_is_given():
+    network, example = small_network(), torch.zeros(1, 3, 4, 4)
+    table = what_if(network, [0.5, 0.99], paths=example)
+    for row in table.rows:
+        expected = gpmt.effective_sparsity(network, example, masks=row.plan.masks()).sparsity
+        assert row.effective == row.to_dict()["effective_sparsity"] == expected
+        assert row.effective >= row.plan.pruned / row.plan.numel
+    assert table.rows[1].effective > table.rows[1].plan.pruned / table.rows[1].plan.numel

@@ -39,7 +39,7 @@ EXAMPLES = examples(
     "gpmt plan resnet50.pth --sparsity 0.9 --min-kept 0.05%",
     "gpmt plan vit.pth --sparsity '*.attn.*=0.8' --sparsity '*=0.9' --split '*.qkv.weight=q,k,v' --blocks",
     "gpmt plan resnet50.pth --sparsity 0.9 -o plan.json",
-    "gpmt plan resnet50.pth --what-if --model torchvision:resnet50",
+    "gpmt plan resnet50.pth --what-if --paths --model torchvision:resnet50",
     "gpmt plan vit.pth --what-if -s 0.8 -s 0.9 --at-least 5%",
 )
 
@@ -83,6 +83,15 @@ def plan(
     at_least: Annotated[
         str, typer.Option(help="With --what-if: the share of its weights that every block is to keep.")
     ] = "1%",
+    paths: Annotated[
+        bool,
+        typer.Option(
+            "--paths",
+            help="With --what-if: the effective sparsity too, which counts weights on no path from input to output "
+            "as pruned. The network has to be known: --model.",
+            show_default=False,
+        ),
+    ] = False,
     model: ModelName = None,
     input_shape: InputShape = None,
     blocks: ShowBlocks = False,
@@ -114,6 +123,8 @@ def plan(
         if out is not None:
             raise BudgetError("--what-if compares plans and writes none; leave out one of --what-if and -o")
         several = sparsities_of(sparsity or [])
+    elif paths:
+        raise BudgetError("--paths belongs to --what-if; of a pruned file, gpmt verify --paths follows them")
     elif sparsity or pattern or max_macs:
         wanted = sparsity_of(sparsity) if sparsity else None
     else:
@@ -137,8 +148,11 @@ def plan(
     target = network.module if network else checkpoint.state_dict
     macs = network.macs if network else None
     if what_if:
+        if paths and network is None:
+            raise BudgetError("--paths needs the network, which is not known; name it with --model")
         with working("comparing sparsities", quiet=silent):
-            table = compare(target, several or None, at_least=at_least, macs=macs, **options)
+            example = network.example if network and paths else None
+            table = compare(target, several or None, at_least=at_least, macs=macs, paths=example, **options)
         if as_json:
             print_json({"input": str(source), **table.to_dict()})
         elif not quiet:

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from gpmt.core.budget import Ratio, exact_fraction, floor_of, parse_sparsity
 from gpmt.errors import BudgetError
 from gpmt.macs import count_macs, sparse_macs
+from gpmt.model_tools import Example
 from gpmt.planning.decide import check_request, decide
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
+from gpmt.reachability.effective_sparsity import effective_sparsity
 
 SPARSITIES = ("50%", "60%", "70%", "80%", "90%", "95%", "98%", "99%")
 """The sparsities that are shown where none are asked for."""
@@ -31,6 +33,8 @@ class WhatIfRow:
         plan: the plan, in which blocks may be empty.
         empty: the blocks without a weight, those first that are the first to lose all as the sparsity rises.
         macs: multiply-accumulates that are left; None where they were not counted.
+        effective: the sparsity that counts kept weights on no path from input to output as pruned; None where paths
+            were not followed.
         min_kept: the smallest minimum for which every block keeps the share asked for; None where the sparsity has no
             room for it, and with rows that keep the same share, or another allocation than the exact one.
     """
@@ -39,6 +43,7 @@ class WhatIfRow:
     empty: tuple[str, ...]
     macs: int | None
     min_kept: int | None
+    effective: float | None = None
 
     @property
     def sparsity(self) -> Fraction:
@@ -61,6 +66,7 @@ class WhatIfRow:
             "empty": list(self.empty),
             "binding": self.binding,
             "macs": self.macs,
+            "effective_sparsity": self.effective,
             "min_kept": self.min_kept,
         }
 
@@ -112,6 +118,7 @@ def what_if(
     sparsities: Sequence[Ratio] | None = None,
     *,
     at_least: Ratio = "1%",
+    paths: Example | None = None,
     **options: Unpack[PlanOptions],
 ) -> WhatIf:
     """Tell what would come of several sparsities, without changing anything.
@@ -122,6 +129,8 @@ def what_if(
             the minimum.
         at_least: the share of its weights, such as "1%", that every block is to keep; each row has the smallest
             `min_kept` that does it.
+        paths: an input of the network, along which paths are followed: each row then has its effective sparsity too,
+            as `gpmt.effective_sparsity` defines it. It takes about as long as a step of training for each.
         options: those of `gpmt.plan`; with `macs`, the shape of one input or what `gpmt.macs.count_macs` returns, the
             multiply-accumulates that are left are told too.
 
@@ -155,7 +164,8 @@ def what_if(
         dead = {name: None for shortage in plan.shortages for name in shortage.dead}
         lost |= dead
         empty = tuple(name for name in lost if name in dead)
-        rows.append(WhatIfRow(plan, empty, None if counts is None else _left(plan, counts), minimum))
+        left = None if counts is None else _left(plan, counts)
+        rows.append(WhatIfRow(plan, empty, left, minimum, _effective(target, plan, paths)))
     dense = None if counts is None else sum(filter(None, counts.values()))
     return WhatIf(tuple(rows), share, dense)
 
@@ -182,6 +192,17 @@ def _counts(target: Target, macs: Any) -> Mapping[str, int | None] | None:
             "macs is an input, but no network is known to count the MACs with; give what gpmt.macs.count_macs returns"
         )
     return count_macs(target, macs)
+
+
+def _effective(target: Target, plan: Plan, example: Example | None) -> float | None:
+    """Return the effective sparsity of a plan, where an input is given to follow the paths along."""
+    if example is None:
+        return None
+    if not isinstance(target, nn.Module):
+        raise BudgetError(
+            "paths is an input, but a state_dict has no network to follow it through; give a module"
+        )
+    return effective_sparsity(target, example, masks=plan.masks()).sparsity
 
 
 def _left(plan: Plan, counts: Mapping[str, int | None]) -> int:

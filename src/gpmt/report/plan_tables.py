@@ -64,6 +64,8 @@ def print_what_if(table: WhatIf, *, out: Console) -> None:
     )
     if table.dense_macs is not None:
         out.print(f"MACs with all weights: {table.dense_macs:,}")
+    if table.rows[0].effective is not None:
+        out.print("the effective sparsity counts kept weights on no path from input to output as pruned")
     if not plan.coverage.complete:
         for line in plan.coverage.lines(options=True):
             out.print(line)
@@ -79,6 +81,8 @@ def what_if_table(table: WhatIf, *, out: Console) -> Table:
     if not plans[0].coverage.complete:
         shares = [f"{plan.network_sparsity:.2%}" for plan in plans]
         columns.append(Column("whole\nnetwork", shares))
+    if rows[0].effective is not None:
+        columns.append(Column("effec-\ntive", [f"{row.effective or 0:.2%}" for row in rows]))
     if table.dense_macs is not None:
         dense = max(table.dense_macs, 1)
         columns.append(Column("MACs\nleft", [f"{(row.macs or 0) / dense:.2%}" for row in rows]))
