@@ -98,7 +98,7 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be done, and write nothing.", show_default=False)
 ]
 Allocation = Annotated[str, typer.Option(help=f"{', '.join(_ALLOCATIONS[:-1])} or {_ALLOCATIONS[-1]}.")]
-Seed = Annotated[int, typer.Option(help="For allocations that draw at random.")]
+Seed = Annotated[int, typer.Option(help="For allocations and scores that draw at random.")]
 Scope = Annotated[
     list[str] | None,
     typer.Option(
@@ -126,6 +126,62 @@ ModelName = Annotated[
         metavar="NAME",
         help="The network these weights belong to, such as resnet20 or torchvision:resnet50, to know its "
         "layers and count MACs. Files of gpmt run name it themselves.",
+    ),
+]
+Scores = Annotated[
+    str | None,
+    typer.Option(
+        "--scores",
+        metavar="NAME|FILE",
+        help="What ranks the weights in place of their magnitude: fisher, ria, snip, taylor or wanda (with "
+        "--calibrate), synflow, magnitude, random, or a file of gpmt.scores.save. For wanda add --within row, for "
+        "ria --within tensor.",
+    ),
+]
+Calibrate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="What the network is run on: NAME:FOLDER of a data set such as cifar10, imagefolder or hf; digits; or "
+        "for a language model a text (.txt, or .jsonl with a text in each line).",
+    ),
+]
+CalibrationSamples = Annotated[
+    int,
+    typer.Option(
+        "--calibration-samples",
+        min=1,
+        metavar="N",
+        help="Training samples, or sequences of tokens, to calibrate on.",
+    ),
+]
+CalibrationBatch = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, metavar="N", help="Samples at a time; usually 64, of sequences 8."),
+]
+SequenceLength = Annotated[
+    int | None,
+    typer.Option(
+        "--sequence-length",
+        min=2,
+        metavar="N",
+        help="Tokens in a sequence; usually 512, or fewer where the network takes no more.",
+    ),
+]
+Compensate = Annotated[
+    bool,
+    typer.Option(
+        "--compensate",
+        help="Let kept weights make up for pruned ones, as SparseGPT does (with --calibrate).",
+        show_default=False,
+    ),
+]
+Recalibrate = Annotated[
+    bool,
+    typer.Option(
+        "--recalibrate",
+        help="Measure the statistics of batch normalisation again after pruning (with --calibrate).",
+        show_default=False,
     ),
 ]
 InputShape = Annotated[

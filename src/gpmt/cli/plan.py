@@ -13,6 +13,9 @@ from gpmt.cli.narration import working
 from gpmt.cli.options import (
     Allocation,
     AsJson,
+    Calibrate,
+    CalibrationBatch,
+    CalibrationSamples,
     Exclude,
     Granularity,
     InputShape,
@@ -22,7 +25,9 @@ from gpmt.cli.options import (
     Pattern,
     Quiet,
     Scope,
+    Scores,
     Seed,
+    SequenceLength,
     ShowBlocks,
     Sparsities,
     Split,
@@ -33,12 +38,14 @@ from gpmt.cli.options import (
     print_json,
 )
 from gpmt.cli.requests import plan_options, sparsities_of, sparsity_of, with_macs
+from gpmt.cli.scoring import Scoring
 from gpmt.errors import BudgetError
 
 EXAMPLES = examples(
     "gpmt plan resnet50.pth --sparsity 0.9 --min-kept 0.05%",
     "gpmt plan vit.pth --sparsity '*.attn.*=0.8' --sparsity '*=0.9' --split '*.qkv.weight=q,k,v' --blocks",
     "gpmt plan resnet50.pth --sparsity 0.9 -o plan.json",
+    "gpmt plan resnet20.pth -s 0.9 --model resnet20 --scores fisher --calibrate cifar10:cifar",
     "gpmt plan resnet50.pth --what-if --paths --model torchvision:resnet50",
     "gpmt plan vit.pth --what-if -s 0.8 -s 0.9 --at-least 5%",
 )
@@ -62,6 +69,11 @@ def plan(
     allocation: Allocation = "exact",
     granularity: Granularity = "weight",
     seed: Seed = 0,
+    scores: Scores = None,
+    calibrate: Calibrate = None,
+    samples: CalibrationSamples = 128,
+    batch_size: CalibrationBatch = None,
+    sequence_length: SequenceLength = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -119,16 +131,28 @@ def plan(
         pattern=pattern,
         max_macs=max_macs,
     )
+    wanted = sparsity_of(sparsity) if sparsity and not what_if else None
     if what_if:
         if out is not None:
             raise BudgetError("--what-if compares plans and writes none; leave out one of --what-if and -o")
         several = sparsities_of(sparsity or [])
     elif paths:
         raise BudgetError("--paths belongs to --what-if; of a pruned file, gpmt verify --paths follows them")
-    elif sparsity or pattern or max_macs:
-        wanted = sparsity_of(sparsity) if sparsity else None
-    else:
+    elif not (sparsity or pattern or max_macs):
         raise BudgetError("give --sparsity, such as 0.9, --pattern or --max-macs, or --what-if for several")
+    if scores is not None and out is not None:
+        raise BudgetError(
+            "a plan that --scores ranks cannot be written, since its counts say nothing without them; leave out -o, "
+            "or prune with gpmt prune --scores"
+        )
+    scoring = Scoring.of(
+        scores=scores,
+        calibrate=calibrate,
+        samples=samples,
+        batch_size=batch_size,
+        sequence_length=sequence_length,
+        seed=seed,
+    )
     check_exists(source)
     if out is not None:
         refuse_existing(source, out, force=force)
@@ -142,29 +166,39 @@ def plan(
     from gpmt.report.tables import console
 
     silent = quiet or as_json
-    with working(f"reading {source}", quiet=silent):
+    with working(f"reading {source}", quiet=silent) as tell:
         checkpoint = load(source)
         network = find_network(checkpoint, model=model, input_shape=input_shape)
-    target = network.module if network else checkpoint.state_dict
+        prepared = scoring.prepare(checkpoint, network, model=model, tell=tell)
     macs = network.macs if network else None
     if what_if:
         if paths and network is None:
             raise BudgetError("--paths needs the network, which is not known; name it with --model")
-        with working("comparing sparsities", quiet=silent):
-            example = network.example if network and paths else None
-            table = compare(target, several or None, at_least=at_least, macs=macs, paths=example, **options)
+        with working("comparing sparsities", quiet=silent) as tell:
+            ranks = prepared.scores(sparsity=several[0] if several else 0, options=options, tell=tell)
+            table = compare(
+                prepared.target,
+                several or None,
+                at_least=at_least,
+                macs=macs,
+                paths=network.example if network and paths else None,
+                scores=ranks,
+                **options,
+            )
         if as_json:
-            print_json({"input": str(source), **table.to_dict()})
+            print_json({"input": str(source), **table.to_dict(), **prepared.to_dict()})
         elif not quiet:
             print_what_if(table, out=console())
         return
-    with working("choosing the weights to prune", quiet=silent):
-        decided = make_plan(target, sparsity=wanted, **with_macs(options, macs))
+    with working("choosing the weights to prune", quiet=silent) as tell:
+        options = with_macs(options, macs)
+        ranks = prepared.scores(sparsity=wanted, options=options, tell=tell)
+        decided = make_plan(prepared.target, sparsity=wanted, scores=ranks, **options)
     if out is not None:
         decided.save(out)
     if as_json:
         document = {"input": str(source), "output": None if out is None else str(out)}
-        print_json(document | decided.to_dict() | {"dense_macs": macs})
+        print_json(document | decided.to_dict() | {"dense_macs": macs} | prepared.to_dict())
     elif not quiet:
         print_plan(decided, macs=macs, blocks=blocks, out=console())
         if out is not None:

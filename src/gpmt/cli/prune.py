@@ -1,8 +1,8 @@
-"""``gpmt prune``: prune a checkpoint, without data or training."""
+"""``gpmt prune``: prune a checkpoint, without training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,10 @@ from gpmt.cli.narration import working
 from gpmt.cli.options import (
     Allocation,
     AsJson,
+    Calibrate,
+    CalibrationBatch,
+    CalibrationSamples,
+    Compensate,
     DryRun,
     Exclude,
     Granularity,
@@ -22,8 +26,11 @@ from gpmt.cli.options import (
     ModelName,
     Pattern,
     Quiet,
+    Recalibrate,
     Scope,
+    Scores,
     Seed,
+    SequenceLength,
     ShowBlocks,
     Sparsities,
     Split,
@@ -34,9 +41,11 @@ from gpmt.cli.options import (
     print_json,
 )
 from gpmt.cli.requests import plan_options, sparsity_of, with_macs
+from gpmt.cli.scoring import Prepared, Scoring, compensation_line
 from gpmt.errors import BudgetError, CheckpointError
 
 if TYPE_CHECKING:
+    from gpmt.cli.narration import Tell
     from gpmt.cli.network import Network
     from gpmt.formats.checkpoint import Checkpoint
     from gpmt.planning.plan import Plan
@@ -51,6 +60,8 @@ EXAMPLES = examples(
     "gpmt prune resnet50.pth -o pruned.pth --plan plan.json",
     "gpmt prune resnet50.pth -o pruned.pth --max-macs 20% --model torchvision:resnet50",
     "gpmt prune my-llm -o my-llm-2-4 --pattern 2:4",
+    "gpmt prune resnet20.pth -o out.pth -s 0.9 --model resnet20 --scores fisher --calibrate cifar10:cifar",
+    "gpmt prune my-llm -o sparse -s 0.5 --scores wanda --within row --calibrate text.txt --compensate",
     "gpmt prune rnn.pt -o out.pt --granularity column --scope W1 --scope U1 --sparsity 72/89 --min-kept 8",
 )
 
@@ -91,6 +102,13 @@ def prune(
             help="In place of --sparsity: a plan as gpmt plan writes it, perhaps edited since.",
         ),
     ] = None,
+    scores: Scores = None,
+    calibrate: Calibrate = None,
+    samples: CalibrationSamples = 128,
+    batch_size: CalibrationBatch = None,
+    sequence_length: SequenceLength = None,
+    compensate: Compensate = False,
+    recalibrate: Recalibrate = False,
     masks_file: Annotated[
         Path | None, typer.Option("--masks", metavar="FILE", help="Write the masks too, to fine-tune with.")
     ] = None,
@@ -105,8 +123,8 @@ def prune(
 ) -> None:
     """Prune a checkpoint to exactly the sparsity asked for, and write it to OUT.
 
-    The smallest magnitudes of the whole network go to zero; --min-kept guarantees every layer its largest
-    weights. Everything else in the file is kept.
+    The smallest magnitudes, or --scores, of the whole network go to zero; --min-kept guarantees every layer its
+    largest weights. Everything else in the file is kept. Nothing is trained.
     """
     from gpmt.atomic import check_output
     from gpmt.formats.file_format import is_hub_folder
@@ -125,7 +143,17 @@ def prune(
         pattern=pattern,
         max_macs=max_macs,
     )
-    request = _Request.of(sparsity, plan, options)
+    request = _Request.of(sparsity, plan, options, scores=scores)
+    scoring = Scoring.of(
+        scores=scores,
+        calibrate=calibrate,
+        samples=samples,
+        batch_size=batch_size,
+        sequence_length=sequence_length,
+        compensate=compensate,
+        recalibrate=recalibrate,
+        seed=seed,
+    )
     to_folder = is_hub_folder(weights_file(source)) and out.suffix.lower() not in (
         *SUFFIXES,
         *_OTHER_SUFFIXES,
@@ -147,24 +175,26 @@ def prune(
     from gpmt.formats.load import load
 
     silent = quiet or as_json
-    with working(f"reading {source}", quiet=silent):
+    with working(f"reading {source}", quiet=silent) as tell:
         checkpoint = load(source)
         if to_folder:
             check_copy(checkpoint, out, force=force)
         network = find_network(checkpoint, model=model, input_shape=input_shape)
-    with working("choosing the weights to prune", quiet=silent):
-        decided = request.decide(checkpoint, network)
+        prepared = scoring.prepare(checkpoint, network, model=model, tell=tell)
+    with working("choosing the weights to prune", quiet=silent) as tell:
+        decided = request.decide(prepared, tell=tell)
         masks = decided.masks()
     outputs = [str(path) for path in (out, masks_file) if path is not None]
     if dry_run:
         if as_json:
-            print_json({"input": str(source), "would_write": outputs, **decided.to_dict()})
+            plain = {"input": str(source), "would_write": outputs}
+            print_json(plain | decided.to_dict() | prepared.to_dict())
         elif not quiet:
             _print(decided, network, blocks=blocks)
             typer.echo(f"would write {' and '.join(outputs)}; nothing is written")
         return
-    with working("pruning", quiet=silent):
-        masks.apply_(checkpoint.state_dict)
+    with working("pruning", quiet=silent) as tell:
+        compensation, recalibrated = prepared.prune(masks, tell=tell)
         checkpoint.masks = masks
         zeros = masks.total_numel - sum(int(checkpoint.state_dict[name].count_nonzero()) for name in masks)
     with working(f"writing {out}", quiet=silent):
@@ -177,17 +207,26 @@ def prune(
             save_checkpoint(out, checkpoint)
 
     if as_json:
-        document: dict[str, Any] = {"input": str(source), "output": str(out)}
-        document |= {
+        layers = None if compensation is None else [asdict(layer) for layer in compensation.layers]
+        document: dict[str, Any] = {
+            "input": str(source),
+            "output": str(out),
             "masks": str(masks_file) if masks_file else None,
             **decided.to_dict(),
             "zeros": zeros,
             "left_out": list(left_out),
             "dense_macs": network.macs if network else None,
+            **prepared.to_dict(),
+            "compensation": layers,
+            "recalibrated": recalibrated,
         }
         print_json(document)
     elif not quiet:
         _print(decided, network, blocks=blocks)
+        if compensation is not None:
+            typer.echo(compensation_line(compensation))
+        if recalibrated is not None:
+            typer.echo(f"recalibrated {recalibrated:,} layers of batch normalisation")
         if zeros > masks.total_pruned:
             typer.echo(
                 f"note: {zeros:,} weights are zero, {zeros - masks.total_pruned:,} more than asked for, because they "
@@ -208,7 +247,9 @@ class _Request:
     options: dict[str, Any]
 
     @classmethod
-    def of(cls, sparsity: list[str] | None, plan: Path | None, options: dict[str, Any]) -> _Request:
+    def of(
+        cls, sparsity: list[str] | None, plan: Path | None, options: dict[str, Any], *, scores: str | None
+    ) -> _Request:
         if plan is None:
             if not (sparsity or options["pattern"] or options["max_macs"]):
                 raise BudgetError(
@@ -227,6 +268,7 @@ class _Request:
         )
         given = ["sparsity"] if sparsity else []
         given += [name for name, value in options.items() if value != usual[name]]
+        given += ["scores"] if scores is not None else []
         if given:
             names = ", ".join(_NAMES.get(name, f"--{name.replace('_', '-')}") for name in given)
             raise BudgetError(f"--plan says all that {names} would; leave them out, or the plan")
@@ -235,16 +277,17 @@ class _Request:
 
         return cls(None, Plan.load(plan), options)
 
-    def decide(self, checkpoint: Checkpoint, network: Network | None) -> Plan:
+    def decide(self, prepared: Prepared, *, tell: Tell) -> Plan:
         """Return the plan for the weights of a file."""
         from gpmt.prune import plan
         from gpmt.warning import warn
 
-        target = network.module if network else checkpoint.state_dict
         if self.plan is None:
+            network = prepared.network
             options = with_macs(self.options, network.macs if network else None)
-            return plan(target, sparsity=self.sparsity, **options)
-        decided = self.plan.bound(target)
+            scores = prepared.scores(sparsity=self.sparsity, options=options, tell=tell)
+            return plan(prepared.target, sparsity=self.sparsity, scores=scores, **options)
+        decided = self.plan.bound(prepared.target)
         for text in decided.warnings:
             warn(text)
         return decided
