@@ -111,21 +111,6 @@ def test_sample_takes_every_nth_key_of_each_array(case, sizes, seed, data):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(st.integers(-5, 5), max_size=40), min_size=1, max_size=4), st.data())
-def test_outside_leaves_out_the_largest_of_each_array(lists, data):
-    lengths = np.array([len(values) for values in lists], np.int64)
-    offsets = np.cumsum(lengths) - lengths
-    keys = np.array([key for values in lists for key in values], np.int32)
-    take = np.array([data.draw(st.integers(-2, len(values) + 1)) for values in lists], np.int64)
-    out = np.empty_like(keys)
-    count = key_loops.outside(keys, offsets, lengths, -3, 4, take, out)
-    expected = []
-    for values, number in zip(lists, take.tolist(), strict=True):
-        expected += sorted((value for value in values if -3 <= value < 4), reverse=True)[max(0, number) :]
-    assert sorted(out[:count].tolist()) == sorted(expected)
-
-
-@settings(max_examples=60, deadline=None)
 @cases
 def test_find_ranks_finds_the_key_of_a_rank_in_each_array(case, sizes, seed, data):
     _, keys, addresses, sizes, element, sign = prepare(case, [size + 1 for size in sizes], seed)

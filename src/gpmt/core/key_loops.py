@@ -22,9 +22,11 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpmt.core.pool_loops import select_largest
+
 BLOCK = 64
 AHEAD, LINE = 4096, 64
-"""How far ahead memory is fetched, and the bytes that are fetched at once; processors alone do not go on past a page."""
+"""How far ahead memory is fetched, and the bytes fetched at once; a processor by itself stops at a page's end."""
 ELEMENTS: dict[int, Any] = {1: np.int8(0), 2: np.int16(0), 4: np.int32(0), 8: np.int64(0)}
 """A zero of the integer type of each size in bytes."""
 
@@ -356,65 +358,6 @@ def shift_in(packed, start, chunk):  # type: ignore[no-untyped-def]
         packed[(start >> 3) + i] |= np.uint8(chunk[i] << shift)
         if shift and chunk[i] >> (8 - shift):
             packed[(start >> 3) + i + 1] |= np.uint8(chunk[i] >> (8 - shift))
-
-
-@_jit
-def select_largest(keys, low, high, rank):  # type: ignore[no-untyped-def]
-    """Reorder keys[low:high] so that its `rank` largest come first, the smallest of them last (Hoare 1961)."""
-    target = low + rank - 1
-    high -= 1
-    while low < high:
-        pivot = keys[(low + high) >> 1]
-        i, j = low, high
-        while i <= j:
-            while keys[i] > pivot:
-                i += 1
-            while keys[j] < pivot:
-                j -= 1
-            if i <= j:
-                keys[i], keys[j] = keys[j], keys[i]
-                i += 1
-                j -= 1
-        if target <= j:
-            high = j
-        elif target >= i:
-            low = i
-        else:
-            return
-
-
-@_jit
-def outside(keys, offsets, lengths, lower, upper, take, out):  # type: ignore[no-untyped-def]
-    """Copy the keys in [lower, upper) to `out` without the take[array] largest of each array; return how many.
-
-    A negative take[array] leaves out none.
-    """
-    stored = 0
-    for array in range(offsets.size):
-        first = stored
-        for i in range(offsets[array], offsets[array] + lengths[array]):
-            if lower <= keys[i] < upper:
-                out[stored] = keys[i]
-                stored += 1
-        taken = min(take[array], stored - first)
-        if taken == stored - first:
-            stored = first
-        elif taken > 0:
-            select_largest(out, first, stored, taken)
-            for i in range(min(taken, stored - first - taken)):
-                out[first + i] = out[stored - 1 - i]
-            stored -= taken
-    return stored
-
-
-@_jit
-def count_inside(keys, offsets, lengths, lower, upper, counts):  # type: ignore[no-untyped-def]
-    """Count the keys of each array in [lower, upper): counts[array]."""
-    for array in range(offsets.size):
-        count = 0
-        for i in range(offsets[array], offsets[array] + lengths[array]):
-            count += lower <= keys[i] < upper
-        counts[array] = count
 
 
 @_jit

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpmt.core import device_keys, key_loops
+from gpmt.core import device_keys, key_loops, pool_loops
 from gpmt.core.keys import KeyFormat, KeySource, MagnitudeKeys, every_nth
 
 Counts = NDArray[np.int64]
@@ -78,13 +78,13 @@ class Pool:
     def outside(self, lower: int, upper: int, take: Counts) -> Keys:
         """Return the keys in [lower, upper) without the `take` [sources] largest of each source."""
         out = np.empty_like(self.keys)
-        count = key_loops.outside(self.keys, self.offsets, self.lengths, lower, upper, take, out)
+        count = pool_loops.outside(self.keys, self.offsets, self.lengths, lower, upper, take, out)
         return out[:count]
 
     def count(self, lower: int, upper: int) -> Counts:
         """Count the keys of each source in [lower, upper)."""
         counts = np.empty_like(self.lengths)
-        key_loops.count_inside(self.keys, self.offsets, self.lengths, lower, upper, counts)
+        pool_loops.count_inside(self.keys, self.offsets, self.lengths, lower, upper, counts)
         return counts
 
 

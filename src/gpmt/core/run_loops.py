@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from gpmt.core.key_loops import select_largest
+from gpmt.core.pool_loops import select_largest
 
 _FEW = 16
 """Up to this length every key of a run is compared with every other, without a branch."""
