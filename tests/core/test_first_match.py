@@ -40,7 +40,7 @@ def test_patterns_that_decide_nothing_are_refused():
     with pytest.raises(BudgetError, match=r"pattern 'hed.weight' of min_kept matches nothing .* head.weight"):
         first_matches(["hed.weight"], BLOCKS, role="min_kept")
     with pytest.raises(
-        BudgetError, match=r"'\*.q' of sparsity matches 1 blocks, which all belong to earlier"
+        BudgetError, match=r"'\*.q' of sparsity matches only what belongs to earlier patterns"
     ):
         first_matches(["attn.*", "*.q"], BLOCKS, role="sparsity")
     with pytest.raises(ScopeError, match="not a valid regular expression"):

@@ -41,8 +41,8 @@ def first_matches(patterns: Sequence[str | None], blocks: Sequence[Named], *, ro
         matched = [place for place, block in enumerate(blocks) if _matches(pattern, block, role)]
         if not matched:
             assert pattern is not None
-            names = [name for block in blocks for name in (block.block, *block.tensors)]
-            close = close_names(pattern, list(dict.fromkeys(names)))
+            names = list(dict.fromkeys(name for block in blocks for name in (block.block, *block.tensors)))
+            close = close_names(pattern, names)
             hint = (
                 f"close names are {', '.join(close)}"
                 if close
@@ -52,8 +52,8 @@ def first_matches(patterns: Sequence[str | None], blocks: Sequence[Named], *, ro
         free = [place for place in matched if found[place] is None]
         if not free:
             raise BudgetError(
-                f"the pattern {pattern!r} of {role} matches {len(matched):,} blocks, which all belong to earlier "
-                "patterns; put it before them, or leave it out"
+                f"the pattern {pattern!r} of {role} matches only what belongs to earlier patterns, such as "
+                f"{blocks[matched[0]].block}; put it before them, or leave it out"
             )
         for place in free:
             found[place] = index

@@ -35,7 +35,8 @@ def scores_of(scores: Scores, target: Any, found: Scope) -> dict[str, Tensor]:
     given = scores(target) if callable(scores) else scores
     if not isinstance(given, Mapping):
         raise ScoresError(
-            f"scores are of type {type(given).__name__}, but must be a mapping of names to tensors"
+            f"scores are of type {type(given).__name__}, but must be a mapping of names to tensors; read a file of "
+            "them with gpmt.scores.load"
         )
     return {name: _score(given, name, weight, found) for name, weight in found.tensors.items()}
 
