@@ -303,9 +303,10 @@ RULES = (
     ),
     Rule(
         rf"{_TRANSFORMERS}\w*GatedDeltaNet",
-        r"in_proj_qkv\.weight",
+        r"(in_proj_qkv|conv1d)\.weight",
         _parts(lambda m: {"q": m.key_dim, "k": m.key_dim, "v": m.value_dim}),
     ),
+    Rule(rf"{_TRANSFORMERS}\w*(Delta|Linear)Attention", r"conv1d\.weight", _parts(_QKV)),
     Rule(rf"{_TRANSFORMERS}\w+", r"(qkv|qkv_linear)\.weight", _parts(_QKV)),
     Rule(rf"{_TRANSFORMERS}JetMoe\w*Attention", r"kv_proj\.weight", _parts(_KV)),
     Rule(rf"{_TRANSFORMERS}\w+", r"to_kv\.weight", _parts(_KV)),

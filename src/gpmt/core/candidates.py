@@ -104,6 +104,8 @@ class Candidates:
         description = self.description
         if description is None or description.network is None or (own := description.names.get(name)) is None:
             return blocks_by_name(name, tensor, self.tensors)
+        if (several := description.divided.get(name)) is not None:
+            return several
         whole = description.parameters.get(own)
         if whole is None:
             return None

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from torch import Tensor, nn
 
+from gpmt.core.blocks import Blocks
 from gpmt.model_tools import unwrap
 
 
@@ -19,12 +20,14 @@ class Description:
         network: the network, whose tensors need no data; None where it is not known.
         names: name of a tensor -> the parameter of the network that it is, or is a part of; a tensor that is not in
             the network has no entry.
+        divided: name of a tensor that becomes several parameters of the network -> its blocks, one for each.
         why: where the network is not known, the reason; it follows the word since.
     """
 
     network: nn.Module | None
     names: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
+    divided: Mapping[str, Blocks] = field(default_factory=dict)
 
     @cached_property
     def modules(self) -> dict[str, nn.Module]:

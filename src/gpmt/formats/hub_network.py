@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gpmt.core.blocks import Blocks, Split
 from gpmt.core.described import Described, Description
 from gpmt.core.memory import identity
 from gpmt.errors import CheckpointError, first_sentence
@@ -143,7 +144,44 @@ def _describe(folder: Path, tensors: Mapping[str, Tensor]) -> Description:
         return Description(
             None, why=f"these are not the weights of {type(network).__name__}, which {CONFIG} names"
         )
-    return Description(network, names)
+    return Description(network, names, divided=_divided(network, tensors, names))
+
+
+def _divided(
+    network: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[str, str]
+) -> dict[str, Blocks]:
+    """Return the blocks of stored tensors that are taken apart when they are loaded: one for each parameter."""
+    own = network.state_dict()
+    found = {}
+    for converter in _converters(network):
+        targets = [target.replace("\\.", ".") for target in converter.target_patterns]
+        dim = getattr(converter.operations[0], "dim", None) if converter.operations else None
+        if len(targets) < 2 or len(converter.source_patterns) > 1 or dim is None:
+            continue
+        labels = tuple(target.strip(".").removesuffix(".weight").rpartition(".")[2] for target in targets)
+        for name, first in names.items():
+            parts = [own.get(first.replace(targets[0], target)) for target in targets]
+            if (
+                targets[0] not in first
+                or tensors[name].shape == own[first].shape
+                or tensors[name].ndim <= dim
+            ):
+                continue
+            sizes = tuple(part.shape[dim] for part in parts if part is not None and part.ndim > dim)
+            if len(sizes) == len(targets) and sum(sizes) == tensors[name].shape[dim]:
+                found[name] = Blocks((Split(dim, sizes, labels),))
+    return found
+
+
+def _converters(network: nn.Module) -> list[Any]:
+    try:
+        from transformers.conversion_mapping import get_model_conversion_mapping
+        from transformers.core_model_loading import WeightConverter
+
+        rules = get_model_conversion_mapping(network)
+    except Exception:  # a part of transformers that changes between versions
+        return []
+    return [rule for rule in rules if isinstance(rule, WeightConverter)]
 
 
 def _renaming(network: nn.Module, own: Mapping[str, Tensor]) -> Any:
