@@ -138,12 +138,18 @@ def _describe(folder: Path, tensors: Mapping[str, Tensor]) -> Description:
         network = build_network(folder)
     except CheckpointError as error:
         return Description(None, why=str(error))
-    names = names_in(network, tensors)
+    found = description_of(network, tensors)
     matrices = [name for name, tensor in tensors.items() if tensor.ndim > 1 and tensor.is_floating_point()]
-    if 2 * sum(name in names for name in matrices) < len(matrices):
+    if 2 * sum(name in found.names for name in matrices) < len(matrices):
         return Description(
             None, why=f"these are not the weights of {type(network).__name__}, which {CONFIG} names"
         )
+    return found
+
+
+def description_of(network: nn.Module, tensors: Mapping[str, Tensor]) -> Description:
+    """Return what is known of stored tensors that belong to a network."""
+    names = names_in(network, tensors)
     return Description(network, names, divided=_divided(network, tensors, names))
 
 
