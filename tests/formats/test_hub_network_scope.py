@@ -29,6 +29,11 @@ UNTOLD_BY_NAMES = {
     "Sam3VideoModel": "an embedding named reference_points, as linear layers are elsewhere",
 }
 
+# Whose parts are not those that are saved.
+SAVED_OTHERWISE = {
+    "OlmoHybridModel": "a convolution of q, k and v of different lengths, saved in equal parts"
+}
+
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 GROUPED = SMALL | {"num_key_value_heads": 1, "vocab_size": 30}
 FEW: dict[str, tuple[str, dict[str, Any]]] = {
@@ -112,7 +117,7 @@ def test_all_networks_that_can_be_built() -> None:
             known = Described(stored, lambda given, n=network: description_of(n, given))  # type: ignore[misc]
             if numel(known) != expected:
                 differ_by_layers[kind] = (numel(known), expected)
-            elif isinstance(expected, int) and sizes(known) != sizes(network):
+            elif isinstance(expected, int) and kind not in SAVED_OTHERWISE and sizes(known) != sizes(network):
                 differ_by_layers[kind] = (sizes(known), sizes(network))
     assert differ_by_layers == {}
     assert differ_by_names <= set(UNTOLD_BY_NAMES), differ_by_names
