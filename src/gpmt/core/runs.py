@@ -40,13 +40,19 @@ def pack_runs(
 
 def _pack(source: KeySource, key_format: KeyFormat, length: int, kept: int) -> Tensor:
     bits, start = np.zeros((source.numel + 7) // 8, np.uint8), 0
+    room = min(source.numel, max(CHUNK, length))
+    buffer, flags = np.empty(room, key_format.word), np.empty(room, np.bool_)
     for chunk in whole_runs(source.chunks(), length):
-        keys = device_keys.keys_of(chunk, key_format)
-        if keys.device.type == "cpu":
-            marks = np.empty(len(keys), np.bool_)
-            run_loops.mark(keys.numpy(), length, kept, marks)
+        if chunk.device.type == "cpu":
+            keys, marks = buffer[: len(chunk)], flags[: len(chunk)]
+            if key_format.signed:
+                keys[:] = device_keys.keys_of(chunk, key_format).numpy()
+            else:
+                np.bitwise_and(chunk.numpy(), key_format.word((1 << key_format.bits) - 1), out=keys)
+            run_loops.mark(keys, length, kept, marks)
         else:
-            marks = mark_on_device(keys.view(-1, length), kept).cpu().numpy().reshape(-1)
+            keys_there = device_keys.keys_of(chunk, key_format).view(-1, length)
+            marks = mark_on_device(keys_there, kept).cpu().numpy().reshape(-1)
         key_loops.shift_in(bits, start, np.packbits(marks, bitorder="little"))
         start += len(marks)
     return torch.from_numpy(bits)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from gpmt.core.nm import NM
 from gpmt.core.patterns import Patterns, listed
 from gpmt.core.schedule import Schedule
 from gpmt.errors import BudgetError, MaskError, ScopeError
@@ -55,6 +56,20 @@ def check_only_masks(options: PlanOptions) -> None:
             raise MaskError(
                 f"{name} is {value!r}, but has no meaning with masks, which say already what is pruned; leave it out"
             )
+
+
+def check_pattern(schedule: Schedule, options: PlanOptions) -> None:
+    """Refuse a schedule with other sparsities than the one of a pattern N:M."""
+    pattern = options.get("pattern")
+    if pattern is None:
+        return
+    wanted = NM.parse(pattern).sparsity
+    other = next((event for event in schedule.events() if event.sparsity not in (None, wanted)), None)
+    if other is not None and other.sparsity is not None:
+        raise BudgetError(
+            f"{type(schedule).__name__} prunes to sparsity {float(other.sparsity):g} at {schedule.unit} "
+            f"{other.time}, but pattern {pattern} has one sparsity, {float(wanted):g}; use gpmt.OneShot({float(wanted):g})"
+        )
 
 
 def steps_per_unit(schedule: Schedule, steps_per_epoch: int | None) -> int:

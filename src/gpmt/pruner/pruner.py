@@ -21,7 +21,14 @@ from gpmt.planning.decide import check_request, decide
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
 from gpmt.pruner.agreement import Agreement
-from gpmt.pruner.arguments import check_masks, check_only_masks, check_types, complete, settings
+from gpmt.pruner.arguments import (
+    check_masks,
+    check_only_masks,
+    check_pattern,
+    check_types,
+    complete,
+    settings,
+)
 from gpmt.pruner.averages import average_of
 from gpmt.pruner.clock import Clock
 from gpmt.pruner.enforcement import Enforcement, capturing, check_state, pruned_weight
@@ -78,7 +85,7 @@ class Pruner:
         masks: in place of a schedule, masks to train under from the start, which stay as they are. Tensors without
             a mask are dense. The options have no meaning then, and are refused.
         steps_per_epoch: steps of the optimiser in an epoch; needed where the schedule counts in epochs.
-        options: min_kept, scope, exclude, blocks, within, allocation, granularity, seed and scores, as `gpmt.plan`
+        options: min_kept, scope, exclude, blocks, within, allocation, granularity, seed, pattern, scores, as `plan`
             takes them. A function of scores is called with the model at each pruning.
 
     Attributes:
@@ -132,6 +139,8 @@ class Pruner:
             check_only_masks(self._options)
         self._fixed = None if masks is None else masks.named_as(self._model)
         largest = None if schedule is None else check_schedule(schedule)
+        if schedule is not None:
+            check_pattern(schedule, self._options)
         self._clock = Clock(schedule, steps_per_epoch)
         self._started = False
         self._enforcement = Enforcement()
