@@ -50,6 +50,8 @@ def test_tensors_keep_their_names(width: int, lenet: str):
         ("inspect", lenet),
         ("verify", lenet),
         ("prune", lenet, "-o", "out.pt", "-s", "0.9", "--min-kept", "10"),
+        ("prune", lenet, "-o", "less.pt", "-s", "0.5", "--dry-run"),
+        ("plan", lenet, "-s", "conv*=0.9", "-s", "*=0.95", "--min-kept", "2% of tensor", "--blocks"),
     ):
         lines = printed(width, *command)
         for layer in ("conv1", "conv2", "fc1", "fc2"):

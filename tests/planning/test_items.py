@@ -1,9 +1,12 @@
+import pytest
 import torch
 from torch import nn
 
+import gpmt
 from gpmt.core.blocks import Blocks, Split
 from gpmt.core.scope import find_scope
 from gpmt.core.units.registry import unit_of
+from gpmt.errors import ScopeError
 from gpmt.planning.items import items_of, named
 
 BLOCKS = {"0.weight": Blocks((Split(0, (1, 2), ("a", "b")),))}
@@ -35,3 +38,13 @@ def test_nothing_is_read_of_a_sketch():
     scope = find_scope({"0.weight": torch.full((3, 2), float("nan"))}, blocks=BLOCKS)
     items = items_of(scope, unit_of("column"), least={}, read=False)
     assert [(item.numel, item.values.is_meta) for item in items] == [(2, True), (2, True)]
+
+
+def test_a_name_stands_for_one_block():
+    state = {"a.weight.q": torch.ones(2, 2), "a.weight": torch.ones(6, 2)}
+    with pytest.raises(
+        ScopeError, match=r"^a\.weight\.q is the name of a tensor and of a block, or of two blocks"
+    ):
+        gpmt.plan(
+            state, sparsity=0.5, scope=list(state), blocks={"a.weight.q": None, "a.weight": ("q", "k", "v")}
+        )

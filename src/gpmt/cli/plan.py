@@ -202,4 +202,4 @@ def plan(
     elif not quiet:
         print_plan(decided, macs=macs, blocks=blocks, out=console())
         if out is not None:
-            typer.echo(f"wrote {out}; nothing is pruned")
+            console().print(f"wrote {out}; nothing is pruned")

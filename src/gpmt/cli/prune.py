@@ -191,7 +191,7 @@ def prune(
             print_json(plain | decided.to_dict() | prepared.to_dict())
         elif not quiet:
             _print(decided, network, blocks=blocks)
-            typer.echo(f"would write {' and '.join(outputs)}; nothing is written")
+            _say(f"would write {' and '.join(outputs)}; nothing is written")
         return
     with working("pruning", quiet=silent) as tell:
         compensation, recalibrated = prepared.prune(masks, tell=tell)
@@ -224,17 +224,17 @@ def prune(
     elif not quiet:
         _print(decided, network, blocks=blocks)
         if compensation is not None:
-            typer.echo(compensation_line(compensation))
+            _say(compensation_line(compensation))
         if recalibrated is not None:
-            typer.echo(f"recalibrated {recalibrated:,} layers of batch normalisation")
+            _say(f"recalibrated {recalibrated:,} layers of batch normalisation")
         if zeros > masks.total_pruned:
-            typer.echo(
+            _say(
                 f"note: {zeros:,} weights are zero, {zeros - masks.total_pruned:,} more than asked for, because they "
                 f"were zero before; the file is {zeros / masks.total_numel:.4%} sparse"
             )
-        typer.echo(f"wrote {' and '.join(outputs)}")
+        _say(f"wrote {' and '.join(outputs)}")
         if left_out:
-            typer.echo(f"left out, since it would hold the weights of before: {', '.join(left_out)}")
+            _say(f"left out, since it would hold the weights of before: {', '.join(left_out)}")
         _print_others(checkpoint, out)
 
 
@@ -303,8 +303,15 @@ def _print(decided: Plan, network: Network | None, *, blocks: bool) -> None:
     print_plan(decided, macs=network.macs if network else None, blocks=blocks, out=console())
 
 
+def _say(text: str) -> None:
+    """Print a sentence, which a terminal wraps at words."""
+    from gpmt.report.tables import console
+
+    console().print(text)
+
+
 def _print_others(checkpoint: Checkpoint, out: Path) -> None:
     if checkpoint.other_keys:
         torch_file = out.suffix.lower() != ".safetensors"
         fate = "also in it, as before" if torch_file else "left out, since safetensors holds only tensors"
-        typer.echo(f"{fate}: {', '.join(checkpoint.other_keys)}")
+        _say(f"{fate}: {', '.join(checkpoint.other_keys)}")

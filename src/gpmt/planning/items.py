@@ -13,6 +13,7 @@ from gpmt.core.blocks import WHOLE
 from gpmt.core.first_match import Named
 from gpmt.core.scope import Scope
 from gpmt.core.units.unit import Unit
+from gpmt.errors import ScopeError
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,11 @@ def items_of(
         read: rank the units; otherwise nothing is read, and the values have no data.
 
     Raises:
-        ScopeError: a tensor has no such units.
+        ScopeError: a tensor has no such units, or a block the name of another.
         WeightsError: units cannot be ranked.
     """
-    items = []
+    items: list[Item] = []
+    taken: set[str] = set()
     for name, tensor in scope.tensors.items():
         kind, axes = scope.kinds[name], scope.axes[name]
         unit.check(name, axes, tuple(tensor.shape))
@@ -80,6 +82,12 @@ def items_of(
             else:
                 in_order = unit.in_order(axes, shape)
                 values = view if in_order else unit.values(block, axes, view.reshape(shape))
+            if block in taken:
+                raise ScopeError(
+                    f"{block} is the name of a tensor and of a block, or of two blocks; divide {name} by other "
+                    "labels, or by a number of parts"
+                )
+            taken.add(block)
             items.append(Item(block, name, kind, axes, shape, numel, values, least.get(name, 0)))
     return items
 

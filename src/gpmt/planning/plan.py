@@ -299,7 +299,8 @@ class Plan:
         elif self.minimums:
             binding, blocks = sum(block.binds for block in self.blocks), len(self.blocks)
             each = "tensor" if blocks == len(self.tensors) else "block"
-            text += f"; minimum {self.minimums} a {each}, which binds in {binding} of {blocks} (*)"
+            minimum = str(self.minimums) if self.min_kept is None else f"{self.minimums} a {each}"
+            text += f"; minimum {minimum}, which binds in {binding} of {blocks} (*)"
         return text if self.macs is None else f"{text}; {self.macs}"
 
     def __repr__(self) -> str:
