@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from gpmt.core.block_names import blocks_by_name, blocks_of_part
+from gpmt.core.blocks import Blocks, Split
 from gpmt.core.scope import find_scope
 
 
@@ -81,6 +82,12 @@ def test_parts_of_a_tensor_of_the_network() -> None:
     found = blocks_of_part("mlp.experts.3.gate_up_proj.weight", single, {})
     assert found is not None
     assert found.names("e") == ["e.gate", "e.up"]
+    whole = Blocks((Split(0, (1, 1, 1, 1)), Split(1, (6, 6), ("gate", "up"))))
+    assert blocks_of_part("moe.gate.weight", stack, {}) is None
+    found = blocks_of_part("moe.gate.weight", stack, {}, whole)
+    assert found is not None
+    assert found.names("e") == ["e[0]", "e[1]", "e[2]", "e[3]"]
+    assert blocks_of_part("moe.gate.weight", torch.zeros(3, 6, 3), {}, whole) is None
     found = blocks_of_part("mlp.experts.w1", stack, {})
     assert found is not None
     assert found.names("e") == ["e[0]", "e[1]", "e[2]", "e[3]"]

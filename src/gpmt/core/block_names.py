@@ -69,14 +69,20 @@ def blocks_by_name(name: str, tensor: Shaped, beside: Mapping[str, Shaped]) -> B
     return None
 
 
-def blocks_of_part(name: str, tensor: Shaped, beside: Mapping[str, Shaped]) -> Blocks | None:
+def blocks_of_part(
+    name: str, tensor: Shaped, beside: Mapping[str, Shaped], whole: Blocks | None = None
+) -> Blocks | None:
     """Return how an entry divides that becomes a part of a tensor when a network is loaded, such as one expert.
 
-    A part is one block where it is one layer; of a part that holds several, its name and shape tell.
+    A part is one block where it is one layer; of a part that holds several, its name and shape tell, and the blocks
+    of the whole: what holds as many matrices as that has experts holds one of each.
     """
     attribute = name.rpartition(".")[2]
     parts = name.split(".")
-    if tensor.ndim == 3 and (holds_experts(attribute, tensor) or "experts" in parts):
+    experts = (
+        whole is not None and not whole.splits[0].labels and len(whole.splits[0].parts) == tensor.shape[0]
+    )
+    if tensor.ndim == 3 and (holds_experts(attribute, tensor) or "experts" in parts or experts):
         return blocks_by_name(name, tensor, beside) or _stack(tuple(tensor.shape))
     if tensor.ndim == 2 and parts[-2:] == ["gate_up_proj", "weight"] and tensor.shape[0] % 2 == 0:
         return _one(0, tuple(tensor.shape), _GATE_UP)

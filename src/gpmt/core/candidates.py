@@ -109,9 +109,8 @@ class Candidates:
         whole = description.parameters.get(own)
         if whole is None:
             return None
-        if whole.shape == tensor.shape:
-            return blocks_in(own, whole, description.modules)
-        return blocks_of_part(name, tensor, self.tensors)
+        blocks = blocks_in(own, whole, description.modules)
+        return blocks if whole.shape == tensor.shape else blocks_of_part(name, tensor, self.tensors, blocks)
 
 
 def find_candidates(target: object) -> Candidates:
