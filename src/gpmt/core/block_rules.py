@@ -200,7 +200,7 @@ RULES = (
     Rule(r"timm\..*", r"qk\.weight", _parts({"q": 1, "k": 1})),
     # transformers, stacks of experts.
     Rule(rf"{_TRANSFORMERS}Llama4TextExperts", "gate_up_proj", _experts_of(_GATE_UP, 2)),
-    Rule(rf"{_TRANSFORMERS}LongcatFlashExperts", "gate_up_proj", _experts_of(_GATE_UP, 1)),
+    Rule(rf"{_TRANSFORMERS}(LongcatFlash|Step3p7)Experts", "gate_up_proj", _experts_of(_GATE_UP, 1)),
     Rule(rf"{_TRANSFORMERS}\w*(Experts|NaiveMoe)", "gate_up_proj", _gate_up),
     Rule(rf"{_TRANSFORMERS}DbrxExpertGLU", "w1|v1|w2", _experts(lambda m, _: m.moe_num_experts)),
     Rule(rf"{_TRANSFORMERS}\w*MoE", r"input_linear\.weight", _experts_of(_GATE_UP, 1)),
