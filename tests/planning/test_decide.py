@@ -164,7 +164,7 @@ def test_several_budgets_that_share_their_groups():
         ({"sparsity": {"a": 0.5}}, r'no pattern of sparsity matches b.weight; add "\*" for the rest'),
         ({"sparsity": {}}, "sparsity is an empty mapping"),
         ({"sparsity": {"*": 2}}, "sparsity is 2, but must be at least 0"),
-        ({"sparsity": {"*": 0.5, "b": 0.5}}, "belong to earlier patterns"),
+        ({"sparsity": {"*": 0.5, "b": 0.5}}, "only what belongs to earlier patterns"),
         ({"sparsity": {"c": 0.5, "*": 0.5}}, "'c' of sparsity matches nothing"),
         (
             {"sparsity": {"a": 0.99, "*": 0.5}, "min_kept": 3},
