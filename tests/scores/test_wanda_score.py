@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import gpmt
 from gpmt.errors import CalibrationError, ScopeError, ScoresError
 from gpmt.scores.wanda_score import wanda
 from gpmt.warning import GpmtWarning
@@ -38,6 +39,19 @@ def test_scores_by_the_definition():
             assert scores["4.weight"][output, i].item() == pytest.approx(
                 abs(model[4].weight[output, i].item()) * norm
             )
+
+
+def test_plans_by_row_keep_the_largest_scores_of_every_output():
+    torch.manual_seed(0)
+    model, batches = nn.Sequential(nn.Linear(10, 4), nn.ReLU(), nn.Linear(4, 3)), [torch.randn(20, 10)]
+    scores = wanda(model, batches)
+    masks = gpmt.plan(
+        model, sparsity=0.5, scores=lambda network: wanda(network, batches), within="row"
+    ).masks()
+    for name, score in scores.items():
+        half = score.shape[1] // 2
+        best = score.topk(half, dim=1).indices.sort(1).values
+        assert masks[name].nonzero()[:, 1].view(-1, half).tolist() == best.tolist()
 
 
 def test_nothing_of_the_network_changes():
