@@ -60,6 +60,7 @@ ORDER = [
     "counting",
     "reachability",
     "planning.what_if",
+    "verification_runs",
     "verification",
     "report",
     "training.data",

@@ -25,6 +25,7 @@ from gpmt.errors import BudgetError, GpmtError
 from gpmt.formats.load import load
 from gpmt.masks import Masks
 from gpmt.model_tools import Example, plain_name
+from gpmt.verification_runs import Runs
 
 if TYPE_CHECKING:
     from gpmt.reachability.effective_sparsity import EffectiveSparsity
@@ -121,6 +122,8 @@ def verify(
     exclude: Patterns | None = (),
     blocks: Mapping[str, BlockRule] | None = None,
     granularity: Granularity = "weight",
+    within: Literal["network", "row"] = "network",
+    pattern: str | None = None,
     tolerance: int = 0,
     example: Example | None = None,
 ) -> Verification:
@@ -142,6 +145,10 @@ def verify(
         blocks: as given when pruning: how tensors divide into blocks.
         granularity: as given when pruning; with "column", the total and the minimum count columns, and a column is
             zero if all its weights are; the same of rows, channels and vectors of four.
+        within: "row" where every row was pruned to the sparsity; each is then checked, in place of the total and the
+            minimum.
+        pattern: the pattern N:M that was asked for, such as "2:4": of every M inputs of an output at most N weights
+            are not zero (with masks, exactly N are kept).
         tolerance: weights (or columns, ...) by which the total may differ. Exact pruning needs none; give
             another than 0 for networks pruned by other tools.
         example: an input of the module; with one, `effective_sparsity` looks for dead outputs and for weights that
@@ -163,6 +170,10 @@ def verify(
     """
     wanted = None if sparsity is None else parse_sparsity(sparsity)
     unit = unit_of(granularity).plural
+    if within not in ("network", "row"):
+        raise BudgetError(f"within is {within!r}, but verify knows network and row")
+    by_runs = pattern is not None or within == "row"
+    runs = Runs(pattern, wanted, granularity) if by_runs else None
     if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
         raise BudgetError(f"tolerance is {tolerance!r}, but must be a whole number of {unit}, at least 0")
     if example is not None and not isinstance(target, nn.Module):
@@ -186,9 +197,12 @@ def verify(
     checks = [_finite(rows), _dead(counts, len(rows)), _collapsed(rows)]
     if masks is not None:
         checks.append(_masked(rows, unit))
-    if wanted is not None:
+    if runs is not None:
+        wrong = runs.wrong(found, masks)
+        checks.append(Check("runs", "failed" if wrong else "ok", runs.describe(wrong)))
+    elif wanted is not None:
         checks.append(_total(rows, pruned_count(wanted, numel), numel, tolerance, unit))
-    if minimums:
+    if minimums and within != "row":
         names = [
             Named(block.name, (row.name, *found.aliases.get(row.name, ())), row.kind)
             for row in rows

@@ -34,3 +34,15 @@ def test_verify_json(dense: str) -> None:
     assert document["ok"] is False
     assert document["file"] == dense
     assert [check["status"] for check in document["checks"]] == ["ok", "ok", "failed"]
+
+
+def test_verify_rows_and_patterns(dense: str) -> None:
+    options = ("--within", "row", "--sparsity", 0.5)
+    gpmt("prune", dense, "-o", "rows.pt", *options)
+    assert "every row has sparsity 0.5" in gpmt("verify", "rows.pt", *options).stdout
+    gpmt("verify", dense, *options, code=1)
+    torch.save({"fc.weight": torch.randn(4, 8)}, "fc.pt")
+    gpmt("prune", "fc.pt", "-o", "pairs.pt", "--pattern", "2:4")
+    assert "have the pattern 2:4" in gpmt("verify", "pairs.pt", "--pattern", "2:4").stdout
+    gpmt("verify", "fc.pt", "--pattern", "2:4", code=1)
+    assert error("verify", "fc.pt", "--pattern", "4:2").startswith("pattern is '4:2', but must be N:M")

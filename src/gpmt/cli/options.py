@@ -70,7 +70,7 @@ Pattern = Annotated[
     str | None,
     typer.Option(
         metavar="N:M",
-        help="Keep N of every M inputs of an output, such as 2:4; --sparsity is then not needed.",
+        help="N of every M inputs of an output are kept, such as 2:4; --sparsity is then not needed.",
     ),
 ]
 MaxMacs = Annotated[

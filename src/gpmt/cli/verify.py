@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -16,11 +16,13 @@ from gpmt.cli.options import (
     InputShape,
     Minimums,
     ModelName,
+    Pattern,
     Quiet,
     Scope,
     ShowBlocks,
     Split,
     Verbose,
+    Within,
     check_exists,
     examples,
     print_json,
@@ -58,6 +60,8 @@ def verify(
     scope: Scope = None,
     exclude: Exclude = None,
     split: Split = None,
+    within: Within = "network",
+    pattern: Pattern = None,
     granularity: Granularity = "weight",
     tolerance: Annotated[
         int, typer.Option(help="Weights (or other units) by which the total may differ.")
@@ -101,6 +105,8 @@ def verify(
             exclude=exclude or (),
             blocks=divided,
             granularity=cast("names.Granularity", granularity),
+            within=cast("Literal['network', 'row']", within),
+            pattern=pattern,
             tolerance=tolerance,
         )
         if network is not None:

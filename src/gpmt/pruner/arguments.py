@@ -66,9 +66,10 @@ def check_pattern(schedule: Schedule, options: PlanOptions) -> None:
     wanted = NM.parse(pattern).sparsity
     other = next((event for event in schedule.events() if event.sparsity not in (None, wanted)), None)
     if other is not None and other.sparsity is not None:
+        kind, when = type(schedule).__name__, f"{schedule.unit} {other.time}"
         raise BudgetError(
-            f"{type(schedule).__name__} prunes to sparsity {float(other.sparsity):g} at {schedule.unit} "
-            f"{other.time}, but pattern {pattern} has one sparsity, {float(wanted):g}; use gpmt.OneShot({float(wanted):g})"
+            f"{kind} prunes to sparsity {float(other.sparsity):g} at {when}, but pattern {pattern} has one sparsity, "
+            f"{float(wanted):g}; use gpmt.OneShot({float(wanted):g})"
         )
 
 
