@@ -35,4 +35,6 @@ def _tokenizer(transformers: Any) -> Any:
         WordLevel({word: place for place, word in enumerate(("?", "end", *WORDS))}, unk_token="?")
     )
     words.pre_tokenizer = Whitespace()
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?", eos_token="end")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="?", eos_token="end", pad_token="end"
+    )

@@ -91,6 +91,7 @@ def test_networks_that_give_no_loss_get_no_labels(tmp_path: Path) -> None:
             r"--calibrate is cifar, but must be NAME:FOLDER with a data set, or .*; did you mean cifar10",
         ),
         (("cifar10",), "--calibrate is cifar10, but its folder is missing; give cifar10:FOLDER"),
+        (("cifar10:gone",), "--calibrate is cifar10:gone, but gone is not a folder; check the path"),
         (("gone.txt",), "--calibrate is gone.txt, but there is no such file; check the path"),
         (("digits", 1, None, 9), "--sequence-length is 9, but digits has no texts; leave it out"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tests.cli.commands import error, gpmt, weights
 from tests.cli.language_models import TEXT, WORDS, save_language_model
@@ -302,7 +303,7 @@ def test_weights_of_a_language_model_in_one_file() -> None:
         ),
         (["--scores", "synflow", "--calibrate", "digits"], "--calibrate is digits, but nothing needs data"),
         (["--scores", "wanda", "--calibrate", "cifar10"], "its folder is missing; give cifar10:FOLDER"),
-        (["--scores", "wanda", "--calibrate", "cifar10:gone"], "data.root is gone, which is not a folder"),
+        (["--scores", "wanda", "--calibrate", "cifar10:gone"], "but gone is not a folder; check the path"),
         (
             ["--scores", "wanda", "--calibrate", "text.txt"],
             "--calibrate is text.txt, a text, but Sequential takes none; give a data set such as cifar10:FOLDER",
@@ -350,3 +351,76 @@ def test_a_tokenizer_is_needed() -> None:
     assert message.startswith("net has no tokenizer that can be read")
     assert message.endswith("; copy tokenizer.json and tokenizer_config.json of the network into it")
     assert not Path("out").exists()
+
+
+def test_the_folder_of_a_run_names_its_network(run: str) -> None:
+    gpmt(
+        "prune",
+        run,
+        "-o",
+        "out.pt",
+        "-s",
+        0.9,
+        "--min-kept",
+        9,
+        "--scores",
+        "wanda",
+        *SAMPLES,
+        "--masks",
+        "masks",
+    )
+    network = construct("mobilenet-digits", num_classes=10, input_shape=SHAPE)
+    network.load_state_dict(package.load(f"{run}/model.pt").state_dict)
+    expected = package.plan(network, sparsity=0.9, min_kept=9, scores=scores.wanda(network, digits()))
+    assert Masks.load("masks") == expected.masks()
+
+
+def test_a_classifier_of_texts_in_a_folder() -> None:
+    transformers = pytest.importorskip("transformers")
+    hf = pytest.importorskip("datasets")
+    folder = save_language_model(Path("net"), "BertForSequenceClassification", num_labels=2)
+    texts = [" ".join(WORDS[place : place + 3]) for place in range(8)]
+    columns = hf.Features({"text": hf.Value("string"), "label": hf.ClassLabel(names=["no", "yes"])})
+    split = hf.Dataset.from_dict({"text": texts, "label": [0, 1] * 4}, features=columns)
+    hf.disable_progress_bars()
+    hf.DatasetDict({"train": split, "test": split}).save_to_disk("texts")
+    command = ("prune", folder, "-o", "out", "-s", 0.5, "--min-kept", 9, "--masks", "masks")
+    texts_of = ("--calibrate", "hf:texts", "--sequence-length", 6, "--batch-size", 4)
+    gpmt(*command, "--scores", "taylor", *texts_of)
+    network = transformers.BertForSequenceClassification.from_pretrained(
+        folder, attn_implementation="eager"
+    ).eval()
+    source = datasets.load("hf", root=Path("texts"), tokenizer=folder, max_length=6)
+    batches = list(source.plain_batches(4, images=128))
+    assert len(batches) == 2
+    stored = package.load(folder).state_dict
+    expected = package.plan(stored, sparsity=0.5, min_kept=9, scores=scores.taylor(network, batches))
+    assert Masks.load("masks") == expected.masks()
+
+
+def test_a_classifier_of_images_in_a_folder() -> None:
+    pytest.importorskip("transformers")
+    pixels = torch.randint(256, (4, 20, 20, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for number, image in enumerate(pixels):
+        for split in ("train", "val"):
+            Path(f"images/{split}/{number % 2}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.numpy()).save(f"images/{split}/{number % 2}/{number}.jpg")
+    folder = save_language_model(
+        Path("net"), "ViTForImageClassification", tokenizer=False, image_size=8, patch_size=4, num_labels=2
+    )
+    command = (
+        "prune",
+        folder,
+        "-o",
+        "out",
+        "-s",
+        0.5,
+        "--calibrate",
+        "imagefolder:images",
+        "--compensate",
+        "--json",
+    )
+    document = json.loads(gpmt(*command).stdout)
+    assert document["calibration"] == {"data": "imagefolder:images", "samples": 4, "batches": 1}
+    assert all(row["compensated"] <= row["masked"] for row in document["compensation"])
+    assert "out/model.safetensors" in map(str, Path("out").iterdir())

@@ -53,7 +53,7 @@ class Calibration:
         from gpmt.suggestions import did_you_mean
         from gpmt.training.data.datasets.registry import NAMES
 
-        name, colon, _ = self.data.partition(":")
+        name, colon, folder = self.data.partition(":")
         if name not in NAMES:
             raise CalibrationError(
                 f"--calibrate is {self.data}, but must be NAME:FOLDER with a data set, or a .txt or .jsonl file of "
@@ -65,6 +65,10 @@ class Calibration:
             )
         if not colon and name != "digits":
             raise CalibrationError(f"--calibrate is {name}, but its folder is missing; give {name}:FOLDER")
+        if colon and not Path(folder).expanduser().is_dir():
+            raise CalibrationError(
+                f"--calibrate is {self.data}, but {folder} is not a folder; check the path"
+            )
 
     def batches(self, network: nn.Module, *, size: int | None, folder: Path | None) -> Batches:
         """Read the batches.
