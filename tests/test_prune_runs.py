@@ -79,7 +79,7 @@ def slow(found, blocks, ranks, kept_of, pattern):
     return masks
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(networks(multiple=4), st.sampled_from([(2, 4), (1, 4), (1, 2), (3, 4)]), st.booleans(), st.data())
 def test_patterns_are_those_of_a_sort(state, pattern, scored, data):
     kept, of = pattern
@@ -105,7 +105,7 @@ def test_patterns_are_those_of_a_sort(state, pattern, scored, data):
     assert (group.label, group.threshold, plan.pattern) == (None, None, f"{kept}:{of}")
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(networks(), st.booleans(), st.data())
 def test_rows_are_those_of_a_sort(state, scored, data):
     blocks = {"qk.weight": HEADS}

@@ -73,7 +73,7 @@ def expected_masks(state, axes, blocks, granularity, groups, floors):
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(made=networks(), data=st.data())
 def test_masks_are_those_of_a_full_sort_of_the_units(granularity, made, data):
     state, axes = made

@@ -83,6 +83,7 @@ def test_weights_of_other_libraries():
     assert find_axes(names["w2"], "matrix", (8, 4), None, {}) == Axes(1)
 
 
+@pytest.mark.slow
 def test_experts_of_transformers():
     transformers = pytest.importorskip("transformers")
     sizes = {"hidden_size": 8, "intermediate_size": 6, "num_local_experts": 2, "num_hidden_layers": 1}

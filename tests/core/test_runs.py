@@ -22,7 +22,7 @@ def unpacked(bits, shape):
     return torch.from_numpy(np.unpackbits(bits.numpy(), count=count, bitorder="little")).view(shape).bool()
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.data())
 def test_rows_are_those_of_a_sort_for_every_chunk_and_layout(data):
     runs, length = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 40))

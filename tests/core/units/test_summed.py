@@ -56,7 +56,7 @@ def blocks(draw, name):
 
 
 @pytest.mark.parametrize("unit", UNITS_OF_SEVERAL, ids=lambda unit: unit.name)
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_sums_masks_and_counts_are_those_of_the_definition(unit, data):
     weight, axes, places = data.draw(blocks(unit.name))
