@@ -156,7 +156,7 @@ def test_the_loss_of_the_output_or_of_the_target() -> None:
             r"the target \(float32 \[2, 3\]\) .* give loss=, such as torch.nn.functional.mse_loss",
         ),
         (X[:, :1], (X, Y), None, "not logits of at least two classes"),
-        (X, (X, Y), None, "the loss of batch 1 fails: .*out of bounds"),
+        (X, (X, Y), None, r"the loss of batch 1 fails \(.*out of bounds.*; give targets"),
         (
             X,
             X,
@@ -164,7 +164,7 @@ def test_the_loss_of_the_output_or_of_the_target() -> None:
             r"is a tensor of shape \[2, 3\], but must be one floating number",
         ),
         (X, X, lambda output, batch: 3.0, "is float, but must be one floating number; reduce it"),
-        (X, X, lambda output, batch: batch[7], "the loss of batch 1 fails: index 7"),
+        (X, X, lambda output, batch: batch[7], r"the loss of batch 1 fails \(index 7"),
         (X, X, lambda output, batch: output.sum() / 0, "the loss of batch 1 is inf; look for NaN"),
         (X, X, lambda output, batch: output.sum() * torch.nan, "the loss of batch 1 is nan"),
     ],

@@ -344,6 +344,13 @@ def test_data_of_another_shape() -> None:
     )
 
 
+def test_data_of_more_classes() -> None:
+    torch.save(make(5).state_dict(), "net.pt")
+    message = error(*COMMAND[:-2], "-s", 0.5, "--scores", "taylor", *SAMPLES)
+    assert message.startswith("the loss of batch 1 fails (Target ")
+    assert message.endswith("out of bounds.); give targets that fit the network's output")
+
+
 def test_a_tokenizer_is_needed() -> None:
     folder = save_language_model(Path("net"), tokenizer=False)
     Path("text.txt").write_text(TEXT)

@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 import gpmt
 from gpmt.core.scope import find_scope
 from gpmt.errors import CheckpointError
-from gpmt.formats.hub_network import load_network
+from gpmt.formats.hub_network import load_network, quiet_transformers
 from gpmt.formats.runnable import Runnable
 from gpmt.scores import magnitude
 
@@ -96,3 +97,17 @@ def test_a_network_whose_tensors_are_those_of_the_file() -> None:
     network[1].running_mean.fill_(3.0)
     runnable.write_back_buffers()
     assert stored["1.running_mean"].tolist() == [3.0, 3.0]
+
+
+def test_nothing_is_looked_up_or_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the internet was asked")
+
+    stored, _ = opened(tmp_path, "LlamaForCausalLM")
+    capfd.readouterr()
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    network = load_network(tmp_path, stored)
+    tokens = torch.arange(8).view(1, 8)
+    with quiet_transformers():
+        assert network(tokens, labels=tokens).loss.isfinite()
+    assert capfd.readouterr() == ("", "")

@@ -114,7 +114,10 @@ def differentiable_loss(output: Any, batch: Batch, loss: Loss | None = None) -> 
     except GpmtError:
         raise
     except Exception as error:  # the loss is anyone's code, and so are the targets
-        raise CalibrationError(f"the loss of batch {batch.number} fails: {first_line(error)}") from error
+        raise CalibrationError(
+            f"the loss of batch {batch.number} fails ({first_line(error)}); give targets that fit the network's "
+            "output"
+        ) from error
     if not isinstance(found, Tensor) or found.numel() != 1 or not found.is_floating_point():
         what = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise CalibrationError(
