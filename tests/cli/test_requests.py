@@ -27,7 +27,7 @@ def test_sparsities_that_no_plan_can_have(values, message):
         (["many"], "^min_kept is 'many', but must be a whole number of columns"),
         (["a=-1"], "^min_kept is '-1', but must be a whole number"),
         (["x% of tensor"], "^min_kept is 'x%', but must be a number"),
-        (["5 of tensor"], "^min_kept is '5 of tensor', but must be a whole number"),
+        (["5 of tensor"], "^min_kept is .5 of tensor., but a share of a tensor lies between"),
     ],
 )
 def test_minimums_that_no_plan_can_have(values, message):

@@ -1,9 +1,4 @@
-from fractions import Fraction
-from math import ceil
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gpmt.core.first_match import Named
 from gpmt.core.minimums import Minimums
@@ -27,12 +22,6 @@ def test_floors_of_numbers_shares_and_mappings(value, floors, one, text):
     minimums = Minimums.parse(value, total=1020)
     assert (minimums.floors(BLOCKS, [1000, 20]), minimums.one, str(minimums)) == (floors, one, text)
     assert bool(minimums) == any(floors)
-
-
-@given(st.integers(0, 10_000), st.integers(0, 10**7))
-def test_a_share_of_a_tensor_is_at_least_that_share(parts, size):
-    [floor] = Minimums.parse(f"{parts / 100}% of tensor", total=1).floors(BLOCKS[:1], [size])
-    assert floor == ceil(Fraction(parts, 10_000) * size) <= size
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpmt import allocations
-from gpmt.core.budget import exact_fraction, parse_min_kept, parse_sparsity
+from gpmt.core.budget import parse_sparsity
+from gpmt.core.minimum import Minimum
 from gpmt.core.units.names import PLURALS, check_granularity
 from gpmt.errors import BudgetError
 
@@ -47,11 +48,7 @@ def min_kept_of(values: list[str] | None, *, unit: str = "weights") -> str | dic
     """
     found = _by_pattern(values or ["0"], "--min-kept", "100")
     for one in found.values() if isinstance(found, Mapping) else [found]:
-        share = one.strip().removesuffix("of tensor").strip()
-        if share != one.strip() and share.endswith("%"):
-            exact_fraction(share, what="min_kept")
-        else:
-            parse_min_kept(one, 0, unit=unit)
+        Minimum.parse(one, total=0, unit=unit)
     return found
 
 

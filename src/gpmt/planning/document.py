@@ -17,7 +17,8 @@ from gpmt.core.blocks import MAX_BLOCKS, Blocks, Split
 from gpmt.core.budget import parse_sparsity, pruned_count
 from gpmt.core.coverage import Coverage, Outside
 from gpmt.core.judgement import Judgement
-from gpmt.core.minimums import Minimum, Minimums
+from gpmt.core.minimum import Minimum
+from gpmt.core.minimums import Minimums
 from gpmt.core.nm import NM
 from gpmt.core.select import Cut
 from gpmt.core.units.in_runs import InRuns

@@ -18,6 +18,10 @@ def test_overrides_take_dotted_keys_and_last_parts_that_occur_once():
     assert load_recipe("digits", ["exclude=null"]).prune.exclude is None
 
 
+def test_a_minimum_may_be_a_share_of_each_tensor():
+    assert load_recipe("digits", ["min_kept=5% of tensor"]).prune.min_kept == "5% of tensor"
+
+
 def test_overrides_reach_sections_that_a_recipe_leaves_out(tmp_path: Path):
     path = tmp_path / "own.yaml"
     path.write_text(

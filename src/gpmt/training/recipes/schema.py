@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from gpmt import allocations
-from gpmt.core.budget import parse_min_kept, parse_sparsity
+from gpmt.core.budget import parse_sparsity
+from gpmt.core.minimum import Minimum
 from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.core.units.names import Granularity
 from gpmt.suggestions import did_you_mean
@@ -180,7 +181,7 @@ class Prune(Section):
 
     sparsity: Annotated[float | int | str, PlainValidator(lambda value: _parsed(value, parse_sparsity))]
     min_kept: Annotated[
-        int | str, PlainValidator(lambda value: _parsed(value, lambda v: parse_min_kept(v, 0)))
+        int | str, PlainValidator(lambda value: _parsed(value, lambda v: Minimum.parse(v, total=0)))
     ] = 0
     allocation: Annotated[str, AfterValidator(allocations.check_name)] = "exact"
     granularity: Granularity = "weight"

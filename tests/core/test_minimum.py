@@ -1,0 +1,21 @@
+from fractions import Fraction
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpmt.core.minimum import Minimum
+from gpmt.errors import BudgetError
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10**7))
+def test_a_share_of_a_tensor_is_at_least_that_share(parts, size):
+    floor = Minimum.parse(f"{parts / 100}% of tensor", total=1).floor(size)
+    assert floor == ceil(Fraction(parts, 10_000) * size) <= size
+
+
+@pytest.mark.parametrize("value", ["5 of tensor", "101% of tensor", "x% of tensor", -1, None])
+def test_what_is_no_minimum_is_refused(value):
+    with pytest.raises(BudgetError, match=r"^min_kept is "):
+        Minimum.parse(value, total=100)
