@@ -62,7 +62,7 @@ def test_these_are_the_steps():
 
 
 def test_the_class_attributes_and_files_that_the_steps_name_exist():
-    attributes = SECTION.split("The class attributes ")[1].split(" have the defaults")[0]
+    attributes = SECTION.split("The class attributes ")[1].split(" have")[0]
     method = allocations.find("uniform")
     assert [getattr(method, name) for name in re.findall("`(.+?)`", attributes)] == [True] * 4 + [False] * 2
     for path in re.findall(r"\(\.\./(.+?)\)|`(tests/[^`]*allocations\.py)`", SECTION):
