@@ -2,11 +2,11 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.core.oracle import keep
 from torch import nn
 
 import gpmt
@@ -15,25 +15,6 @@ from gpmt.errors import BudgetError, PlanError, ScoresError, WeightsError
 from gpmt.planning.decide import decide
 
 SCORES = st.sampled_from([-1.0, 0.0, -0.0, 2.0, math.inf, -math.inf]) | st.floats(-8, 8, width=16)
-
-
-def slow(scores, *, total, floors):
-    """Keep the largest scores, the floors first; ties by tensor and flat index."""
-    ranked = sorted(
-        (-(float(value) + 0.0), tensor, index)
-        for tensor, values in enumerate(scores)
-        for index, value in enumerate(values)
-    )
-    masks = [np.zeros(len(values), bool) for values in scores]
-    for _, tensor, index in ranked:
-        if masks[tensor].sum() < floors[tensor]:
-            masks[tensor][index] = True
-    left = total - sum(int(mask.sum()) for mask in masks)
-    for _, tensor, index in ranked:
-        if left and not masks[tensor][index]:
-            masks[tensor][index] = True
-            left -= 1
-    return masks
 
 
 @settings(max_examples=150)
@@ -62,9 +43,8 @@ def test_the_masks_are_those_of_a_full_sort_of_signed_scores(values, percent, mi
             decide(weights, [f"{percent}%"], min_kept=minimum, scores=scores)
         return
     [plan] = decide(weights, [f"{percent}%"], min_kept=minimum, scores=scores)
-    expected = slow(
-        [score.double().flatten().tolist() for score in scores.values()], total=total, floors=floors
-    )
+    ranked = [score.double().flatten().numpy() for score in scores.values()]
+    expected = keep(ranked, total=total, floors=floors, signed=True)
     for mask, score, wanted in zip(plan.masks().values(), scores.values(), expected, strict=True):
         assert mask.flatten().tolist() == wanted.tolist()
         assert mask[score == math.inf].all()
