@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from gpmt.core.blocks import WHOLE
-from gpmt.core.keys import KeyFormat, KeySource, is_all_zero, key_value
+from gpmt.core.keys import KeyFormat, KeySource, MagnitudeKeys, is_all_zero, key_value
 from gpmt.core.minimums import Minimums
 from gpmt.core.scope import Scope
 from gpmt.core.select import Cut
@@ -54,10 +56,10 @@ def plan_of(
             cut.kept,
             floor,
             cut.binds,
-            zero=not scored and is_all_zero(item.values),
+            zero=not scored and _is_zero(item.values, source, cut),
             cut=None if scored or lengths or macs is not None else cut,
         )
-        for item, cut, floor in zip(items, cuts, floors, strict=True)
+        for item, source, cut, floor in zip(items, sources, cuts, floors, strict=True)
     ]
     members: dict[str, list[BlockPlan]] = {name: [] for name in scope.tensors}
     for item, row in zip(items, rows, strict=True):
@@ -130,3 +132,10 @@ def maker(
     else:
         packer = MaskPacker(tensors, sources, key_format, list(cuts))
     return MaskMaker(scope, items, unit, packer)
+
+
+def _is_zero(values: Tensor, source: KeySource, cut: Cut) -> bool:
+    """Whether a block is all zero; one that keeps something above the key of zero is known not to be."""
+    if type(source) is MagnitudeKeys and cut.kept and cut.key > 0:
+        return False
+    return is_all_zero(values)
