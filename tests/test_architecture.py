@@ -61,6 +61,7 @@ ORDER = [
     "reachability",
     "planning.what_if",
     "verification_runs",
+    "verification_groups",
     "verification",
     "report",
     "training.data",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from gpmt.core.blocks import BlockRule
-from gpmt.core.budget import Ratio, parse_sparsity, pruned_count
+from gpmt.core.budget import pruned_count
 from gpmt.core.first_match import Named
 from gpmt.core.judgement import Judgement
 from gpmt.core.minimums import Minimums, MinKept
@@ -25,6 +25,8 @@ from gpmt.errors import BudgetError, GpmtError
 from gpmt.formats.load import load
 from gpmt.masks import Masks
 from gpmt.model_tools import Example, plain_name
+from gpmt.planning.groups import Budget, Sparsity, Within, check_within
+from gpmt.verification_groups import wrong_groups
 from gpmt.verification_runs import Runs
 
 if TYPE_CHECKING:
@@ -115,14 +117,14 @@ class Verification:
 def verify(
     target: Target,
     *,
-    sparsity: Ratio | None = None,
+    sparsity: Sparsity | None = None,
     min_kept: MinKept = 0,
     masks: Masks | str | os.PathLike[str] | None = None,
     scope: Patterns | None = None,
     exclude: Patterns | None = (),
     blocks: Mapping[str, BlockRule] | None = None,
     granularity: Granularity = "weight",
-    within: Literal["network", "row"] = "network",
+    within: Within = "network",
     pattern: str | None = None,
     tolerance: int = 0,
     example: Example | None = None,
@@ -135,7 +137,8 @@ def verify(
     Args:
         target: a module, a state_dict, or the path of a checkpoint. Where several processes share its tensors
             (`DTensor`, as FSDP2 makes them), all have to call this, and each gathers them one by one on its CPU.
-        sparsity: the total asked for; exactly floor(sparsity · N) weights must be zero.
+        sparsity: the total asked for; exactly floor(sparsity · N) weights must be zero. With a mapping from pattern
+            to sparsity, as `gpmt.plan` takes it, so many of every group.
         min_kept: the minimum threshold, as `gpmt.plan` takes it; every block must have that many weights that are
             not zero.
         masks: masks, or the path of a file of them. Every weight they prune must be zero. They take the place of
@@ -145,8 +148,8 @@ def verify(
         blocks: as given when pruning: how tensors divide into blocks.
         granularity: as given when pruning; with "column", the total and the minimum count columns, and a column is
             zero if all its weights are; the same of rows, channels and vectors of four.
-        within: "row" where every row was pruned to the sparsity; each is then checked, in place of the total and the
-            minimum.
+        within: "tensor" where every tensor was pruned to the sparsity, "row" where every row was; each is then
+            checked, in place of the total and, for rows, of the minimum.
         pattern: the pattern N:M that was asked for, such as "2:4": of every M inputs of an output at most N weights
             are not zero (with masks, exactly N are kept).
         tolerance: weights (or columns, ...) by which the total may differ. Exact pruning needs none; give
@@ -168,11 +171,15 @@ def verify(
     >>> bool(verify(layer, sparsity=0.9, min_kept=5))
     True
     """
-    wanted = None if sparsity is None else parse_sparsity(sparsity)
+    budget = None if sparsity is None else Budget.parse(sparsity)
+    wanted = None if budget is None or isinstance(sparsity, Mapping) else budget.rules[0][1]
     unit = unit_of(granularity).plural
-    if within not in ("network", "row"):
-        raise BudgetError(f"within is {within!r}, but verify knows network and row")
+    check_within(within)
     by_runs = pattern is not None or within == "row"
+    if by_runs and isinstance(sparsity, Mapping):
+        raise BudgetError(
+            "rows and patterns are verified with one sparsity; give a number, or verify the groups alone"
+        )
     runs = Runs(pattern, wanted, granularity) if by_runs else None
     if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
         raise BudgetError(f"tolerance is {tolerance!r}, but must be a whole number of {unit}, at least 0")
@@ -193,6 +200,11 @@ def verify(
     rows = count_tensors(found, masks, granularity=granularity)
     numel = sum(row.numel for row in rows)
     counts = count_blocks(rows)
+    names = [
+        Named(block.name, (row.name, *found.aliases.get(row.name, ())), row.kind)
+        for row in rows
+        for block in count_blocks([row])
+    ]
     minimums = Minimums.parse(min_kept, total=numel, unit=unit)
     checks = [_finite(rows), _dead(counts, len(rows)), _collapsed(rows)]
     if masks is not None:
@@ -200,14 +212,11 @@ def verify(
     if runs is not None:
         wrong = runs.wrong(found, masks)
         checks.append(Check("runs", "failed" if wrong else "ok", runs.describe(wrong)))
-    elif wanted is not None:
+    elif wanted is not None and within == "network":
         checks.append(_total(rows, pruned_count(wanted, numel), numel, tolerance, unit))
+    elif budget is not None:
+        checks.append(_groups(*wrong_groups(budget, within, names, counts, tolerance=tolerance), unit))
     if minimums and within != "row":
-        names = [
-            Named(block.name, (row.name, *found.aliases.get(row.name, ())), row.kind)
-            for row in rows
-            for block in count_blocks([row])
-        ]
         checks.append(
             _floors(counts, minimums, minimums.floors(names, [block.numel for block in counts]), unit)
         )
@@ -292,6 +301,14 @@ def _total(rows: tuple[TensorCount, ...], wanted: int, numel: int, tolerance: in
     return Check(
         "total", "ok", message + (f", as asked for, within {tolerance:,}" if tolerance else ", as asked for")
     )
+
+
+def _groups(count: int, wrong: list[str], unit: str) -> Check:
+    if wrong:
+        return Check(
+            "groups", "failed", f"other numbers of {unit} are pruned than asked for in {_first(wrong)}"
+        )
+    return Check("groups", "ok", f"in each of {count:,} groups as many {unit} are pruned as asked for")
 
 
 def _floors(blocks: tuple[BlockCount, ...], minimums: Minimums, floors: list[int], unit: str) -> Check:

@@ -1,22 +1,17 @@
 from fractions import Fraction
 
-import torch
-
-from gpmt.core.axes import Axes
 from gpmt.core.first_match import Named
 from gpmt.planning.groups import Budget, divide
-from gpmt.planning.items import Item
 
 
 def test_blocks_are_divided_by_pattern_and_by_tensor():
     names = [Named(f"{tensor}.{part}", (tensor,), "") for tensor in ("a", "b") for part in ("q", "k")]
-    items = [Item(name.block, name.tensors[0], "", Axes(), (1, 1), 1, torch.ones(1, 1)) for name in names]
     budget = Budget.parse({"*.q": "90%", "*": 0.5})
-    groups = divide(items, names, budget, "network")
+    groups = divide(names, budget, "network")
     assert [(group.label, group.sparsity, group.places) for group in groups] == [
         ("*.q", Fraction(9, 10), (0, 2)),
         ("*", Fraction(1, 2), (1, 3)),
     ]
     assert [group.of for group in groups] == [" of *.q", " of *"]
-    by_tensor = divide(items, names, Budget.parse(0.5), "tensor")
+    by_tensor = divide(names, Budget.parse(0.5), "tensor")
     assert [(group.label, group.places) for group in by_tensor] == [("a", (0, 1)), ("b", (2, 3))]

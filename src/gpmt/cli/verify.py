@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -27,8 +27,7 @@ from gpmt.cli.options import (
     examples,
     print_json,
 )
-from gpmt.cli.requests import blocks_of, min_kept_of
-from gpmt.core.budget import parse_sparsity
+from gpmt.cli.requests import blocks_of, min_kept_of, sparsity_of
 from gpmt.core.units.names import PLURALS, check_granularity
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from gpmt.core.blocks import BlockRule
     from gpmt.core.units import names
+    from gpmt.planning import groups
     from gpmt.verification import Verification
 
 EXAMPLES = examples(
@@ -50,8 +50,13 @@ def verify(
         Path, typer.Argument(metavar="FILE", help="The checkpoint to check, or the folder of a run.")
     ],
     sparsity: Annotated[
-        str | None,
-        typer.Option("--sparsity", "-s", metavar="RATIO", help="The sparsity asked for: 0.9, 90% or 9/10."),
+        list[str] | None,
+        typer.Option(
+            "--sparsity",
+            "-s",
+            metavar="[PATTERN=]RATIO",
+            help="The sparsity asked for: 0.9, 90% or 9/10. With patterns, those of groups, as gpmt prune takes them.",
+        ),
     ] = None,
     min_kept: Minimums = None,
     masks: Annotated[
@@ -86,8 +91,7 @@ def verify(
 
     Exit code 0: all checks pass; 1: one fails; 2: the request or a file is not valid; 130: interrupted.
     """
-    if sparsity is not None:
-        parse_sparsity(sparsity)
+    wanted = sparsity_of(sparsity) if sparsity else None
     minimum = min_kept_of(min_kept, unit=PLURALS[check_granularity(granularity)])
     divided = blocks_of(split)
     check_exists(path)
@@ -98,14 +102,14 @@ def verify(
         network = _network(path, model, input_shape) if paths or model or input_shape else None
         result = run_checks(
             path,
-            sparsity=sparsity,
+            sparsity=wanted,
             min_kept=minimum,
             masks=masks,
             scope=scope or None,
             exclude=exclude or (),
             blocks=divided,
             granularity=cast("names.Granularity", granularity),
-            within=cast("Literal['network', 'row']", within),
+            within=cast("groups.Within", within),
             pattern=pattern,
             tolerance=tolerance,
         )

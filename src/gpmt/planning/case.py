@@ -45,7 +45,7 @@ class Case:
             runs = [size // length for size, length in zip(sizes, self.lengths, strict=True)]
             floors = [count * floor for count, floor in zip(runs, least, strict=True)]
         self.floors = [max(floor, item.least) for floor, item in zip(floors, items, strict=True)]
-        self.divisions = [divide(items, names, budget, request.within) for budget in request.budgets]
+        self.divisions = [divide(names, budget, request.within) for budget in request.budgets]
         for group in (group for division in self.divisions for group in division):
             self._check(group)
 

@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 from gpmt.core.budget import Ratio, parse_sparsity
 from gpmt.core.first_match import Named, first_matches
 from gpmt.errors import BudgetError
-from gpmt.planning.items import Item
 
 Within = Literal["network", "tensor", "row"]
 Sparsity = Ratio | Mapping[str, Ratio]
@@ -64,22 +63,22 @@ def check_within(within: str) -> None:
         raise BudgetError(f"within is {within!r}, but must be one of {', '.join(get_args(Within))}")
 
 
-def divide(items: Sequence[Item], names: Sequence[Named], budget: Budget, within: Within) -> list[Group]:
-    """Divide the blocks into the groups that share a budget.
+def divide(blocks: Sequence[Named], budget: Budget, within: Within) -> list[Group]:
+    """Divide blocks into the groups that share a budget.
 
     Raises `BudgetError` for blocks that no pattern matches, and for patterns that decide nothing.
     """
-    chosen = first_matches([pattern for pattern, _ in budget.rules], names, role="sparsity")
-    left = [item.name for item, rule in zip(items, chosen, strict=True) if rule is None]
+    chosen = first_matches([pattern for pattern, _ in budget.rules], blocks, role="sparsity")
+    left = [named.block for named, rule in zip(blocks, chosen, strict=True) if rule is None]
     if left:
         more = f" and {len(left) - 1:,} more blocks" if len(left) > 1 else ""
         raise BudgetError(
             f'no pattern of sparsity matches {left[0]}{more}; add "*" for the rest, with 0 to leave it dense'
         )
     places: dict[tuple[int, str | None], list[int]] = {}
-    for place, (item, rule) in enumerate(zip(items, chosen, strict=True)):
+    for place, (named, rule) in enumerate(zip(blocks, chosen, strict=True)):
         assert rule is not None
-        places.setdefault((rule, item.tensor if within == "tensor" else None), []).append(place)
+        places.setdefault((rule, named.tensors[0] if within == "tensor" else None), []).append(place)
     return [
         Group(tensor or budget.rules[rule][0], budget.rules[rule][1], tuple(members))
         for (rule, tensor), members in places.items()
