@@ -58,7 +58,7 @@ def test_rows_are_checked_one_by_one():
     ("options", "text"),
     [
         ({"within": "row"}, "needs the sparsity that every row has"),
-        ({"within": "tensor"}, "within is 'tensor', but verify knows network and row"),
+        ({"within": "tensor"}, "needs the sparsity that every tensor has"),
         ({"pattern": "4:2"}, "pattern is '4:2'"),
         ({"pattern": "2:4", "sparsity": 0.9}, r"sparsity is 0\.9, but pattern 2:4"),
         ({"pattern": "2:4", "granularity": "row"}, 'granularity "row" has no meaning'),

@@ -177,9 +177,9 @@ def verify(
     check_within(within)
     by_runs = pattern is not None or within == "row"
     if by_runs and isinstance(sparsity, Mapping):
-        raise BudgetError(
-            "rows and patterns are verified with one sparsity; give a number, or verify the groups alone"
-        )
+        raise BudgetError("rows and patterns are verified with one sparsity; give a number")
+    if within == "tensor" and budget is None:
+        raise BudgetError('within="tensor" needs the sparsity that every tensor has; give sparsity')
     runs = Runs(pattern, wanted, granularity) if by_runs else None
     if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
         raise BudgetError(f"tolerance is {tolerance!r}, but must be a whole number of {unit}, at least 0")

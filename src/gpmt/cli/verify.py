@@ -55,7 +55,7 @@ def verify(
             "--sparsity",
             "-s",
             metavar="[PATTERN=]RATIO",
-            help="The sparsity asked for: 0.9, 90% or 9/10. With patterns, those of groups, as gpmt prune takes them.",
+            help="The sparsity asked for: 0.9, 90% or 9/10; of groups PATTERN=RATIO, as gpmt prune takes it.",
         ),
     ] = None,
     min_kept: Minimums = None,
