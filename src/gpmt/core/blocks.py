@@ -131,6 +131,18 @@ class Blocks:
             yield from self._divide(tensor.narrow(dim, start, length), index + 1)
             start += length
 
+    def and_of(self, others: Blocks, shape: Sequence[int]) -> Blocks:
+        """Return these blocks, divided further along dimensions that only the others divide, where the shape fits.
+
+        >>> Blocks((Split(1, (4, 4)),)).and_of(Blocks((Split(0, (1, 1)), Split(1, (2, 2)))), (2, 8)).shapes((2, 8))
+        [(1, 4), (1, 4), (1, 4), (1, 4)]
+        """
+        dims = {split.dim for split in self.splits}
+        more = [
+            split for split in others.splits if split.dim not in dims and split.length == shape[split.dim]
+        ]
+        return Blocks(tuple(sorted([*self.splits, *more], key=lambda split: split.dim)))
+
     def check(self, tensor: Tensor, name: str) -> None:
         """Raise `ScopeError` where the blocks are not those of this tensor."""
         self.check_shape(tuple(tensor.shape), name)

@@ -104,12 +104,12 @@ class Candidates:
         description = self.description
         if description is None or description.network is None or (own := description.names.get(name)) is None:
             return blocks_by_name(name, tensor, self.tensors)
-        if (several := description.divided.get(name)) is not None:
-            return several
-        whole = description.parameters.get(own)
+        several, whole = description.divided.get(name), description.parameters.get(own)
         if whole is None:
-            return None
+            return several
         blocks = blocks_in(own, whole, description.modules)
+        if several is not None:  # each of the parameters may be a stack too
+            return several if blocks is None else several.and_of(blocks, tensor.shape)
         return blocks if whole.shape == tensor.shape else blocks_of_part(name, tensor, self.tensors, blocks)
 
 
