@@ -8,7 +8,6 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.nn import functional
 
 from gpmt.core.scope import find_scope
 
@@ -34,20 +33,6 @@ def without_biases(network: nn.Module) -> nn.Module:
         else:
             nn.init.ones_(parameter)
     return network.eval()
-
-
-@pytest.fixture
-def attended(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
-    """The queries, keys and values of every call of PyTorch's attention."""
-    seen: list[dict[str, Tensor]] = []
-    original = functional.scaled_dot_product_attention
-
-    def record(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Tensor:
-        seen.append({"q": query, "k": key, "v": value})
-        return original(query, key, value, *rest, **options)
-
-    monkeypatch.setattr(functional, "scaled_dot_product_attention", record)
-    return seen
 
 
 @torch.no_grad()

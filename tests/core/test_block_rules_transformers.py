@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tests.core.test_block_rules import parts, without_biases
 
@@ -40,20 +39,6 @@ def build(kind: str, config: str, settings: dict[str, Any], attention: str = "ea
     made = getattr(transformers, config)(**settings, attn_implementation=attention)
     network: nn.Module = getattr(transformers, kind)(made)
     return without_biases(network)
-
-
-@pytest.fixture
-def attended(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
-    """The queries, keys and values of every call of PyTorch's attention."""
-    seen: list[dict[str, Tensor]] = []
-    original = functional.scaled_dot_product_attention
-
-    def record(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Tensor:
-        seen.append({"q": query, "k": key, "v": value})
-        return original(query, key, value, *rest, **options)
-
-    monkeypatch.setattr(functional, "scaled_dot_product_attention", record)
-    return seen
 
 
 @torch.no_grad()

@@ -171,6 +171,12 @@ def test_a_pruner_refuses_a_budget_that_its_last_event_cannot_meet():
     assert pruner.plan.macs.kept == 64
 
 
+def test_macs_are_counted_in_the_scope_that_is_asked_for():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4))
+    plan = gpmt.plan(model, scope="1", max_macs="50%", macs=(8,))
+    assert (plan.macs.dense, plan.macs.budget, plan.kept) == (32, 16, 16)
+
+
 def test_a_reparametrised_weight_has_no_budget_in_macs():
     model = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
     with pytest.raises(ScopeError, match="is reparametrised, and max_macs ranks plain weights only"):

@@ -191,7 +191,7 @@ def plan(
             print_what_if(table, out=console())
         return
     with working("choosing the weights to prune", quiet=silent) as tell:
-        options = with_macs(options, macs)
+        options = with_macs(options, network.example if network else None)
         ranks = prepared.scores(sparsity=wanted, options=options, tell=tell)
         decided = make_plan(prepared.target, sparsity=wanted, scores=ranks, **options)
     if out is not None:

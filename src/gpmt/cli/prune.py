@@ -284,7 +284,7 @@ class _Request:
 
         if self.plan is None:
             network = prepared.network
-            options = with_macs(self.options, network.macs if network else None)
+            options = with_macs(self.options, network.example if network else None)
             scores = prepared.scores(sparsity=self.sparsity, options=options, tell=tell)
             return plan(prepared.target, sparsity=self.sparsity, scores=scores, **options)
         decided = self.plan.bound(prepared.target)

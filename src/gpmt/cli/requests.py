@@ -104,18 +104,18 @@ def plan_options(
     }
 
 
-def with_macs(options: dict[str, Any], macs: Mapping[str, int | None] | None) -> dict[str, Any]:
-    """Return the arguments of `gpmt.plan` with the MACs of a network, where ``--max-macs`` needs them.
+def with_macs(options: dict[str, Any], example: Any) -> dict[str, Any]:
+    """Return the arguments of `gpmt.plan` with an input to count MACs with, where ``--max-macs`` needs it.
 
     Raises `BudgetError` where no network is known.
     """
     if options["max_macs"] is None:
         return options
-    if macs is None:
+    if example is None:
         raise BudgetError(
             "--max-macs needs the MACs of the network, which is not known; name it with --model"
         )
-    return options | {"macs": macs}
+    return options | {"macs": example}
 
 
 def _by_pattern(values: list[str], option: str, example: str) -> str | dict[str, str]:

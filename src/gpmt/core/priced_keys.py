@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -10,34 +10,46 @@ from torch import Tensor
 from gpmt.core.keys import CHUNK, flat_chunks
 from gpmt.core.missing_data import check_has_data
 
+Ranking = Callable[[Tensor], Tensor]
 
-class _PricedKeys:
-    """Values of one tensor, computed in float64 chunk by chunk; the key format is `SCORE64`."""
 
-    def __init__(self, name: str, values: Tensor, price: float, *, magnitudes: bool) -> None:
+def per_price(price: float) -> Ranking:
+    """Rank by value / price; what is free comes first.
+
+    >>> per_price(2.0)(torch.tensor([3.0])), per_price(0.0)(torch.tensor([3.0]))
+    (tensor([1.5000]), tensor([inf]))
+    """
+    return lambda values: values / price if price else torch.full_like(values, torch.inf)
+
+
+def less_price(price: float) -> Ranking:
+    """Rank by value − price.
+
+    >>> less_price(2.0)(torch.tensor([3.0]))
+    tensor([1.])
+    """
+    return lambda values: values - price
+
+
+class PricedKeys:
+    """The keys of a ranking of one tensor's values, float64, computed chunk by chunk; their format is `SCORE64`.
+
+    Args:
+        name: the block.
+        values: weights or scores of any shape.
+        ranking: from values to what ranks them, such as `per_price(36)`.
+        magnitudes: rank the magnitudes of the values.
+
+    Raises `WeightsError` for values without data.
+    """
+
+    def __init__(self, name: str, values: Tensor, ranking: Ranking, *, magnitudes: bool) -> None:
         check_has_data({name: values})
         self.name, self.numel, self.device = name, values.numel(), values.device
-        self._values, self._price, self._magnitudes = values.detach(), price, magnitudes
+        self._values, self._ranking, self._magnitudes = values.detach(), ranking, magnitudes
 
     def chunks(self) -> Iterator[Tensor]:
-        """Yield float bits in flat order."""
+        """Yield float bits in flat order: int64, 1-D."""
         for chunk in flat_chunks(self._values, CHUNK // 4):
             wide = chunk.to(torch.float64)
-            yield self._ranked(wide.abs() if self._magnitudes else wide).view(torch.int64)
-
-    def _ranked(self, values: Tensor) -> Tensor:
-        raise NotImplementedError
-
-
-class PerPrice(_PricedKeys):
-    """Ranks by value / price; what is free comes first."""
-
-    def _ranked(self, values: Tensor) -> Tensor:
-        return values / self._price if self._price else torch.full_like(values, torch.inf)
-
-
-class LessPrice(_PricedKeys):
-    """Ranks by value − price."""
-
-    def _ranked(self, values: Tensor) -> Tensor:
-        return values - self._price
+            yield self._ranking(wide.abs() if self._magnitudes else wide).view(torch.int64)

@@ -17,7 +17,6 @@ from gpmt.core.select import Cut
 from gpmt.core.shards import whole
 from gpmt.core.threshold_search import check_keys
 from gpmt.errors import BudgetError
-from gpmt.macs import count_macs
 from gpmt.planning.case import Case
 from gpmt.planning.groups import Budget, Group
 from gpmt.planning.items import items_of
@@ -169,7 +168,7 @@ def _count_macs(request: Request, target: Target) -> None:
         raise BudgetError(
             "macs is an input, but no network is known to count the MACs with; give what gpmt.macs.count_macs returns"
         )
-    request.macs = count_macs(target, request.macs)
+    request.macs = request.count_macs(target, request.macs)
 
 
 def _is_batch(macs: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from gpmt.core.budget import exact_fraction
 from gpmt.core.keys import SCORE64, KeySource, key_value
-from gpmt.core.priced_keys import LessPrice, PerPrice
+from gpmt.core.priced_keys import PricedKeys, less_price, per_price
 from gpmt.core.select import Selection, select
 from gpmt.errors import BudgetError
 
@@ -156,7 +156,7 @@ def select_by_macs(problem: MacsProblem) -> Choice:
     """Choose the most weights that fit in the order of value / MACs."""
     problem.check(None)
     sources: list[KeySource] = [
-        PerPrice(name, values, float(price), magnitudes=problem.magnitudes)
+        PricedKeys(name, values, per_price(float(price)), magnitudes=problem.magnitudes)
         for name, values, price in zip(problem.names, problem.values, problem.prices, strict=True)
     ]
     low, high = sum(problem.floors), sum(problem.sizes)  # the floors fit
@@ -184,7 +184,7 @@ def select_by_both(problem: MacsProblem, total: int) -> Choice:
 
     def at(price: float) -> tuple[Choice, Fraction]:
         sources: list[KeySource] = [
-            LessPrice(name, values, price * float(each), magnitudes=problem.magnitudes)
+            PricedKeys(name, values, less_price(price * float(each)), magnitudes=problem.magnitudes)
             for name, values, each in zip(problem.names, problem.values, problem.prices, strict=True)
         ]
         [selection] = _select(sources, problem, [total])

@@ -18,6 +18,7 @@ from gpmt.core.units.in_runs import InRuns
 from gpmt.core.units.registry import unit_of
 from gpmt.core.units.unit import Unit
 from gpmt.errors import BudgetError, ScopeError
+from gpmt.macs import count_macs
 from gpmt.planning.groups import Budget, Within, check_within
 from gpmt.planning.macs_budget import Macs, MaxMacs, parse_max_macs
 from gpmt.planning.scoring import Scores
@@ -66,6 +67,10 @@ class Request:
         self.unit = self.runs or self.unit
         self._check_macs()
         self._scope, self._exclude, self._blocks = scope, exclude, blocks
+
+    def count_macs(self, model: nn.Module, example: Any) -> dict[str, int | None]:
+        """Return the MACs of every tensor in scope for an input, as `gpmt.macs.count_macs` does."""
+        return count_macs(model, example, scope=self._scope, exclude=self._exclude)
 
     def find_scope(self, target: Target) -> Scope:
         """Return the scope; tensors that processes share are in it as they are."""

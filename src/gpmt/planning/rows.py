@@ -42,19 +42,37 @@ class BlockPlan:
 
     def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
         """Return the plan as plain values, ready for JSON; `unit` names the values that are counted."""
-        return {
-            "name": self.name,
-            "shape": list(self.shape),
-            unit: self.numel,
-            "kept": self.kept,
-            "density": self.density,
-            "floor": self.floor,
-            "binds": self.binds,
-        }
+        return {"name": self.name, **_counts(self, unit)}
+
+
+class _OfBlocks:
+    """Counts that are the sums over blocks."""
+
+    blocks: tuple[BlockPlan, ...]
+
+    @property
+    def numel(self) -> int:
+        """Number of weights."""
+        return sum(block.numel for block in self.blocks)
+
+    @property
+    def kept(self) -> int:
+        """Number kept."""
+        return sum(block.kept for block in self.blocks)
+
+    @property
+    def pruned(self) -> int:
+        """Number pruned."""
+        return self.numel - self.kept
+
+    @property
+    def density(self) -> float:
+        """Fraction kept."""
+        return _density(self.kept, self.numel)
 
 
 @dataclass(frozen=True)
-class TensorPlan:
+class TensorPlan(_OfBlocks):
     """The plan for one tensor, and for each of its blocks; `kind` is the class of its layer.
 
     The counts are the sums over its blocks; a floor binds in it where it does in a block. `divided` is how it
@@ -77,16 +95,6 @@ class TensorPlan:
         return math.prod(self.shape)
 
     @property
-    def numel(self) -> int:
-        """Number of weights."""
-        return sum(block.numel for block in self.blocks)
-
-    @property
-    def kept(self) -> int:
-        """Number kept."""
-        return sum(block.kept for block in self.blocks)
-
-    @property
     def floor(self) -> int:
         """Number kept at least."""
         return sum(block.floor for block in self.blocks)
@@ -96,35 +104,16 @@ class TensorPlan:
         """Whether the floor decided in any of its blocks."""
         return any(block.binds for block in self.blocks)
 
-    @property
-    def pruned(self) -> int:
-        """Number pruned."""
-        return self.numel - self.kept
-
-    @property
-    def density(self) -> float:
-        """Fraction kept."""
-        return _density(self.kept, self.numel)
-
     def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
         """Return the plan as plain values, ready for JSON; blocks are told where there are several."""
-        document = {
-            "name": self.name,
-            "kind": self.kind,
-            "shape": list(self.shape),
-            unit: self.numel,
-            "kept": self.kept,
-            "density": self.density,
-            "floor": self.floor,
-            "binds": self.binds,
-        }
+        document = {"name": self.name, "kind": self.kind, **_counts(self, unit)}
         if len(self.blocks) > 1:
             document["blocks"] = [block.to_dict(unit=unit) for block in self.blocks]
         return document
 
 
 @dataclass(frozen=True)
-class GroupPlan:
+class GroupPlan(_OfBlocks):
     """The plan for the blocks that share a budget.
 
     `label` is what they have in common, a pattern or the name of their tensor, None for the whole network;
@@ -141,16 +130,6 @@ class GroupPlan:
     def of(self) -> str:
         """Name the group in a sentence."""
         return "" if self.label is None else f" of {self.label}"
-
-    @property
-    def numel(self) -> int:
-        """Number of weights."""
-        return sum(block.numel for block in self.blocks)
-
-    @property
-    def kept(self) -> int:
-        """Number kept."""
-        return sum(block.kept for block in self.blocks)
 
     def with_blocks(self, blocks: Sequence[BlockPlan]) -> GroupPlan:
         """Return the group with other counts of its blocks, and the sparsity and no threshold where these changed."""
@@ -169,6 +148,17 @@ class GroupPlan:
             "kept": self.kept,
             "threshold": self.threshold,
         }
+
+
+def _counts(row: BlockPlan | TensorPlan, unit: str) -> dict[str, Any]:
+    return {
+        "shape": list(row.shape),
+        unit: row.numel,
+        "kept": row.kept,
+        "density": row.density,
+        "floor": row.floor,
+        "binds": row.binds,
+    }
 
 
 def _density(kept: int, numel: int) -> float:
