@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gpmt.planning.plan import Plan
     from gpmt.planning.what_if import WhatIf, what_if
     from gpmt.prune import plan, prune_
+    from gpmt.pruner.methods.hard import Hard
+    from gpmt.pruner.methods.method import Method
     from gpmt.pruner.pruner import Pruner
     from gpmt.reachability.effective_sparsity import EffectiveSparsity, effective_sparsity
     from gpmt.recalibration import recalibrate
@@ -35,7 +37,9 @@ _HOME = {
     "GpmtError": "gpmt.errors",
     "GpmtWarning": "gpmt.warning",
     "Gradual": "gpmt.core.schedule",
+    "Hard": "gpmt.pruner.methods.hard",
     "Masks": "gpmt.masks",
+    "Method": "gpmt.pruner.methods.method",
     "OneShot": "gpmt.core.schedule",
     "Plan": "gpmt.planning.plan",
     "Program": "gpmt.runtime.program",
@@ -74,7 +78,9 @@ __all__ = [
     "GpmtError",
     "GpmtWarning",
     "Gradual",
+    "Hard",
     "Masks",
+    "Method",
     "OneShot",
     "Plan",
     "Program",

@@ -31,6 +31,10 @@ class MaskError(GpmtError):
     """Masks that do not fit the network or file they are used with."""
 
 
+class MethodError(GpmtError):
+    """A way to prune while training that is not known, or that cannot work with this optimiser or schedule."""
+
+
 class PlanError(GpmtError):
     """A plan that cannot be read, does not add up, or does not fit the network it is used with."""
 

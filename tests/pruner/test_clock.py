@@ -14,10 +14,10 @@ from gpmt.pruner.clock import Clock
 
 def test_each_event_comes_once_and_in_order() -> None:
     clock = Clock(Gradual(0.8, end=4, interval=2, initial=0.1), None)
-    assert [event.time for event in clock.due()] == [0]
+    assert [due.step for due in clock.due()] == [0]
     for _ in range(5):
         clock.add(None)
-    assert [event.time for event in clock.due()] == [2, 4]
+    assert [due.step for due in clock.due()] == [2, 4]
     assert list(clock.due()) == []
     assert clock.last == 4
 
@@ -38,17 +38,17 @@ def test_skipped_steps_do_not_bring_an_event() -> None:
     clock.add(torch.tensor(0.0))
     assert list(clock.due()) == []
     clock.add(None)
-    assert [event.time for event in clock.due()] == [2]
+    assert [due.step for due in clock.due()] == [2]
     assert clock.read() == 2
 
 
 def test_an_event_whose_pruning_fails_is_not_repeated_after_the_next_step() -> None:
     clock = Clock(Gradual(0.5, end=3, initial=0.1), None)
     clock.add(None)
-    for event in clock.due():
-        assert event.time == 0
+    for due in clock.due():
+        assert due.step == 0
         break
-    assert [event.time for event in clock.due()] == [1]
+    assert [due.step for due in clock.due()] == [1]
 
 
 def test_time_can_be_set() -> None:
@@ -56,7 +56,7 @@ def test_time_can_be_set() -> None:
     clock.set(2)
     assert list(clock.due()) == []
     clock.add(None)
-    assert [event.time for event in clock.due()] == [3]
+    assert [due.step for due in clock.due()] == [3]
 
 
 def test_without_a_schedule_nothing_is_due() -> None:
@@ -83,3 +83,13 @@ def test_events_after_the_last_are_an_error() -> None:
         match=r"^Late has an event at step 3, but its last is 1; let last be the time of the last event$",
     ):
         list(clock.due())
+
+
+def test_updates_of_a_method_come_at_their_steps_after_the_event_of_the_same_step() -> None:
+    clock = Clock(OneShot(0.5, at=2), None, lambda step: step > 0 and step % 2 == 0)
+    for _ in range(5):
+        clock.add(None)
+    assert [(due.step, due.event is not None, due.update) for due in clock.due()] == [
+        (2, True, True),
+        (4, False, True),
+    ]

@@ -20,16 +20,21 @@ def test_the_first_optimiser_counts_and_the_others_do_not() -> None:
         return lambda *_: calls.append(name)
 
     handles = attach(
-        "me", optimizers, before=noting("before"), after=noting("after"), after_other=noting("other")
+        "me",
+        optimizers,
+        before=noting("before"),
+        before_evaluations=noting("evaluates"),
+        after=noting("after"),
+        after_other=noting("other"),
     )
     for optimizer in (optimizers[1], optimizers[0]):
         optimizer.step()
-    assert calls == ["other", "after"]
+    assert calls == ["before", "other", "before", "after"]
     assert list(owners(optimizers)) == ["me", "me"]
     for handle in handles:
         handle.remove()
     optimizers[0].step()
-    assert len(calls) == 2
+    assert len(calls) == 4
     assert not list(owners(optimizers))
 
 
@@ -40,11 +45,12 @@ def test_an_optimiser_that_evaluates_within_its_step_has_a_hook_before_it() -> N
         "me",
         [optimizer],
         before=lambda *_: calls.append("before"),
+        before_evaluations=lambda *_: calls.append("evaluates"),
         after=lambda *_: calls.append("after"),
         after_other=lambda *_: None,
     )
     optimizer.step(lambda: torch.zeros(()))
-    assert calls == ["before", "after"]
+    assert calls == ["before", "evaluates", "after"]
 
 
 def test_hooks_of_others_have_no_owner() -> None:

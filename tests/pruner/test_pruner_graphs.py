@@ -24,13 +24,13 @@ def test_a_compiled_step_is_followed_outside_of_its_graph(
     schedule = Gradual(0.9, end=6, interval=2, initial=0.1)
     run, plain = toy.start(schedule, make=make), toy.start(schedule, make=make)
     inside: list[bool] = []
-    zero_pruned = run.pruner._enforcement.zero_pruned
+    zero_pruned = run.pruner._network._enforcement.zero_pruned
 
     def watched(*parts: Any) -> None:
         inside.append(torch.compiler.is_compiling())
         zero_pruned(*parts)
 
-    monkeypatch.setattr(run.pruner._enforcement, "zero_pruned", watched)
+    monkeypatch.setattr(run.pruner._network._enforcement, "zero_pruned", watched)
     step = torch.compile(run.optimizer.step, backend=backend)
     for batch in range(9):
         run.optimizer.zero_grad()
@@ -50,7 +50,7 @@ def test_new_masks_are_written_over_those_that_a_graph_reads(
 ) -> None:
     """The memory of the masks stays, with everything kept where none is left."""
     run = toy.start(OneShot(0.9)).steps(1)
-    held = dict(run.pruner._enforcement._keep)
+    held = dict(run.pruner._network._enforcement._keep)
     with monkeypatch.context() as patch:
         patch.setattr("gpmt.pruner.enforcement.capturing", lambda: True)
         patch.setattr("gpmt.pruner.pruner.capturing", lambda: True)
@@ -65,7 +65,7 @@ def test_new_masks_are_written_over_those_that_a_graph_reads(
     run.pruner.masks = plan(run.model, sparsity=0.9).masks()
     for name, keep in held.items():
         assert torch.equal(keep == 0, ~run.pruner.masks[name])
-        assert run.pruner._enforcement._keep[name] is keep
+        assert run.pruner._network._enforcement._keep[name] is keep
 
 
 GRADUAL = Gradual(0.9, end=9, initial=0.5)
@@ -95,7 +95,7 @@ def test_masks_that_are_not_on_the_device_cannot_be_captured(
     with pytest.raises(
         MaskError, match=r"the mask of head\.weight is not on meta yet, .* run one step before the capture"
     ):
-        run.pruner._enforcement.zero_pruned(run.model, [run.optimizer])
+        run.pruner._network._enforcement.zero_pruned(run.model, [run.optimizer])
 
 
 @pytest.mark.gpu

@@ -18,12 +18,14 @@ def attach(
     optimizers: Sequence[Optimizer],
     *,
     before: Callable[..., Any],
+    before_evaluations: Callable[..., Any],
     after: Callable[..., Any],
     after_other: Callable[..., Any],
 ) -> list[RemovableHandle]:
     """Put hooks of an owner on its optimisers: `after` on the one whose steps count, `after_other` on the rest.
 
-    `before` is for those that call their closure at several points within one step.
+    `before` comes before each step; `before_evaluations` before those of optimisers that call their closure at
+    several points within one step.
     """
     handles = []
     for index, optimizer in enumerate(optimizers):
@@ -31,8 +33,9 @@ def attach(
             support_step_hooks(part)
             counts = index == place == 0
             handles.append(part.register_step_post_hook(_hook(owner, after if counts else after_other)))
+            handles.append(part.register_step_pre_hook(_hook(owner, before)))
             if reevaluates(part):
-                handles.append(part.register_step_pre_hook(_hook(owner, before)))
+                handles.append(part.register_step_pre_hook(_hook(owner, before_evaluations)))
     return handles
 
 

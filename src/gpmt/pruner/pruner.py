@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from gpmt.core.budget import exact_fraction
 from gpmt.core.schedule import Schedule
 from gpmt.core.schedule_checks import check_schedule
-from gpmt.core.scope import find_scope
-from gpmt.core.shards import reshard
 from gpmt.errors import MaskError
 from gpmt.masks import Masks
-from gpmt.model_tools import unwrap
-from gpmt.planning.decide import check_request, decide
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
-from gpmt.pruner.agreement import Agreement
 from gpmt.pruner.arguments import (
     check_masks,
     check_only_masks,
@@ -29,11 +24,14 @@ from gpmt.pruner.arguments import (
     complete,
     settings,
 )
-from gpmt.pruner.averages import average_of
 from gpmt.pruner.clock import Clock
-from gpmt.pruner.enforcement import Enforcement, capturing, check_state, pruned_weight
+from gpmt.pruner.enforcement import capturing
 from gpmt.pruner.hooks import attach, owners
-from gpmt.pruner.optimizers import after_each_evaluation, as_optimizers, check_trained, reevaluates
+from gpmt.pruner.methods.hard import Hard
+from gpmt.pruner.methods.method import Method
+from gpmt.pruner.methods.registry import method_of
+from gpmt.pruner.optimizers import after_each_evaluation, as_optimizers, check_trained
+from gpmt.pruner.trained_network import TrainedNetwork
 from gpmt.torch_private import is_inner_step
 from gpmt.warning import warn
 
@@ -82,6 +80,8 @@ class Pruner:
         optimizer: any `torch.optim.Optimizer`, also as Accelerate or Lightning wraps it, and
             `ZeroRedundancyOptimizer`; or a list of them.
         schedule: a `OneShot`, `Gradual` or `ACDC`, or your own (docs/extending.md); needed unless masks are given.
+        method: what happens to pruned weights: the name of a method, or a `gpmt.Method` with settings of its own. By
+            default "hard": they are zero, and stay so until the schedule restores them.
         masks: in place of a schedule, masks to train under from the start, which stay as they are. Tensors without
             a mask are dense. The options have no meaning then, and are refused.
         steps_per_epoch: steps of the optimiser in an epoch; needed where the schedule counts in epochs.
@@ -90,11 +90,13 @@ class Pruner:
 
     Attributes:
         schedule: as given; None with given masks.
+        method: the `Method`.
         masks: the `Masks` in force; None while the network is dense. Others may be set: they are applied at once,
             and stay until the next event of the schedule.
         plan: the last `Plan`; None before the first pruning, after masks were set or loaded, and in a copy.
         step_count: steps of the optimiser done.
-        finished: whether the last event of the schedule is done; True with given masks.
+        finished: whether the last event of the schedule is done, and the last update of the method; True with given
+            masks.
 
     Raises:
         BudgetError: the largest sparsity cannot be met (found before anything is changed), `schedule` is not valid,
@@ -125,35 +127,32 @@ class Pruner:
         optimizer: Optimizer | Sequence[Optimizer],
         *,
         schedule: Schedule | None = None,
+        method: str | Method = "hard",
         masks: Masks | None = None,
         steps_per_epoch: int | None = None,
         **options: Unpack[PlanOptions],
     ) -> None:
         check_types(model, schedule, masks)
-        self.plan: Plan | None = None
-        self._masks: Masks | None = None
-        self._model = unwrap(model)
+        self.method = method_of(method)
         self._optimizers = as_optimizers(optimizer)
         self._options = complete(options)
         if masks is not None:
             check_only_masks(self._options)
-        self._fixed = None if masks is None else masks.named_as(self._model)
         largest = None if schedule is None else check_schedule(schedule)
         if schedule is not None:
             check_pattern(schedule, self._options)
-        self._clock = Clock(schedule, steps_per_epoch)
+        self.method.check(schedule, self._optimizers, self._options)
+        self._network = TrainedNetwork(model, self._optimizers, self._options, masks)
+        self._rule = self.method.rule(self._network)
+        self._clock = Clock(schedule, steps_per_epoch, self.method.updates_at)
         self._started = False
-        self._enforcement = Enforcement()
-        self._averages: list[nn.Module] = []
-        self._warned: frozenset[str] = frozenset()
-        self._agreement = Agreement(model)
         self._check_optimizers()
         first = self._clock.event(0)
         if largest is not None and (first is None or first.sparsity != largest):
             # An impossible target fails now, not at the end of the training.
-            check_request(self._model, sparsity=largest, **self._options)
-        if self._fixed is not None:
-            self._change_masks(self._fixed)
+            self._network.check_request(largest)
+        if self._network.fixed is not None:
+            self._network.change_masks(self._network.fixed)
         self._run_events()
         self._handles: list[RemovableHandle] = self._attach()
 
@@ -174,21 +173,25 @@ class Pruner:
 
     @property
     def finished(self) -> bool:
-        """Whether the last event of the schedule is done, so that the masks stay as they are."""
-        return self.step_count >= self._clock.last
+        """Whether the last event of the schedule is done, and the last update of the method."""
+        return self.step_count >= max(self._clock.last, self.method.last)
 
     @property
     def masks(self) -> Masks | None:
         """The masks in force; None while the network is dense."""
-        return self._masks
+        return self._network.masks
 
     @masks.setter
     def masks(self, masks: Masks | None) -> None:
         if masks is not None:
             check_masks(masks)
-            masks = masks.named_as(self._model)
-        self._change_masks(masks)
-        self.plan = None
+            masks = masks.named_as(self._network.model)
+        self._network.change_masks(masks)
+
+    @property
+    def plan(self) -> Plan | None:
+        """The last plan; None before the first pruning, after masks were set or loaded, and in a copy."""
+        return self._network.plan
 
     def track(self, average: nn.Module) -> None:
         """Prune a running average of the model too, such as `torch.optim.swa_utils.AveragedModel`.
@@ -199,10 +202,7 @@ class Pruner:
 
         Raises `MaskError` if neither `average` nor the module that it holds as `module` has all prunable tensors.
         """
-        module = average_of(self._prunable(), average)
-        self._averages.append(module)
-        if self._masks is not None:
-            self._masks.apply_(module)
+        self._network.track(average)
 
     def skip_step(self) -> None:
         """Let time pass for a step that was left out, as a `GradScaler` does where gradients are infinite.
@@ -222,7 +222,7 @@ class Pruner:
     def close(self) -> None:
         """Detach at the end of training; warn if the schedule's last event has not come."""
         if self._handles and self.schedule is not None and not self.finished:
-            now = "dense" if self._masks is None else f"{self._masks.sparsity:.2%} sparse"
+            now = "dense" if self.masks is None else f"{self.masks.sparsity:.2%} sparse"
             final = float(exact_fraction(self.schedule.sparsity))
             warn(
                 f"training ended after {self.step_count:,} of the {self._clock.last:,} steps of the schedule: the "
@@ -230,13 +230,21 @@ class Pruner:
             )
         self.detach()
 
+    def finish(self) -> None:
+        """End the method: the model is a plain sparse one from now on, under masks that stay as they are.
+
+        With the method "hard" nothing changes. Training may go on, with the pruned weights at zero.
+        """
+        self._rule.finish()
+
     def state_dict(self) -> dict[str, Any]:
         """Return time, settings and masks: plain values and tensors, fit for safe loading by `torch.load`."""
         return {
             "version": VERSION,
             "step_count": self.step_count,
             "settings": self._settings(),
-            "masks": None if self._masks is None else self._masks.state_dict(),
+            "masks": None if self.masks is None else self.masks.state_dict(),
+            "method": self._rule.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -254,23 +262,23 @@ class Pruner:
                 f"version {VERSION} of what Pruner.state_dict() returns"
             )
         own = self._settings()
-        for name in own | state["settings"]:
-            saved, value = state["settings"].get(name), own.get(name)
-            if saved != value:
+        saved = {"method": Hard().to_dict(), **state["settings"]}  # the only one of earlier versions
+        for name in own | saved:
+            if saved.get(name) != own.get(name):
                 raise MaskError(
-                    f"the state was saved with {name}={saved!r}, but this Pruner has {value!r}; make it with "
-                    "the settings of the run to resume"
+                    f"the state was saved with {name}={saved.get(name)!r}, but this Pruner has {own.get(name)!r}; "
+                    "make it with the settings of the run to resume"
                 )
         masks = None if state["masks"] is None else Masks.from_state_dict(state["masks"])
         if masks is not None:
-            masks.fits(self._model)
-        self._set_masks(masks)
+            masks.fits(self._network.model)
+        self._network.set_masks(masks)
+        self._rule.load_state_dict(state.get("method", {}))
         self._clock.set(state["step_count"])
-        self.plan = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the hooks, which copied and pickled optimisers lose, and the plan, which holds weights."""
-        return {**vars(self), "_handles": bool(self._handles), "plan": None}
+        """Leave out the hooks, which copied and pickled optimisers lose."""
+        return {**vars(self), "_handles": bool(self._handles)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -281,53 +289,49 @@ class Pruner:
         return attach(
             self,
             self._optimizers,
-            before=self._before_step,
+            before=lambda optimizer, args, kwargs: self._rule.before_step(optimizer),
+            before_evaluations=self._before_evaluations,
             after=self._after_step,
-            after_other=lambda *_: self._zero_pruned(),
+            after_other=lambda optimizer, args, kwargs: self._rule.after_step(optimizer),
         )
 
     def _settings(self) -> dict[str, Any]:
+        fixed = self._network.fixed
         return {
             **self._clock.to_dict(),
-            "masks": None if self._fixed is None else self._fixed.digest(),
+            "method": self.method.to_dict(),
+            "masks": None if fixed is None else fixed.digest(),
             **settings(self._options),
         }
 
-    def _prunable(self) -> dict[str, Tensor]:
-        if self._fixed is not None:
-            return {name: pruned_weight(self._model, name) for name in self._fixed}
-        return find_scope(
-            self._model, scope=self._options["scope"], exclude=self._options["exclude"], shared=True
-        ).tensors
-
     def _check_optimizers(self) -> None:
         """Refuse optimisers that another Pruner has, or that train nothing prunable."""
-        prunable = self._prunable()
+        prunable = self._network.prunable()
         mine = {id(weight): name for name, weight in prunable.items()}
         for other in owners(self._optimizers):
-            for weight in other._prunable().values() if isinstance(other, Pruner) else ():
+            for weight in other._network.prunable().values() if isinstance(other, Pruner) else ():
                 if id(weight) in mine:
                     raise MaskError(
                         f"{mine[id(weight)]} already has a Pruner on this optimizer; detach() that one first"
                     )
         check_trained(prunable, self._optimizers)
 
-    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return after_each_evaluation(args, kwargs, lambda: self._enforcement.zero_gradients(self._model))
+    def _before_evaluations(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return after_each_evaluation(args, kwargs, self._network.zero_gradients)
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if capturing():
             self._check_capture()
-        if capturing() or is_inner_step(optimizer):
-            self._zero_pruned()
-            return
-        # A GradScaler calls a fused optimiser also for a step to skip, and says so in this attribute.
-        self._clock.add(getattr(optimizer, "found_inf", None))
-        if not self._started:
+        counts = not capturing() and not is_inner_step(optimizer)
+        if counts:
+            # A GradScaler calls a fused optimiser also for a step to skip, and says so in this attribute.
+            self._clock.add(getattr(optimizer, "found_inf", None))
+        if counts and not self._started:
             self._started = True
-            self._check_start()
-        self._zero_pruned()
-        self._run_events()
+            self._network.check_start()
+        self._rule.after_step(optimizer)
+        if counts:
+            self._run_events()
 
     def _check_capture(self) -> None:
         if not self.finished:
@@ -337,50 +341,10 @@ class Pruner:
                 "schedule"
             )
 
-    def _check_start(self) -> None:
-        """Check what only the first step shows: the optimisers' state, and wrappers put on the model meanwhile."""
-        check_state(self._prunable(), self._optimizers)
-        if self._masks is not None:
-            self._agreement.check_if_wrapped(self._masks, self._model)
-
     def _run_events(self) -> None:
         """Do what is due by now."""
-        for event in self._clock.due():
-            if event.sparsity is None:
-                self._change_masks(None)
-            else:
-                reshard(self._model)
-                self.plan = decide(self._model, [event.sparsity], **self._options)[0]
-                self._warn(self.plan)
-                self._change_masks(self.plan.masks())
-
-    def _warn(self, plan: Plan) -> None:
-        """Warn of the tensors that the plan leaves with too little, once of each."""
-        for shortage in plan.shortages:
-            for text in shortage.sentences(known=self._warned):
-                warn(text)
-            self._warned |= shortage.names
-
-    def _change_masks(self, masks: Masks | None) -> None:
-        """Set other masks than those that the optimisers have worked under."""
-        for optimizer in self._optimizers:
-            if reevaluates(optimizer):
-                optimizer.state.clear()  # its picture of the loss is one of other weights
-        self._set_masks(masks)
-
-    def _set_masks(self, masks: Masks | None) -> None:
-        if masks is not None:
-            self._agreement.check(masks, self._model)
-        self._masks = masks
-        self._enforcement.set_masks(masks)
-        if masks is None:
-            return
-        self._zero_pruned()
-        for average in self._averages:
-            masks.apply_(average)
-
-    def _zero_pruned(self) -> None:
-        if self._masks is None:
-            return
-        reshard(self._model)
-        self._enforcement.zero_pruned(self._model, self._optimizers)
+        for due in self._clock.due():
+            if due.event is not None:
+                self._rule.change(due.event)
+            if due.update:
+                self._rule.update(due.step)

@@ -1,0 +1,54 @@
+"""What a method does at the events of a schedule and at the steps of the optimisers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.optim import Optimizer
+
+from gpmt.core.schedule import Event
+from gpmt.errors import MaskError
+from gpmt.pruner.trained_network import TrainedNetwork
+
+
+class Rule:
+    """Hard masks: the schedule's events set them, and pruned weights are zero after every step.
+
+    It is the rule of the method "hard", and the base of all others.
+    """
+
+    def __init__(self, network: TrainedNetwork) -> None:
+        self.network = network
+
+    def change(self, event: Event) -> None:
+        """Do what the schedule asks for: prune to a sparsity, or make the network dense again."""
+        if event.sparsity is None:
+            self.network.change_masks(None)
+        else:
+            self.network.prune(event.sparsity)
+
+    def update(self, step: int) -> None:
+        """Change the masks by the method's own will, after a step at which `Method.updates_at` is true."""
+
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Do what comes before a step of one of the optimisers."""
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Do what comes after a step of one of the optimisers, also one that a `GradScaler` skips."""
+        self.network.zero_pruned()
+
+    def finish(self) -> None:
+        """End the method: from now on the model is a plain sparse one under masks that stay."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has to be saved besides masks and time: plain values and tensors."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned; the masks are loaded already."""
+        if state:
+            raise MaskError(
+                f"the state holds {', '.join(sorted(state))}, which this method does not save; make the Pruner with "
+                "the method of the run to resume"
+            )

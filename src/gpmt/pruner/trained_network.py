@@ -1,0 +1,123 @@
+"""A network that is trained and pruned: its optimisers, its averages, and the masks in force."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gpmt.core.scope import find_scope
+from gpmt.core.shards import reshard
+from gpmt.masks import Masks
+from gpmt.model_tools import unwrap
+from gpmt.planning.decide import check_request, decide
+from gpmt.planning.options import PlanOptions
+from gpmt.planning.plan import Plan
+from gpmt.pruner.agreement import Agreement
+from gpmt.pruner.averages import average_of
+from gpmt.pruner.enforcement import Enforcement, check_state, pruned_weight
+from gpmt.pruner.optimizers import reevaluates
+from gpmt.warning import warn
+
+
+class TrainedNetwork:
+    """What a method works on: it decides which weights are pruned, and keeps them at zero.
+
+    Attributes:
+        model: the network without wrappers.
+        optimizers: those that train it.
+        options: what `gpmt.plan` takes besides the sparsity.
+        fixed: masks that are given in place of a schedule; None otherwise.
+        masks: the masks in force; None while the network is dense.
+        plan: the last plan, while its masks are in force.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], options: PlanOptions, fixed: Masks | None
+    ) -> None:
+        self.model, self.optimizers, self.options = unwrap(model), optimizers, options
+        self.fixed = None if fixed is None else fixed.named_as(self.model)
+        self.masks: Masks | None = None
+        self.plan: Plan | None = None
+        self._enforcement = Enforcement()
+        self._averages: list[nn.Module] = []
+        self._warned: frozenset[str] = frozenset()
+        self._agreement = Agreement(model)
+
+    def prunable(self) -> dict[str, Tensor]:
+        """Return the tensors that can be pruned now, by name."""
+        if self.fixed is not None:
+            return {name: pruned_weight(self.model, name) for name in self.fixed}
+        return find_scope(
+            self.model, scope=self.options["scope"], exclude=self.options["exclude"], shared=True
+        ).tensors
+
+    def check_request(self, sparsity: Fraction) -> None:
+        """Raise what a pruning to this sparsity would, as far as names and shapes tell."""
+        check_request(self.model, sparsity=sparsity, **self.options)
+
+    def check_start(self) -> None:
+        """Check what only the first step shows: the optimisers' state, and wrappers put on the model meanwhile."""
+        check_state(self.prunable(), self.optimizers)
+        if self.masks is not None:
+            self._agreement.check_if_wrapped(self.masks, self.model)
+
+    def decide(self, sparsity: Fraction) -> Plan:
+        """Return the plan of a sparsity, and warn of the tensors that it leaves with too little, once of each."""
+        reshard(self.model)
+        [plan] = decide(self.model, [sparsity], **self.options)
+        for shortage in plan.shortages:
+            for text in shortage.sentences(known=self._warned):
+                warn(text)
+            self._warned |= shortage.names
+        return plan
+
+    def prune(self, sparsity: Fraction) -> None:
+        """Decide, and change to the masks that follow."""
+        plan = self.decide(sparsity)
+        self.change_masks(plan.masks())
+        self.plan = plan
+
+    def change_masks(self, masks: Masks | None) -> None:
+        """Set other masks than those that the optimisers have worked under; None makes the network dense."""
+        for optimizer in self.optimizers:
+            if reevaluates(optimizer):
+                optimizer.state.clear()  # its picture of the loss is one of other weights
+        self.set_masks(masks)
+
+    def set_masks(self, masks: Masks | None) -> None:
+        """Set masks, and all that they prune to zero."""
+        if masks is not None:
+            self._agreement.check(masks, self.model)
+        self.masks, self.plan = masks, None
+        self._enforcement.set_masks(masks)
+        if masks is None:
+            return
+        self.zero_pruned()
+        for average in self._averages:
+            masks.apply_(average)
+
+    def zero_pruned(self) -> None:
+        """Set pruned weights, and the optimisers' state of them, to +0.0."""
+        if self.masks is None:
+            return
+        reshard(self.model)
+        self._enforcement.zero_pruned(self.model, self.optimizers)
+
+    def zero_gradients(self) -> None:
+        """Set the gradients of pruned weights to +0.0."""
+        self._enforcement.zero_gradients(self.model)
+
+    def track(self, average: nn.Module) -> None:
+        """Prune a running average of the model too."""
+        module = average_of(self.prunable(), average)
+        self._averages.append(module)
+        if self.masks is not None:
+            self.masks.apply_(module)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the plan, which holds weights."""
+        return {**vars(self), "plan": None}
