@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gpmt.planning.plan import Plan
     from gpmt.planning.what_if import WhatIf, what_if
     from gpmt.prune import plan, prune_
+    from gpmt.pruner.cram import CrAM
     from gpmt.pruner.methods.hard import Hard
     from gpmt.pruner.methods.method import Method
     from gpmt.pruner.pruner import Pruner
@@ -32,6 +33,7 @@ _HOME = {
     "Blocks": "gpmt.core.blocks",
     "BudgetError": "gpmt.errors",
     "Compensation": "gpmt.compensation.compensate",
+    "CrAM": "gpmt.pruner.cram",
     "EffectiveSparsity": "gpmt.reachability.effective_sparsity",
     "Event": "gpmt.core.schedule",
     "GpmtError": "gpmt.errors",
@@ -73,6 +75,7 @@ __all__ = [
     "Blocks",
     "BudgetError",
     "Compensation",
+    "CrAM",
     "EffectiveSparsity",
     "Event",
     "GpmtError",

@@ -16,13 +16,18 @@ from gpmt.planning.options import PlanOptions
 from gpmt.prune import plan
 
 
-def check_types(model: object, schedule: object, masks: object = None) -> None:
-    """Refuse what is not a model, and what is not either a schedule or masks."""
+def check_model(model: object, owner: str = "a Pruner") -> None:
+    """Refuse what is not a model."""
     if not isinstance(model, nn.Module):
         raise ScopeError(
-            f"model is of type {type(model).__name__}, but a Pruner needs an nn.Module; gpmt.prune_ takes a "
+            f"model is of type {type(model).__name__}, but {owner} needs an nn.Module; gpmt.prune_ takes a "
             "state_dict"
         )
+
+
+def check_types(model: object, schedule: object, masks: object = None) -> None:
+    """Refuse what is not a model, and what is not either a schedule or masks."""
+    check_model(model)
     if masks is not None:
         check_masks(masks)
         if schedule is not None:
@@ -85,10 +90,10 @@ def steps_per_unit(schedule: Schedule, steps_per_epoch: int | None) -> int:
     return steps_per_epoch
 
 
-def complete(options: PlanOptions) -> PlanOptions:
+def complete(options: PlanOptions, owner: str = "Pruner") -> PlanOptions:
     """Return options with the defaults of those that every saved state names; raise `TypeError` for unknown ones."""
     if unknown := options.keys() - PlanOptions.__optional_keys__:
-        raise TypeError(f"Pruner() got an unexpected keyword argument {min(unknown)!r}")
+        raise TypeError(f"{owner}() got an unexpected keyword argument {min(unknown)!r}")
     defaults = PlanOptions(
         scope=None, exclude=(), min_kept=0, allocation="exact", granularity="weight", seed=0
     )
