@@ -71,6 +71,7 @@ ORDER = [
     "training.run",
     "training.run.loop",
     "training.run.setup",
+    "training.run.pruning",
     "training.run.phase",
     "training.run.experiment",
     "training.run.metrics",

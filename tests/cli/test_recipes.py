@@ -62,6 +62,7 @@ def test_json_lists_all_with_what_they_expect() -> None:
         "min_kept": "0.2%",
         "granularity": "weight",
         "schedule": "one-shot",
+        "method": "hard",
         "top1": 63.94,
         "source": "arXiv 2209.14624",
         "hardware": "8 × V100",

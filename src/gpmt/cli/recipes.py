@@ -70,6 +70,7 @@ def _sort_key(name: str, recipe: Recipe) -> tuple[Any, ...]:
         _experiment(recipe),
         name.endswith("-short"),
         _SCHEDULES.index(prune.schedule),
+        prune.method,
         prune.min_kept != 0,
         parse_sparsity(prune.sparsity),
         name,
@@ -93,6 +94,7 @@ def _summary(name: str, recipe: Recipe) -> dict[str, Any]:
         "min_kept": prune.min_kept,
         "granularity": prune.granularity,
         "schedule": prune.schedule,
+        "method": prune.method,
         **recipe.expects.model_dump(mode="json"),
     }
 
@@ -110,7 +112,7 @@ def _print(listed: list[tuple[str, Recipe]]) -> None:
     columns = [
         Column("sparsity", cells[1]),
         Column("minimum", cells[2], spare=4),
-        Column("schedule", cells[3], justify="left", spare=2),
+        Column("method", cells[3], justify="left", spare=2),
         Column("published\ntop-1", cells[4], spare=5),
         Column("hardware", cells[5], justify="left", spare=1),
         Column("time", cells[6], spare=3),
@@ -134,7 +136,7 @@ def _row(name: str, recipe: Recipe) -> tuple[str, ...]:
         f"  {name}",
         "dense" if dense else _sparsity(recipe),
         "" if prune.min_kept == 0 else str(prune.min_kept),
-        "" if dense else prune.schedule,
+        "" if dense else prune.described,
         "" if expects.top1 is None else f"{expects.top1:.2f} %",
         expects.hardware,
         expects.time,

@@ -2,13 +2,7 @@ import math
 
 import pytest
 
-from gpmt.training.recipes.files import load_recipe
 from gpmt.training.recipes.schema import Training
-
-
-def test_a_recipe_cannot_be_changed():
-    with pytest.raises(ValueError, match="frozen"):
-        load_recipe("digits").seed = 1
 
 
 def test_learning_rate_warms_up_and_falls_like_half_a_cosine():

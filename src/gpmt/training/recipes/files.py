@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from gpmt.errors import RecipeError
 from gpmt.suggestions import did_you_mean
 from gpmt.training.recipes.overrides import apply_override
-from gpmt.training.recipes.schema import NAMES_ALONE, Recipe
+from gpmt.training.recipes.schema import Recipe
+from gpmt.training.recipes.section import NAMES_ALONE
 from gpmt.training.recipes.validation_errors import error_line
 
 YAML_SUFFIXES = (".yaml", ".yml")

@@ -2,39 +2,14 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from gpmt import allocations
-from gpmt.core.budget import parse_sparsity
-from gpmt.core.minimum import Minimum
-from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
-from gpmt.core.units.names import Granularity
 from gpmt.suggestions import did_you_mean
-
-Patterns = Annotated[
-    tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
-]
-
-NAMES_ALONE = "the names of network and data are not looked up"
-"""The context of a validation that does without PyTorch."""
-
-
-class Section(BaseModel):
-    """Settings that cannot be changed; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
+from gpmt.training.recipes.pruning import Prune
+from gpmt.training.recipes.section import NAMES_ALONE, Section
 
 
 class Expected(Section):
@@ -170,61 +145,6 @@ class Finetune(Training):
     temperature: float = Field(2.0, gt=0)
 
 
-class Prune(Section):
-    """What is pruned, to which sparsity, and when; the settings are those of `gpmt.plan`.
-
-    `start`, `end` and `interval` count epochs of fine-tuning, in fractions too, and are for ``one-shot``
-    (`start` alone) and ``gradual``, which by default ends after three quarters of the epochs. ``ac-dc`` scales
-    the published schedule to the epochs there are. `recalibrate` is the number of training images from which
-    the statistics of the batch norms are recomputed right after one-shot pruning.
-    """
-
-    sparsity: Annotated[float | int | str, PlainValidator(lambda value: _parsed(value, parse_sparsity))]
-    min_kept: Annotated[
-        int | str, PlainValidator(lambda value: _parsed(value, lambda v: Minimum.parse(v, total=0)))
-    ] = 0
-    allocation: Annotated[str, AfterValidator(allocations.check_name)] = "exact"
-    granularity: Granularity = "weight"
-    scope: Patterns | None = None
-    exclude: Patterns | None = ()
-    schedule: Literal["one-shot", "gradual", "ac-dc"] = "one-shot"
-    start: float = Field(0.0, ge=0)
-    end: float | None = Field(None, gt=0)
-    interval: float | None = Field(None, gt=0)
-    recalibrate: int = Field(0, ge=0)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Prune":
-        if self.schedule != "gradual":
-            for key in ("end", "interval"):
-                if getattr(self, key) is not None:
-                    raise ValueError(f"{key} is given, but schedule is {self.schedule}; it is for gradual")
-        if self.schedule == "ac-dc" and self.start:
-            raise ValueError("start is given, but ac-dc scales the published schedule; leave it out")
-        if self.recalibrate and (self.schedule != "one-shot" or self.start):
-            raise ValueError("recalibrate is for one-shot pruning before fine-tuning; leave it out")
-        return self
-
-    def make_schedule(self, *, epochs: int, steps_per_epoch: int) -> Schedule:
-        """Return the schedule in steps of the optimiser, for that many epochs of fine-tuning.
-
-        >>> Prune(sparsity=0.9, schedule="gradual").make_schedule(epochs=100, steps_per_epoch=10).last
-        750
-        """
-        total = epochs * steps_per_epoch
-        start = round(self.start * steps_per_epoch)
-        if self.schedule == "one-shot":
-            return OneShot(self.sparsity, at=start)
-        if self.schedule == "ac-dc":
-            return ACDC.over(self.sparsity, total, unit="step")
-        end = round((0.75 * epochs if self.end is None else self.end) * steps_per_epoch)
-        # Once an epoch, but in short trainings often enough to be gradual.
-        interval = min(1.0, epochs / 20) if self.interval is None else self.interval
-        return Gradual(
-            self.sparsity, start=start, end=end, interval=max(1, round(interval * steps_per_epoch))
-        )
-
-
 class Recipe(Section):
     """One experiment: dense training or a checkpoint, pruning, and fine-tuning with the masks fixed."""
 
@@ -243,7 +163,7 @@ class Recipe(Section):
     def _consistent(self) -> "Recipe":
         dense, prune, epochs = self.dense, self.prune, self.finetune.epochs
         has_weights = dense.checkpoint is not None or dense.epochs or self.model.startswith("hf:")
-        if not has_weights and prune.schedule == "one-shot" and not prune.start:
+        if not has_weights and prune.needs_weights:
             raise ValueError(
                 "dense.checkpoint is missing and dense.epochs is 0; give one of them, or both, or another "
                 "prune.schedule, which prunes while it trains"
@@ -251,6 +171,10 @@ class Recipe(Section):
         if not has_weights and self.finetune.distill:
             raise ValueError("finetune.distill needs a dense network; give dense.checkpoint or dense.epochs")
         last = prune.end if prune.schedule == "gradual" else prune.start
+        if not epochs and prune.trains:
+            raise ValueError(
+                f"prune.method is {prune.method}, which works while it trains, but finetune.epochs is 0; give epochs"
+            )
         if (last and last > epochs) or (prune.schedule != "one-shot" and not epochs):
             raise ValueError(
                 f"prune.schedule is {prune.schedule} up to epoch {last or 'n'}, but finetune.epochs is {epochs}; "
@@ -280,9 +204,3 @@ def _known_data(name: str, info: ValidationInfo) -> str:
     if name not in datasets.NAMES:
         raise ValueError(f"name is {name}, which is not known; {did_you_mean(name, datasets.NAMES)}")
     return name
-
-
-def _parsed(value: Any, parse: Any) -> Any:
-    """Return `value` as it was given once `parse` accepts it."""
-    parse(value)
-    return value

@@ -13,6 +13,7 @@ from gpmt.training.recipes.schema import Recipe
 from gpmt.training.run.devices import prepare
 from gpmt.training.run.phase import PHASES, Phase
 from gpmt.training.run.progress import Reporter
+from gpmt.training.run.pruning import check_pruning
 from gpmt.training.run.run_folder import RunFolder
 from gpmt.training.run.setup import Setup, load_source, new_network
 from gpmt.training.run.states import load_model_state
@@ -53,8 +54,9 @@ class Experiment:
         self._has_dense = state is None and dense_from is not None
         self._current: Phase | None = None
         self.setup = Setup(recipe, folder, accelerator, reporter, time_budget, source, network, record)
-        # A sparsity that cannot be met fails now, not after the dense training.
+        # What cannot be met fails now, not after the dense training.
         decide(network, [recipe.prune.sparsity], **self.setup.pruning)
+        check_pruning(self.setup)
         self.setup.model = prepare(network, accelerator, compiled=recipe.compute.compile)
 
     @property
@@ -70,6 +72,7 @@ class Experiment:
         setup.accelerator.wait_for_everyone()  # for dense.pt, which may be the teacher in fine-tuning
         finetune = self._start_phase("finetune")
         finetune.train()
+        finetune.finish()
         finetune.write(folder.model)
         pruner = finetune.pruner
         if pruner is not None and pruner.masks is not None and setup.accelerator.is_main_process:

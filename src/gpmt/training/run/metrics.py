@@ -25,11 +25,12 @@ def run_metrics(setup: Setup) -> tuple[dict[str, Any], Verification]:
         scope=prune.scope,
         exclude=prune.exclude,
         granularity=prune.granularity,
+        within=prune.within,
+        pattern=prune.pattern,
     )
     fewest = min(verification.tensors, key=lambda tensor: tensor.kept)
     history = record["history"]
     first, last = history["finetune"][0], history["finetune"][-1]
-    prunes_first = prune.schedule == "one-shot" and not prune.start
     network = construct(recipe.model, num_classes=len(source.classes), input_shape=source.input_shape)
     network.to(setup.accelerator.device)
     macs = count_macs(network, source.example(), scope=prune.scope, exclude=prune.exclude)
@@ -37,7 +38,7 @@ def run_metrics(setup: Setup) -> tuple[dict[str, Any], Verification]:
         "title": recipe.title,
         "seed": recipe.seed,
         "dense": history["dense"][-1]["test"],
-        "pruned": first["test"] if prunes_first else None,
+        "pruned": first["test"] if prune.at_once else None,
         "recalibrated": first.get("recalibrated"),
         "finetuned": last.get("recalibrated", last["test"]),
         "sparsity": verification.pruned / verification.numel,

@@ -19,6 +19,7 @@ from gpmt.training.recipes.schema import Finetune, Training
 from gpmt.training.run.loop import train_epoch
 from gpmt.training.run.objective import Objective
 from gpmt.training.run.optimizer import make_optimizer
+from gpmt.training.run.pruning import make_pruning
 from gpmt.training.run.setup import Setup
 from gpmt.training.run.states import (
     load_model_state,
@@ -83,6 +84,11 @@ class Phase:
                 self.setup.folder.log_history(self.setup.record["history"])
             if (self.name, epoch) != (PHASES[-1], self.settings.epochs):
                 self.setup.time_budget.count_epoch(self.setup.accelerator)
+
+    def finish(self) -> None:
+        """End the method of pruning after the last epoch: what is written is a plain sparse network."""
+        if self.pruner is not None:
+            self.pruner.finish()
 
     def release(self) -> None:
         """Let go of the optimiser at the end of the phase: of its memory, and of its place in Accelerate."""
@@ -237,10 +243,10 @@ class Phase:
         return Objective(settings.label_smoothing, teacher, settings.distill, settings.temperature)
 
     def _make_pruner(self) -> Pruner:
-        recipe = self.setup.recipe
-        steps = self.setup.source.train_steps(self.settings.batch_size)
-        schedule = recipe.prune.make_schedule(epochs=self.settings.epochs, steps_per_epoch=steps)
+        schedule, method = make_pruning(self.setup)
         start = time.monotonic()
-        pruner = Pruner(self.setup.model, self.optimizer, schedule=schedule, **self.setup.pruning)
+        pruner = Pruner(
+            self.setup.model, self.optimizer, schedule=schedule, method=method, **self.setup.pruning
+        )
         self.setup.record["seconds"]["prune"] = time.monotonic() - start
         return pruner

@@ -40,7 +40,7 @@ class Preview:
         return [
             recipe.title,
             f"dense network: {recipe.model} on {recipe.data.name}, {self.dense}",
-            f"pruning: {prune.schedule}, to {float(self.plan.sparsity):.4%} of {what}",
+            f"pruning: {prune.described}, to {float(self.plan.sparsity):.4%} of {what}",
             f"fine-tuning: {_epochs(recipe.finetune.epochs)}",
         ]
 
@@ -80,12 +80,11 @@ def preview(
         *(["read"] if read else []),
         *([f"trained for {_epochs(recipe.dense.epochs)}"] if trained else []),
     ]
-    at_once = recipe.prune.schedule == "one-shot" and not recipe.prune.start
     written = [path for path in vars(folder).values() if path not in (out, folder.state, folder.tensorboard)]
     return Preview(
         recipe,
         plan,
-        read and not trained and at_once,
+        read and not trained and recipe.prune.at_once,
         " and ".join(phases) or "initialised",
         tuple(written + [folder.tensorboard] * tensorboard),
     )

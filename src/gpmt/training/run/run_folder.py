@@ -23,7 +23,7 @@ README = """# {title}
 
 {about}
 
-This folder holds one run of `gpmt run`. What is in it:
+This folder holds one run of `gpmt run`: {pruning}. What is in it:
 
 | file | what it is |
 |---|---|
@@ -102,7 +102,9 @@ class RunFolder:
         self.write_text(self.recipe, recipe.to_yaml())
         if tensorboard:
             self.tensorboard.mkdir(exist_ok=True)
-        self.write_text(self.readme, README.format(title=recipe.title, about=recipe.about))
+        self.write_text(
+            self.readme, README.format(title=recipe.title, about=recipe.about, pruning=_pruning(recipe))
+        )
 
     def settings(self) -> Recipe:
         """Return the recipe of the run in this folder."""
@@ -168,6 +170,13 @@ class RunFolder:
             return None
         metrics: dict[str, Any] = json.loads(self.metrics.read_text(encoding="utf-8"))
         return metrics
+
+
+def _pruning(recipe: Recipe) -> str:
+    """Say in short what is pruned, when and how."""
+    prune = recipe.prune
+    floor = f", at least {prune.min_kept} in every layer" if prune.min_kept else ""
+    return f"sparsity {prune.sparsity}{floor}, method {prune.method}, schedule {prune.schedule}"
 
 
 def _differences(before: Recipe, now: Recipe) -> list[str]:

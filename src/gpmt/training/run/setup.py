@@ -55,6 +55,8 @@ class Setup:
             "exclude": prune.exclude,
             "allocation": prune.allocation,
             "granularity": prune.granularity,
+            "within": prune.within,
+            "pattern": prune.pattern,
             "seed": self.recipe.seed,
         }
 
