@@ -24,6 +24,7 @@ from gpmt.training.data.source import Source
 from gpmt.training.models import construct
 from gpmt.training.recipes.files import load_recipe
 from gpmt.training.recipes.schema import Training
+from gpmt.training.run.batch_norms import recalibrate_on
 from gpmt.training.run.loop import evaluate, seed_everything, train_epoch
 from gpmt.training.run.objective import Objective
 from gpmt.training.run.optimizer import make_optimizer
@@ -208,6 +209,7 @@ class _Trainer:
             )  # the comparison shows the layers that are lost itself
             Pruner(network, optimizer, schedule=OneShot(sparsity), min_kept=min_kept)
         pruned = self.accuracy(network)
+        recalibrate_on(network, self.source, RECIPE.prune.recalibration)
         self.train(network, optimizer, settings, title)
         tensors = verify(network).tensors
         sparsest = min(tensors, key=lambda tensor: tensor.density)

@@ -23,7 +23,8 @@ def apply_override(settings: dict[str, Any], override: str) -> str:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text
-    full = full_key(key.strip())
+    key = key.strip()
+    full = full_key("finetune.lr" if (key, value) == ("lr", "auto") else key)  # only fine-tuning has it
     *sections, last = full.split(".")
     for section in sections:
         inner = settings.get(section)

@@ -13,7 +13,7 @@ from gpmt.core.minimum import Minimum
 from gpmt.core.nm import NM
 from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.core.units.names import Granularity
-from gpmt.training.recipes.section import NAMES_ALONE, Section
+from gpmt.training.recipes.section import NAMES_ALONE, Count, Section
 
 if TYPE_CHECKING:
     from gpmt.pruner.methods.method import Method
@@ -38,7 +38,8 @@ class Prune(Section):
     alone) and ``gradual``, which begins with the sparsity `initial`. It ends after three quarters of the epochs,
     pruning once in each; for feather and st-3 after half of them, pruning at every step. ``ac-dc`` scales the
     published schedule to the epochs there are. `recalibrate` is the number of training images from which the
-    statistics of the batch norms are recomputed right after one-shot pruning.
+    statistics of the batch norms are recomputed right after one-shot pruning, before the network is evaluated and
+    fine-tuned: ``auto`` is 1,000, 0 leaves them.
     """
 
     sparsity: Annotated[float | int | str, PlainValidator(lambda value: _parsed(value, parse_sparsity))]
@@ -61,7 +62,7 @@ class Prune(Section):
         float | int | str,
         PlainValidator(lambda value: _parsed(value, lambda v: exact_fraction(v, what="initial"))),
     ] = 0
-    recalibrate: int = Field(0, ge=0)
+    recalibrate: Count = "auto"
 
     @model_validator(mode="before")
     @classmethod
@@ -81,7 +82,7 @@ class Prune(Section):
             raise ValueError("start is given, but ac-dc scales the published schedule; leave it out")
         if not 0 <= exact_fraction(self.initial) <= parse_sparsity(self.sparsity):
             raise ValueError(f"initial is {self.initial}, but must be at least 0 and at most sparsity")
-        if self.recalibrate and not self.at_once:
+        if self.recalibrate not in ("auto", 0) and not self.at_once:
             raise ValueError("recalibrate is for one-shot pruning before fine-tuning; leave it out")
         if self.pattern is not None:
             NM.parse(self.pattern).check_sparsity(parse_sparsity(self.sparsity))
@@ -109,6 +110,18 @@ class Prune(Section):
     def at_once(self) -> bool:
         """Whether all is pruned before the first step."""
         return self.schedule == "one-shot" and not self.start
+
+    @property
+    def at_every_step(self) -> bool:
+        """Whether there is a pruning after every step for a while."""
+        return self.schedule == "gradual" and self.method in SOFT and self.interval is None
+
+    @property
+    def recalibration(self) -> int:
+        """How many training images measure the statistics of batch norms after pruning."""
+        if self.recalibrate == "auto":
+            return 1000 if self.needs_weights and parse_sparsity(self.sparsity) else 0
+        return self.recalibrate
 
     @property
     def needs_weights(self) -> bool:

@@ -1,6 +1,7 @@
 """A recipe: the settings of one experiment, checked as a whole before anything runs."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from gpmt.suggestions import did_you_mean
 from gpmt.training.recipes.pruning import Prune
-from gpmt.training.recipes.section import NAMES_ALONE, Section
+from gpmt.training.recipes.section import NAMES_ALONE, Rate, Section
 
 
 class Expected(Section):
@@ -68,18 +69,21 @@ class Training(Section):
     """One phase of training: the optimiser, its learning rate, and the loss, which is cross-entropy.
 
     `batch_size` counts the images of a step, over all processes; it is computed in `accumulate` parts. The
-    learning rate is set once an epoch, as published, or with `lr_per_step` at every step. `momentum` is
-    Adam's first beta. Weight decay spares norms and biases unless `decay_norms`, as published, says
-    otherwise. `ema` is the decay of a running average of the weights, which is then what is evaluated.
+    learning rate is set once an epoch, as published, or with `lr_per_step` at every step; ``cosine``, ``linear`` and
+    ``restart`` end with the share `lr_final` of it. ``restart`` falls linearly from each pruning to the next (Kurtic
+    et al. 2022, arXiv 2203.07259), always by step. `momentum` is Adam's first beta. Weight decay spares norms and
+    biases unless `decay_norms`, as published, says otherwise. `ema` is the decay of a running average of the
+    weights, which is then what is evaluated.
     """
 
     epochs: int = Field(0, ge=0)
     batch_size: int = Field(128, ge=2)
     accumulate: int = Field(1, ge=1)
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: float = Field(0.05, gt=0)
-    lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
+    lr: Rate = 0.05
+    lr_schedule: Literal["cosine", "linear", "restart", "step", "constant"] = "cosine"
     lr_per_step: bool = False
+    lr_final: float = Field(0.0, ge=0, le=1)
     lr_step_epochs: int = Field(30, ge=1)
     lr_gamma: float = Field(0.1, gt=0, le=1)
     warmup_epochs: int = Field(0, ge=0)
@@ -106,26 +110,36 @@ class Training(Section):
             )
         return self
 
-    def learning_rate(self, epoch: int, step: int = 0, steps: int = 1) -> float:
+    def learning_rate(
+        self, epoch: int, step: int = 0, steps: int = 1, *, restarts: Sequence[int] = ()
+    ) -> float:
         """Return the rate of step `step` of the `steps` of epoch `epoch`, both from 0.
 
-        It rises linearly over the warm-up epochs; then it falls like half a cosine, or by `lr_gamma` every
-        `lr_step_epochs` epochs, or stays.
+        It rises linearly over the warm-up epochs; then it falls like half a cosine, or linearly, or by `lr_gamma`
+        every `lr_step_epochs` epochs, or stays. `restarts` are the steps at which ``restart`` begins again, counted
+        from the start of training.
 
         >>> settings = Training(epochs=4, lr=1.0, warmup_epochs=2)
         >>> [settings.learning_rate(epoch) for epoch in range(4)]
         [0.5, 1.0, 1.0, 0.5]
         """
-        if not self.lr_per_step:
+        if self.lr == "auto":
+            raise ValueError("lr is auto, which is known only once the network is pruned")
+        if not self.lr_per_step and self.lr_schedule != "restart":
             step, steps = 0, 1
-        done, warmup, total = (epoch * steps + step, self.warmup_epochs * steps, self.epochs * steps)
-        if done < warmup:
-            return self.lr * (done + 1) / warmup
+        done, start, end = (epoch * steps + step, self.warmup_epochs * steps, self.epochs * steps)
+        if done < start:
+            return self.lr * (done + 1) / start
         if self.lr_schedule == "constant":
             return self.lr
         if self.lr_schedule == "step":
             return self.lr * self.lr_gamma ** (epoch // self.lr_step_epochs)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (total - warmup)))
+        if self.lr_schedule == "restart":
+            start = max([start, *(time for time in restarts if time <= done)])
+            end = min([end, *(time for time in restarts if time > done)])
+        passed = (done - start) / (end - start)
+        left = 0.5 * (1 + math.cos(math.pi * passed)) if self.lr_schedule == "cosine" else 1 - passed
+        return self.lr * (self.lr_final + (1 - self.lr_final) * left)
 
 
 class Dense(Training):
@@ -133,12 +147,24 @@ class Dense(Training):
 
     checkpoint: Path | None = None
 
+    @model_validator(mode="after")
+    def _own_rate(self) -> "Dense":
+        if self.lr == "auto":
+            raise ValueError("lr is auto, which follows from the dense phase; give a number here")
+        if self.lr_schedule == "restart":
+            raise ValueError(
+                "lr_schedule is restart, which is for pruning; give another one for the dense phase"
+            )
+        return self
+
 
 class Finetune(Training):
     """Training while and after pruning.
 
-    `distill` is the share of the loss that compares with the outputs of the dense network instead of the labels
-    (Hinton et al. 2015, arXiv 1503.02531), both softened by `temperature`.
+    `lr` may be ``auto``: rates that fit the budget, made from those of the dense phase
+    (`gpmt.training.run.learning_rates`), in place of `lr_schedule`. `distill` is the share of the loss that compares
+    with the outputs of the dense network instead of the labels (Hinton et al. 2015, arXiv 1503.02531), both softened
+    by `temperature`.
     """
 
     distill: float = Field(0.0, ge=0, le=1)
@@ -168,6 +194,7 @@ class Recipe(Section):
                 "dense.checkpoint is missing and dense.epochs is 0; give one of them, or both, or another "
                 "prune.schedule, which prunes while it trains"
             )
+        self._check_rates()
         if not has_weights and self.finetune.distill:
             raise ValueError("finetune.distill needs a dense network; give dense.checkpoint or dense.epochs")
         last = prune.end if prune.schedule == "gradual" else prune.start
@@ -181,6 +208,20 @@ class Recipe(Section):
                 "give enough epochs"
             )
         return self
+
+    def _check_rates(self) -> None:
+        """Refuse rates of fine-tuning that do not fit the optimiser or the schedule."""
+        finetune = self.finetune
+        if finetune.lr == "auto" and finetune.optimizer != self.dense.optimizer:
+            raise ValueError(
+                f"finetune.lr is auto, which follows from dense.lr, but finetune.optimizer is {finetune.optimizer} "
+                f"and dense.optimizer {self.dense.optimizer}; give a number"
+            )
+        if finetune.lr_schedule == "restart" and finetune.lr != "auto" and self.prune.at_every_step:
+            raise ValueError(
+                f"finetune.lr_schedule is restart, but {self.prune.method} prunes at every step; give another "
+                "lr_schedule, or prune.interval"
+            )
 
     def to_yaml(self) -> str:
         """Return the recipe with every default written out; it reads back as the same recipe."""

@@ -1,6 +1,8 @@
 """What every section of a recipe is."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 NAMES_ALONE = "the names of network, data and method are not looked up"
 """The context of a validation that does without PyTorch."""
@@ -10,3 +12,16 @@ class Section(BaseModel):
     """Settings that cannot be changed; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
+
+
+AUTO_TAGS = ("auto", "number")
+"""Parts of the place of an error that pydantic adds where a number or ``auto`` is due."""
+
+
+def _tag(value: Any) -> str:
+    return "auto" if value == "auto" else "number"
+
+
+_Auto = Annotated[Literal["auto"], Tag("auto")]
+Rate = Annotated[Annotated[float, Field(gt=0), Tag("number")] | _Auto, Discriminator(_tag)]
+Count = Annotated[Annotated[int, Field(ge=0), Tag("number")] | _Auto, Discriminator(_tag)]

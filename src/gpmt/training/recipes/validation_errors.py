@@ -5,10 +5,12 @@ from typing import Any
 
 from gpmt.suggestions import did_you_mean
 from gpmt.training.recipes.schema import Recipe
+from gpmt.training.recipes.section import AUTO_TAGS
 
 
 def error_line(detail: Any) -> str:
     """Return one of pydantic's errors as a line: the key, its value and the remedy."""
+    detail = {**detail, "loc": tuple(part for part in detail["loc"] if part not in AUTO_TAGS)}
     key = ".".join(str(part) for part in detail["loc"])
     match detail["type"]:
         case "missing":
@@ -30,6 +32,7 @@ def error_line(detail: Any) -> str:
         detail["msg"]
         .replace("Input should", "must")
         .replace("a valid tuple", "a list")
+        .replace("a valid integer", "a whole number")
         .replace("a valid", "a")
     )
     return f"{key} is {detail['input']!r}, but {problem}"

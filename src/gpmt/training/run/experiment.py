@@ -100,6 +100,8 @@ def _new_record() -> dict[str, Any]:
         "commands": [],
         "dense_from": None,
         "plan": None,
+        "change": None,
+        "learning_rate": None,
         "best": None,
         "history": {phase: [] for phase in PHASES},
         "seconds": {"dense": 0.0, "prune": 0.0, "finetune": 0.0},

@@ -38,22 +38,24 @@ def train_epoch(
     objective: Objective,
     seed: tuple[int, ...],
     advance: Advance,
+    rates: Callable[[int, int, int], float] | None = None,
     after_step: Callable[[], None] = lambda: None,
     memory_format: torch.memory_format = torch.channels_last,
 ) -> Score:
     """Train on every image once and return the mean loss and accuracy over the epoch.
 
-    `epoch`, from 0, decides the learning rate. Everything random is drawn from `seed`, so that an epoch
-    started anew after an interruption repeats itself exactly. `after_step` is called after every step of the
-    optimiser.
+    The learning rate of a step is what `rates` returns for `epoch`, from 0, the step, and the steps there are: by
+    default that of `settings`. Everything random is drawn from `seed`, so that an epoch started anew after an
+    interruption repeats itself exactly. `after_step` is called after every step of the optimiser.
     """
     seed_everything((*seed, accelerator.process_index))
     meter = Meter(accelerator.device, num_classes=len(source.classes))
     steps = source.train_steps(settings.batch_size)
+    rates = rates or settings.learning_rate
     model.train()
     for step, (inputs, labels) in enumerate(source.train_batches(settings.batch_size, seed=seed)):
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate(epoch, step, steps)
+            group["lr"] = rates(epoch, step, steps)
         optimizer.zero_grad()
         parts = list(_split((_in_memory_format(inputs, memory_format), labels), settings.accumulate))
         for index, (part, part_labels) in enumerate(parts):

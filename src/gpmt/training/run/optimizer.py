@@ -13,6 +13,7 @@ def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
     those of two dimensions and more, which leaves out biases and the parameters of norms.
     """
     parameters = list(model.parameters())
+    lr = 0.0 if settings.lr == "auto" else settings.lr  # every step sets its own
     groups = [{"params": parameters, "weight_decay": settings.weight_decay}]
     if not settings.decay_norms:
         groups = [
@@ -20,6 +21,6 @@ def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
     if settings.optimizer == "sgd":
-        return SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
+        return SGD(groups, lr=lr, momentum=settings.momentum, nesterov=settings.nesterov)
     adam: type[Adam] = {"adam": Adam, "adamw": AdamW}[settings.optimizer]
-    return adam(groups, lr=settings.lr, betas=(settings.momentum, 0.999))
+    return adam(groups, lr=lr, betas=(settings.momentum, 0.999))

@@ -13,9 +13,10 @@ from gpmt.errors import RecipeError
 from gpmt.extras_private import forget_optimizer
 from gpmt.formats.checkpoint import load_checkpoint
 from gpmt.pruner.pruner import Pruner
-from gpmt.recalibration import recalibrate
 from gpmt.report.durations import duration
 from gpmt.training.recipes.schema import Finetune, Training
+from gpmt.training.run.batch_norms import recalibrate_on
+from gpmt.training.run.learning_rates import chosen_rates, given_rates, relative_change, squared_norm
 from gpmt.training.run.loop import train_epoch
 from gpmt.training.run.objective import Objective
 from gpmt.training.run.optimizer import make_optimizer
@@ -29,7 +30,6 @@ from gpmt.training.run.states import (
 )
 
 PHASES = ("dense", "finetune")
-RECALIBRATION_BATCH = 128
 
 
 class Phase:
@@ -51,7 +51,8 @@ class Phase:
         self.optimizer = setup.accelerator.prepare_optimizer(optimizer)
         self.average = self._make_average()
         self.objective = self._make_objective()
-        self.pruner = self._make_pruner() if isinstance(settings, Finetune) else None
+        self.rates = given_rates(settings)
+        self.pruner = self._make_pruner(fresh=state is None)
         if self.pruner is not None and self.average is not None:
             self.pruner.track(self.average)
         if state is not None:
@@ -129,12 +130,10 @@ class Phase:
         setup, images = self.setup, 0
         if self.pruner is not None:
             self._record_plan()
-            images = setup.recipe.prune.recalibrate
+            images = setup.recipe.prune.recalibration
         row: dict[str, Any] = {"epoch": 0, "test": asdict(score := setup.evaluate(self.evaluated))}
         setup.reporter.line(f"{self.name} before training: {score}")
-        if images:
-            batches = setup.source.plain_batches(RECALIBRATION_BATCH, images=images)
-            recalibrate(setup.network, batches)
+        if images := recalibrate_on(setup.network, setup.source, images):
             if self.average is not None:
                 self.average.module.load_state_dict(setup.network.state_dict())
             row["recalibrated"] = asdict(score := setup.evaluate(self.evaluated))
@@ -153,6 +152,7 @@ class Phase:
                 setup.source,
                 setup.accelerator,
                 settings=settings,
+                rates=self.rates,
                 epoch=epoch - 1,
                 objective=self.objective,
                 seed=(setup.recipe.seed, PHASES.index(self.name), epoch),
@@ -164,7 +164,7 @@ class Phase:
         if not math.isfinite(trained.loss):
             raise RecipeError(
                 f"the loss became {trained.loss} in epoch {epoch} of {self.name}; "
-                f"lower {self.name}.lr, which is {settings.lr:g}"
+                f"lower {self.name}.lr, which is {settings.lr}"
             )
         tested = setup.evaluate(self.evaluated)
         lr = self.optimizer.param_groups[0]["lr"]
@@ -242,11 +242,25 @@ class Phase:
         teacher.load_state_dict(load_checkpoint(self.setup.folder.dense).state_dict)
         return Objective(settings.label_smoothing, teacher, settings.distill, settings.temperature)
 
-    def _make_pruner(self) -> Pruner:
-        schedule, method = make_pruning(self.setup)
+    def _make_pruner(self, *, fresh: bool) -> Pruner | None:
+        """Return the pruner, which may prune, and set the learning rates that follow from it."""
+        if not isinstance(self.settings, Finetune):
+            return None
+        setup, record = self.setup, self.setup.record
+        automatic = self.settings.lr == "auto"
+        schedule, method = make_pruning(setup)
+        before = squared_norm(setup.network) if automatic and fresh else 0.0
         start = time.monotonic()
-        pruner = Pruner(
-            self.setup.model, self.optimizer, schedule=schedule, method=method, **self.setup.pruning
-        )
-        self.setup.record["seconds"]["prune"] = time.monotonic() - start
+        pruner = Pruner(setup.model, self.optimizer, schedule=schedule, method=method, **setup.pruning)
+        record["seconds"]["prune"] = time.monotonic() - start
+        if not automatic:
+            self.rates = given_rates(self.settings, schedule)
+            return pruner
+        if fresh:
+            masks = pruner.masks
+            sparsity = 0.0 if masks is None else masks.sparsity
+            record["change"] = relative_change(before, squared_norm(setup.network), sparsity)
+        self.rates = chosen_rates(setup.recipe, record["change"])
+        record["learning_rate"] = self.rates.words
+        setup.reporter.line(f"learning rates of {self.name}: {self.rates.words}")
         return pruner
