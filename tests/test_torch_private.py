@@ -38,6 +38,17 @@ ATTRIBUTES: dict[str, Callable[[], Any]] = {
     "MultiheadAttention._qkv_same_embed_dim": lambda: nn.MultiheadAttention(2, 1)._qkv_same_embed_dim,
     "Optimizer._optimizer_step_post_hooks": lambda: vars(optimizer())["_optimizer_step_post_hooks"],
     "Optimizer._patch_step_function": lambda: optimizer()._patch_step_function,
+    **{
+        f"torch.{name}": lambda name=name: getattr(torch, name)  # type: ignore[misc]
+        for name in (
+            "_foreach_add_",
+            "_foreach_clamp_max_",
+            "_foreach_clamp_min_",
+            "_foreach_exp_",
+            "_foreach_mul_",
+            "_foreach_sign",
+        )
+    },
     "state_dict._metadata": lambda: compiled().state_dict()._metadata,
 }
 

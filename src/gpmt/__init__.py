@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpmt.planning.what_if import WhatIf, what_if
     from gpmt.prune import plan, prune_
     from gpmt.pruner.cram import CrAM
+    from gpmt.pruner.methods.ham import HAM
     from gpmt.pruner.methods.hard import Hard
     from gpmt.pruner.methods.method import Method
     from gpmt.pruner.pruner import Pruner
@@ -39,6 +40,7 @@ _HOME = {
     "GpmtError": "gpmt.errors",
     "GpmtWarning": "gpmt.warning",
     "Gradual": "gpmt.core.schedule",
+    "HAM": "gpmt.pruner.methods.ham",
     "Hard": "gpmt.pruner.methods.hard",
     "Masks": "gpmt.masks",
     "Method": "gpmt.pruner.methods.method",
@@ -72,6 +74,7 @@ _PACKAGES = {"scores"}
 
 __all__ = [
     "ACDC",
+    "HAM",
     "Blocks",
     "BudgetError",
     "Compensation",

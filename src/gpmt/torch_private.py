@@ -50,6 +50,12 @@ __all__ = [
     "TreeSpec",
     "compiled_from",
     "disable_current_modes",
+    "foreach_add_",
+    "foreach_clamp_max_",
+    "foreach_clamp_min_",
+    "foreach_exp_",
+    "foreach_mul_",
+    "foreach_sign",
     "has_one_projection",
     "is_inner_step",
     "is_static_input",
@@ -75,6 +81,14 @@ FAKE_TENSOR_LOGGER = "torch._subclasses.fake_tensor"
 
 READ_SCALAR = torch.ops.aten._local_scalar_dense.default
 """The operator by which Python reads a value out of a tensor."""
+
+# Operations on lists of tensors: on a GPU few kernels, where one for each tensor would take long to start.
+foreach_add_ = torch._foreach_add_
+foreach_clamp_max_ = torch._foreach_clamp_max_
+foreach_clamp_min_ = torch._foreach_clamp_min_
+foreach_exp_ = torch._foreach_exp_
+foreach_mul_ = torch._foreach_mul_
+foreach_sign = torch._foreach_sign
 
 
 def compiled_from(module: nn.Module) -> nn.Module | None:
