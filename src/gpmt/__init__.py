@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from gpmt.pruner.methods.ham import HAM
     from gpmt.pruner.methods.hard import Hard
     from gpmt.pruner.methods.method import Method
+    from gpmt.pruner.methods.rigl import RigL
+    from gpmt.pruner.methods.set_ import SET
     from gpmt.pruner.pruner import Pruner
     from gpmt.reachability.effective_sparsity import EffectiveSparsity, effective_sparsity
     from gpmt.recalibration import recalibrate
@@ -48,6 +50,8 @@ _HOME = {
     "Plan": "gpmt.planning.plan",
     "Program": "gpmt.runtime.program",
     "Pruner": "gpmt.pruner.pruner",
+    "RigL": "gpmt.pruner.methods.rigl",
+    "SET": "gpmt.pruner.methods.set_",
     "Schedule": "gpmt.core.schedule",
     "SparseFile": "gpmt.formats.sparse.reader",
     "SparseSize": "gpmt.formats.sparse.writer",
@@ -75,6 +79,7 @@ _PACKAGES = {"scores"}
 __all__ = [
     "ACDC",
     "HAM",
+    "SET",
     "Blocks",
     "BudgetError",
     "Compensation",
@@ -91,6 +96,7 @@ __all__ = [
     "Plan",
     "Program",
     "Pruner",
+    "RigL",
     "Schedule",
     "SparseFile",
     "SparseSize",

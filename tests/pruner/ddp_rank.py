@@ -14,6 +14,10 @@ from torch.nn.parallel import DistributedDataParallel
 from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.errors import MaskError
 from gpmt.masks import Masks
+from gpmt.pruner.methods.ham import HAM
+from gpmt.pruner.methods.method import Method
+from gpmt.pruner.methods.rigl import RigL
+from gpmt.pruner.methods.set_ import SET
 from gpmt.pruner.pruner import Pruner
 
 STEPS = 8
@@ -24,15 +28,24 @@ SCHEDULES: dict[str, Schedule] = {
 }
 
 
+METHODS: dict[str, Method] = {
+    "one-shot": HAM(),
+    "gradual": HAM(inner=RigL(interval=1, end=7)),
+    "acdc": SET(interval=2, end=8, across="network"),
+}
+
+
 def network(seed: int) -> nn.Module:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4))
 
 
-def train(model: nn.Module, schedule: Schedule, *, shard: int) -> dict[str, Any]:
+def train(
+    model: nn.Module, schedule: Schedule, *, shard: int, method: str | Method = "hard"
+) -> dict[str, Any]:
     """Train for STEPS steps on the data of one shard; return masks, zeros and weights after each."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2)
-    pruner = Pruner(model, optimizer, schedule=schedule)
+    pruner = Pruner(model, optimizer, schedule=schedule, method=method)
     digests: list[str] = []
     zeros: list[int] = []
     for step in range(STEPS):
@@ -90,6 +103,9 @@ def main(rank: int, world_size: int, folder: Path) -> None:
             # Seeded by rank: DistributedDataParallel makes the ranks equal.
             model = DistributedDataParallel(network(rank))
             results[f"{name}-{data}"] = train(model, schedule, shard=rank if data == "sharded" else 0)
+
+        model = DistributedDataParallel(network(rank))
+        results[f"{name}-method"] = train(model, schedule, shard=rank, method=METHODS[name])
 
     model = DistributedDataParallel(network(0))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -21,6 +21,10 @@ from gpmt.core.shards import local, whole
 from gpmt.errors import MaskError
 from gpmt.masks import Masks
 from gpmt.prune import plan, prune_
+from gpmt.pruner.methods.ham import HAM
+from gpmt.pruner.methods.method import Method
+from gpmt.pruner.methods.rigl import RigL
+from gpmt.pruner.methods.set_ import SET
 from gpmt.pruner.pruner import Pruner
 from gpmt.verification import verify
 
@@ -29,6 +33,11 @@ SCHEDULES: dict[str, Schedule] = {
     "one-shot": OneShot(0.75),
     "gradual": Gradual(0.75, end=6, interval=2, initial=0.25),
     "acdc": ACDC(0.75, start=1, period=4, sparse=2, last_restore=3, end=6, unit="step"),
+}
+METHODS: dict[str, Method] = {
+    "rigl+ham": HAM(inner=RigL(interval=1, end=7)),
+    "set across": SET(interval=1, end=7, across="network"),
+    "ham": HAM(alpha=50),
 }
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.02, momentum=0.9, weight_decay=1e-2),
@@ -113,6 +122,10 @@ def schedules(rank: int) -> dict[str, Any]:
     results["adam"] = train(model, *start(model, SCHEDULES["gradual"], optimizer="adam"))
     model = shard(network())
     results["given-masks"] = train(model, *start(model, None, masks=given_masks()))
+    model = shard(network())
+    for name in METHODS:
+        model = shard(network())
+        results[name] = train(model, *start(model, SCHEDULES["gradual"], method=METHODS[name]))
     model = shard(network())
     results["floors"] = train(model, *start(model, OneShot(0.75), min_kept=3, exclude="2"))
     return results

@@ -63,6 +63,18 @@ def test_ranks_have_equal_masks_and_zeros(ranks: list[dict[str, Any]], schedule:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
+def test_methods_change_ranks_alike(ranks: list[dict[str, Any]], schedule: str) -> None:
+    """HAM, RigL and SET on data of their own: equal gradients and one seed give equal masks and weights."""
+    first, second = (rank[f"{schedule}-method"] for rank in ranks)
+    assert first["digests"] == second["digests"]
+    assert len(set(first["digests"])) >= {"one-shot": 1, "gradual": 6, "acdc": 4}[schedule]
+    for name, weight in first["weights"].items():
+        assert torch.equal(weight, second["weights"][name]), name
+    assert first["state"].keys() == second["state"].keys()
+    assert first["state"]["method"] == second["state"]["method"]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_equal_data_gives_the_masks_of_a_single_process(
     ranks: list[dict[str, Any]], script: ModuleType, schedule: str
 ) -> None:

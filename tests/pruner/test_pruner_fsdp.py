@@ -105,6 +105,21 @@ def test_sharded_training_equals_training_without_sharding(
         assert expected["memory"][f"{name}.momentum_buffer"][mask].all()  # gradients reach every layer
 
 
+@pytest.mark.parametrize("method", ["ham", "rigl+ham", "set across"])
+def test_methods_on_shards(
+    ranks: list[dict[str, Any]], script: ModuleType, alone: Callable[..., dict[str, Any]], method: str
+) -> None:
+    """Masks come from whole gradients, and factors from those of each shard."""
+    expected = alone(script.SCHEDULES["gradual"], method=script.METHODS[method])
+    plain = alone(script.SCHEDULES["gradual"])
+    assert not torch.equal(expected["weights"]["0.weight"], plain["weights"]["0.weight"])
+    for rank in ranks:
+        assert rank[method]["digests"] == expected["digests"]
+        for name, weight in expected["weights"].items():
+            torch.testing.assert_close(rank[method]["weights"][name], weight, rtol=1e-5, atol=1e-6)
+        assert_zero_where_pruned(rank[method], Masks.from_state_dict(expected["state"]["masks"]))
+
+
 def test_adam_and_floors(
     ranks: list[dict[str, Any]], script: ModuleType, alone: Callable[..., dict[str, Any]]
 ) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from gpmt.core.schedule import ACDC, Gradual, OneShot
 from gpmt.errors import MaskError
 from gpmt.prune import plan
+from gpmt.pruner.methods.rigl import RigL
 from gpmt.pruner.pruner import Pruner
 
 
@@ -72,16 +73,23 @@ GRADUAL = Gradual(0.9, end=9, initial=0.5)
 ALTERNATING = ACDC(0.9, start=0, period=4, sparse=2, last_restore=2, end=9, unit="step")
 
 
-@pytest.mark.parametrize("schedule", [GRADUAL, ALTERNATING])
+@pytest.mark.parametrize(
+    ("schedule", "method", "what"),
+    [
+        (GRADUAL, "hard", "schedule Gradual"),
+        (ALTERNATING, "hard", "schedule ACDC"),
+        (OneShot(0.9), RigL(interval=3, end=10), "method rigl"),
+    ],
+)
 def test_a_capture_before_the_last_event_is_refused(
-    toy: Any, schedule: Any, monkeypatch: pytest.MonkeyPatch
+    toy: Any, schedule: Any, method: Any, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = toy.start(schedule).steps(1)
+    run = toy.start(schedule, method=method).steps(1)
     monkeypatch.setattr("gpmt.pruner.pruner.capturing", lambda: True)
     with pytest.raises(
         MaskError,
-        match=f"replays of a CUDA graph do not count as steps, so {type(schedule).__name__} would stop at step 1 of "
-        "9; capture the graph after the last event of the schedule",
+        match=f"replays of a CUDA graph do not count as steps, so the {what} would stop at step 1 of 9; capture the "
+        "graph after its last event",
     ):
         run.optimizer.step()
 

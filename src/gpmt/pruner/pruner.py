@@ -151,6 +151,7 @@ class Pruner:
         if largest is not None and (first is None or first.sparsity != largest):
             # An impossible target fails now, not at the end of the training.
             self._network.check_request(largest)
+        self._rule.check(largest)
         if self._network.fixed is not None:
             self._network.change_masks(self._network.fixed)
         self._run_events()
@@ -211,7 +212,7 @@ class Pruner:
         or not. An event that is due happens now.
         """
         self._clock.add(None)
-        self._run_events()
+        self._run_events(left_out=True)
 
     def detach(self) -> None:
         """Take the hooks off the optimisers: time stops, and pruned weights may grow again."""
@@ -220,13 +221,18 @@ class Pruner:
         self._handles = []
 
     def close(self) -> None:
-        """Detach at the end of training; warn if the schedule's last event has not come."""
-        if self._handles and self.schedule is not None and not self.finished:
+        """Detach at the end of training; warn if the last event of the schedule or the method has not come."""
+        if self._handles and self.schedule is not None and self.step_count < self._clock.last:
             now = "dense" if self.masks is None else f"{self.masks.sparsity:.2%} sparse"
             final = float(exact_fraction(self.schedule.sparsity))
             warn(
                 f"training ended after {self.step_count:,} of the {self._clock.last:,} steps of the schedule: the "
                 f"network is {now}, not {final:.2%}; train longer, or let the schedule end earlier"
+            )
+        elif self._handles and not self.finished:
+            warn(
+                f"training ended after {self.step_count:,} steps, but {self.method.name} changes masks until step "
+                f"{self.method.last:,}; train longer, or let it end earlier"
             )
         self.detach()
 
@@ -334,17 +340,24 @@ class Pruner:
             self._run_events()
 
     def _check_capture(self) -> None:
-        if not self.finished:
-            raise MaskError(
-                f"replays of a CUDA graph do not count as steps, so {type(self.schedule).__name__} would stop at "
-                f"step {self.step_count:,} of {self._clock.last:,}; capture the graph after the last event of the "
-                "schedule"
-            )
+        steps = self.step_count
+        if steps < self._clock.last:
+            what, last = f"the schedule {type(self.schedule).__name__}", self._clock.last
+        elif steps < self.method.last:
+            what, last = f"the method {self.method.name}", self.method.last
+        else:
+            return
+        raise MaskError(
+            f"replays of a CUDA graph do not count as steps, so {what} would stop at step {steps:,} of {last:,}; "
+            "capture the graph after its last event"
+        )
 
-    def _run_events(self) -> None:
-        """Do what is due by now."""
+    def _run_events(self, *, left_out: bool = False) -> None:
+        """Do what is due by now, after a step or in place of one that was left out."""
         for due in self._clock.due():
             if due.event is not None:
                 self._rule.change(due.event)
-            if due.update:
+            if due.update and left_out:
+                self._rule.postpone(due.step)
+            elif due.update:
                 self._rule.update(due.step)

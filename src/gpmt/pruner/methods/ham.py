@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, ClassVar, Self
 
 import torch
@@ -130,6 +131,10 @@ class HAMRule(Rule):
         self._alphas: dict[str, float] = {}  # of each tensor, found before its first step
         self._stepped = False
 
+    def check(self, largest: Fraction | None) -> None:
+        """Let the inner rule check what it is asked for."""
+        self._inner.check(largest)
+
     def change(self, event: Event) -> None:
         """Let the inner rule do what the schedule asks for."""
         self._inner.change(event)
@@ -137,6 +142,10 @@ class HAMRule(Rule):
     def update(self, step: int) -> None:
         """Let the inner rule change the masks."""
         self._inner.update(step)
+
+    def postpone(self, step: int) -> None:
+        """Let the inner rule wait for gradients."""
+        self._inner.postpone(step)
 
     def before_step(self, optimizer: Optimizer) -> None:
         """Find the alphas of tensors that are new, and let the inner rule do its part."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from torch.optim import Optimizer
@@ -21,6 +22,9 @@ class Rule:
     def __init__(self, network: TrainedNetwork) -> None:
         self.network = network
 
+    def check(self, largest: Fraction | None) -> None:
+        """Raise what cannot be done up to the schedule's largest sparsity; None stands for masks that are given."""
+
     def change(self, event: Event) -> None:
         """Do what the schedule asks for: prune to a sparsity, or make the network dense again."""
         if event.sparsity is None:
@@ -30,6 +34,10 @@ class Rule:
 
     def update(self, step: int) -> None:
         """Change the masks by the method's own will, after a step at which `Method.updates_at` is true."""
+
+    def postpone(self, step: int) -> None:
+        """Do what `update` does where that step was left out, so that no gradients belong to it."""
+        self.update(step)
 
     def before_step(self, optimizer: Optimizer) -> None:
         """Do what comes before a step of one of the optimisers."""
