@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from gpmt.errors import RecipeError
 from gpmt.suggestions import did_you_mean
+from gpmt.training.recipes.budget import fill_in, split_budget
 from gpmt.training.recipes.overrides import apply_override
 from gpmt.training.recipes.schema import Recipe
 from gpmt.training.recipes.section import NAMES_ALONE
@@ -51,15 +52,30 @@ def load_recipe(name: str, overrides: Sequence[str] = (), *, look_up: bool = Tru
 
     Raises RecipeError with all errors, one on a line.
     """
-    return make_recipe(_read_extended(name), overrides, label=f"recipe {name}", look_up=look_up)
+    settings, fixed = _read_extended(name)
+    return make_recipe(settings, overrides, label=f"recipe {name}", look_up=look_up, fixed=fixed)
 
 
 def make_recipe(
-    settings: Mapping[str, Any], overrides: Sequence[str] = (), *, label: str, look_up: bool = True
+    settings: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    label: str,
+    look_up: bool = True,
+    fixed: frozenset[str] = frozenset(),
 ) -> Recipe:
-    """Return the recipe of these settings, changed by overrides as in `load_recipe`; errors begin with `label`."""
+    """Return the recipe of these settings, changed by overrides as in `load_recipe`; errors begin with `label`.
+
+    `fixed` are the dotted keys that were given together with a budget, or after it.
+    """
     settings = dict(settings)
-    _shorten_warmup(settings, {apply_override(settings, override) for override in overrides})
+    changed = {apply_override(settings, override) for override in overrides}
+    _shorten_warmup(settings, changed)
+    try:
+        split_budget(settings, _fixed(fixed, changed))
+    except RecipeError as error:
+        raise RecipeError(f"{label}: {error}") from None
+    fill_in(settings)
     try:
         return Recipe.model_validate(settings, context=None if look_up else NAMES_ALONE)
     except ValidationError as error:
@@ -70,24 +86,31 @@ def make_recipe(
         raise RecipeError(f"{label} has {len(lines)} errors:{listed}") from error
 
 
-def _read_extended(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return a recipe's settings, merged into those of the recipe that it extends."""
+def _fixed(before: frozenset[str], changed: Collection[str]) -> frozenset[str]:
+    """Return the keys that a budget leaves alone: those that were given with it or later."""
+    return frozenset(changed) if "budget.epochs" in changed else before | frozenset(changed)
+
+
+def _read_extended(name: str, extending: tuple[str, ...] = ()) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return a recipe's settings, merged into those of the recipe that it extends, and its `fixed` keys."""
     if name in extending:
         raise RecipeError(
             f"recipe {name} extends itself ({' → '.join((*extending, name))}); remove one of these extends"
         )
     settings = _read(name)
     parent = settings.pop("extends", None)
+    sections = {key: value for key, value in settings.items() if isinstance(value, Mapping)}
+    changed = {f"{name}.{key}" for name, section in sections.items() for key in section}
     if parent is None:
-        return settings
+        return settings, _fixed(frozenset(), changed)
     if not isinstance(parent, str):
         raise RecipeError(f"recipe {name} has extends {parent!r}, but must name one recipe")
     if parent not in shipped():
         parent = str(Path(name).parent / parent)
-    merged = _merged(_read_extended(parent, (*extending, name)), settings)
-    sections = {key: value for key, value in settings.items() if isinstance(value, Mapping)}
-    _shorten_warmup(merged, {f"{name}.{key}" for name, section in sections.items() for key in section})
-    return merged
+    inherited, fixed = _read_extended(parent, (*extending, name))
+    merged = _merged(inherited, settings)
+    _shorten_warmup(merged, changed)
+    return merged, _fixed(fixed, changed)
 
 
 def _shorten_warmup(settings: dict[str, Any], changed: Collection[str]) -> None:

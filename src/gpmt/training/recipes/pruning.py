@@ -70,7 +70,7 @@ class Prune(Section):
         """Fill in the schedule that fits the method."""
         if not isinstance(settings, Mapping) or settings.get("schedule") is not None:
             return settings
-        return {**settings, "schedule": _fitting(settings.get("method"))}
+        return {**settings, "schedule": fitting_schedule(settings.get("method"))}
 
     @model_validator(mode="after")
     def _consistent(self) -> Prune:
@@ -104,7 +104,11 @@ class Prune(Section):
         """Schedule and method in words, without the default of either."""
         if self.method == "hard":
             return self.schedule
-        return self.method if self.schedule == _fitting(self.method) else f"{self.schedule}, {self.method}"
+        return (
+            self.method
+            if self.schedule == fitting_schedule(self.method)
+            else f"{self.schedule}, {self.method}"
+        )
 
     @property
     def at_once(self) -> bool:
@@ -171,8 +175,8 @@ class Prune(Section):
         return method if steps is None else method.for_training(steps)
 
 
-def _fitting(method: object) -> str:
-    """Return the default of `schedule`."""
+def fitting_schedule(method: object) -> str:
+    """Return the default of `Prune.schedule` for a method."""
     return "gradual" if method in SOFT else "one-shot"
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from gpmt.suggestions import did_you_mean
 from gpmt.training.recipes.pruning import Prune
-from gpmt.training.recipes.section import NAMES_ALONE, Rate, Section
+from gpmt.training.recipes.section import NAMES_ALONE, Rate, Section, has_weights
 
 
 class Expected(Section):
@@ -171,6 +171,12 @@ class Finetune(Training):
     temperature: float = Field(2.0, gt=0)
 
 
+class Budget(Section):
+    """The epochs of dense training and of pruning together, split between them as suits the way of pruning."""
+
+    epochs: int | None = Field(None, ge=1)
+
+
 class Recipe(Section):
     """One experiment: dense training or a checkpoint, pruning, and fine-tuning with the masks fixed."""
 
@@ -181,6 +187,7 @@ class Recipe(Section):
     seed: int = Field(0, ge=0)
     data: Data
     compute: Compute = Field(default_factory=lambda: Compute.model_validate({}))
+    budget: Budget = Field(default_factory=lambda: Budget.model_validate({}))
     dense: Dense = Field(default_factory=lambda: Dense.model_validate({}))
     prune: Prune
     finetune: Finetune
@@ -188,14 +195,21 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
         dense, prune, epochs = self.dense, self.prune, self.finetune.epochs
-        has_weights = dense.checkpoint is not None or dense.epochs or self.model.startswith("hf:")
-        if not has_weights and prune.needs_weights:
+        starts_dense = dense.epochs or has_weights(
+            {"model": self.model, "dense": {"checkpoint": dense.checkpoint}}
+        )
+        if not starts_dense and prune.needs_weights:
             raise ValueError(
                 "dense.checkpoint is missing and dense.epochs is 0; give one of them, or both, or another "
                 "prune.schedule, which prunes while it trains"
             )
         self._check_rates()
-        if not has_weights and self.finetune.distill:
+        if self.budget.epochs is not None and dense.epochs + epochs != self.budget.epochs:
+            raise ValueError(
+                f"budget.epochs is {self.budget.epochs}, but dense.epochs {dense.epochs} and finetune.epochs "
+                f"{epochs} are {dense.epochs + epochs} together; leave one of the three out"
+            )
+        if not starts_dense and self.finetune.distill:
             raise ValueError("finetune.distill needs a dense network; give dense.checkpoint or dense.epochs")
         last = prune.end if prune.schedule == "gradual" else prune.start
         if not epochs and prune.trains:
@@ -208,6 +222,20 @@ class Recipe(Section):
                 "give enough epochs"
             )
         return self
+
+    @property
+    def budget_split(self) -> str:
+        """How the budget is split, in words; empty where there is none."""
+        total, dense, finetune = self.budget.epochs, self.dense.epochs, self.finetune.epochs
+        if total is None:
+            return ""
+        if dense:
+            parts = f"{dense} of dense training, {finetune} of fine-tuning"
+        elif has_weights({"model": self.model, "dense": {"checkpoint": self.dense.checkpoint}}):
+            parts = "all for the given network, while and after it is pruned"
+        else:
+            parts = "all while and after pruning, without dense training before"
+        return f"budget of {total} epochs: {parts}"
 
     def _check_rates(self) -> None:
         """Refuse rates of fine-tuning that do not fit the optimiser or the schedule."""

@@ -1,5 +1,6 @@
 """What every section of a recipe is."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -25,3 +26,10 @@ def _tag(value: Any) -> str:
 _Auto = Annotated[Literal["auto"], Tag("auto")]
 Rate = Annotated[Annotated[float, Field(gt=0), Tag("number")] | _Auto, Discriminator(_tag)]
 Count = Annotated[Annotated[int, Field(ge=0), Tag("number")] | _Auto, Discriminator(_tag)]
+
+
+def has_weights(settings: Mapping[str, Any]) -> bool:
+    """Whether the settings of a recipe name a trained network."""
+    dense = settings.get("dense")
+    checkpoint = dense.get("checkpoint") if isinstance(dense, Mapping) else None
+    return checkpoint is not None or str(settings.get("model")).startswith("hf:")

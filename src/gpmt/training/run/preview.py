@@ -39,6 +39,7 @@ class Preview:
         what = f"{self.plan.numel:,} {self.plan.unit} in {len(self.plan.tensors)} tensors"
         return [
             recipe.title,
+            *([recipe.budget_split] if recipe.budget_split else []),
             f"dense network: {recipe.model} on {recipe.data.name}, {self.dense}",
             f"pruning: {prune.described}, to {float(self.plan.sparsity):.4%} of {what}",
             f"fine-tuning: {_epochs(recipe.finetune.epochs)}",

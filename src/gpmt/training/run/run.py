@@ -67,6 +67,8 @@ def run(
     reporter.log = folder.log
     experiment.setup.record["commands"].append(command)
     reporter.line(f"{recipe.title}: {command}")
+    if recipe.budget_split:
+        reporter.line(recipe.budget_split)
     try:
         experiment.execute()
         results = [_finish(experiment) if accelerator.is_main_process else None]
