@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from gpmt.planning.what_if import WhatIf, what_if
     from gpmt.prune import plan, prune_
     from gpmt.pruner.cram import CrAM
+    from gpmt.pruner.methods.feather import Feather
     from gpmt.pruner.methods.ham import HAM
     from gpmt.pruner.methods.hard import Hard
     from gpmt.pruner.methods.method import Method
     from gpmt.pruner.methods.rigl import RigL
     from gpmt.pruner.methods.set_ import SET
+    from gpmt.pruner.methods.st3 import ST3
     from gpmt.pruner.pruner import Pruner
     from gpmt.reachability.effective_sparsity import EffectiveSparsity, effective_sparsity
     from gpmt.recalibration import recalibrate
@@ -39,6 +41,7 @@ _HOME = {
     "CrAM": "gpmt.pruner.cram",
     "EffectiveSparsity": "gpmt.reachability.effective_sparsity",
     "Event": "gpmt.core.schedule",
+    "Feather": "gpmt.pruner.methods.feather",
     "GpmtError": "gpmt.errors",
     "GpmtWarning": "gpmt.warning",
     "Gradual": "gpmt.core.schedule",
@@ -52,6 +55,7 @@ _HOME = {
     "Pruner": "gpmt.pruner.pruner",
     "RigL": "gpmt.pruner.methods.rigl",
     "SET": "gpmt.pruner.methods.set_",
+    "ST3": "gpmt.pruner.methods.st3",
     "Schedule": "gpmt.core.schedule",
     "SparseFile": "gpmt.formats.sparse.reader",
     "SparseSize": "gpmt.formats.sparse.writer",
@@ -80,12 +84,14 @@ __all__ = [
     "ACDC",
     "HAM",
     "SET",
+    "ST3",
     "Blocks",
     "BudgetError",
     "Compensation",
     "CrAM",
     "EffectiveSparsity",
     "Event",
+    "Feather",
     "GpmtError",
     "GpmtWarning",
     "Gradual",

@@ -18,6 +18,7 @@ from gpmt.core.shards import whole
 from gpmt.core.threshold_search import check_keys
 from gpmt.errors import BudgetError
 from gpmt.planning.case import Case
+from gpmt.planning.decision import decisions
 from gpmt.planning.groups import Budget, Group
 from gpmt.planning.items import items_of
 from gpmt.planning.macs_budget import MacsPlan, described, select_by_both, select_by_macs
@@ -44,26 +45,11 @@ def decide(target: Target, sparsities: Sequence[Any], **options: Unpack[PlanOpti
             _within_macs(case, value, budget)
             for value, budget in zip(sparsities, request.budgets, strict=True)
         ]
-    sources, key_format = case.keys()
     if case.lengths:
+        sources, key_format = case.keys()
         check_keys(KeyReader(sources, key_format, thread_count(sources)))
         return [_in_runs(case, sources, key_format, division) for division in case.divisions]
-    plans: dict[int, Plan] = {}
-    for numbers in _sharing_groups(case.divisions):
-        divisions = [case.divisions[number] for number in numbers]
-        cuts: list[list[Any]] = [[None] * len(items) for _ in numbers]
-        keys: list[list[int | None]] = [[] for _ in numbers]
-        for groups in zip(*divisions, strict=True):
-            selections = case.select(groups[0], [group.sparsity for group in groups], sources, key_format)
-            for row, thresholds, selection in zip(cuts, keys, selections, strict=True):
-                thresholds.append(selection.key)
-                for place, cut in zip(groups[0].places, selection.cuts, strict=True):
-                    row[place] = cut
-        for number, division, row, thresholds in zip(numbers, divisions, cuts, keys, strict=True):
-            if not request.method.global_threshold:
-                thresholds = [None] * len(division)
-            plans[number] = _plan(case, sources, key_format, row, groups=division, keys=thresholds)
-    return [plans[number] for number in range(len(plans))]
+    return [decision.plan() for decision in decisions(case)]
 
 
 def _in_runs(
@@ -173,11 +159,3 @@ def _count_macs(request: Request, target: Target) -> None:
 
 def _is_batch(macs: Mapping[str, Any]) -> bool:
     return any(isinstance(value, Tensor) for value in macs.values())
-
-
-def _sharing_groups(divisions: Sequence[Sequence[Group]]) -> list[list[int]]:
-    """Return the numbers of the divisions that have the same groups, which then share the passes over the weights."""
-    alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-    for number, division in enumerate(divisions):
-        alike.setdefault(tuple(group.places for group in division), []).append(number)
-    return list(alike.values())

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gpmt.core.shards import local, naming_missing_backend, process_groups
+from gpmt.core.shards import is_shared, local, naming_missing_backend, process_groups
 from gpmt.errors import MaskError
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
@@ -30,6 +30,10 @@ class Agreement:
         weights = [pruned_weight(model, name) for name in masks]
         self._checked = self._groups(weights)
         check_ranks_agree(masks, weights, self._checked)
+
+    def needed(self, model: nn.Module) -> bool:
+        """Whether several processes train the network."""
+        return self._replica is not None or any(is_shared(parameter) for parameter in model.parameters())
 
     def check_if_wrapped(self, masks: Masks, model: nn.Module) -> None:
         """Check masks that were found before the model was wrapped or sharded."""

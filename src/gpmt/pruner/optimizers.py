@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from gpmt.errors import ScopeError
-from gpmt.torch_private import step_hooks
+from gpmt.errors import MethodError, ScopeError
+from gpmt.torch_private import is_inner_step, step_hooks
 from gpmt.warning import warn
 
 _DELEGATING = {"accelerate", "lightning", "lightning_fabric", "pytorch_lightning"}
@@ -69,7 +69,7 @@ def after_each_evaluation(
     args: tuple[Any, ...], kwargs: dict[str, Any], act: Callable[[], None]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments of an optimiser's step, itself the first of them, with a closure that ends with `act`."""
-    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    closure = _closure(args, kwargs)
     if closure is None:
         return args, kwargs
 
@@ -79,6 +79,44 @@ def after_each_evaluation(
         return loss
 
     return (args[0], *args[2:]), {**kwargs, "closure": evaluate}
+
+
+def before_update(
+    args: tuple[Any, ...], kwargs: dict[str, Any], act: Callable[[], None], *, method: str
+) -> Any:
+    """Call `act` before an optimiser's step changes weights: now, or after its closure, which has to be called once.
+
+    The arguments are those of the step. Returns them where they change. In a step of a base class nothing is done.
+    """
+    optimizer = args[0]
+    if is_inner_step(optimizer):
+        return None
+    if _closure(args, kwargs) is None:
+        act()
+        return None
+    calls = 0
+
+    def once() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise MethodError(several_evaluations(method, optimizer))
+        act()
+
+    return after_each_evaluation(args, kwargs, once)
+
+
+def _closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return kwargs.get("closure", args[1] if len(args) > 1 else None)
+
+
+def several_evaluations(method: str, optimizer: Optimizer) -> str:
+    """Say that a method cannot follow an optimiser which calls its closure several times in a step."""
+    return (
+        f"{type(optimizer).__name__} computes the loss at several points within one step, which the method {method} "
+        "cannot follow, as the optimizer has other weights than the loss; use one that computes it once, or the "
+        "method hard"
+    )
 
 
 def held(optimizers: Iterable[Optimizer]) -> set[int]:

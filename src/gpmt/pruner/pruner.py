@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Unpack
 
 from torch import nn
@@ -30,7 +31,7 @@ from gpmt.pruner.hooks import attach, owners
 from gpmt.pruner.methods.hard import Hard
 from gpmt.pruner.methods.method import Method
 from gpmt.pruner.methods.registry import method_of
-from gpmt.pruner.optimizers import after_each_evaluation, as_optimizers, check_trained
+from gpmt.pruner.optimizers import after_each_evaluation, as_optimizers, before_update, check_trained
 from gpmt.pruner.trained_network import TrainedNetwork
 from gpmt.torch_private import is_inner_step
 from gpmt.warning import warn
@@ -72,6 +73,10 @@ class Pruner:
     optimizer and Pruner; `masks` and states are whole on every rank. With FSDP2's CPU offload the weights are sent
     from the CPU, so the processes need a backend for it: ``init_process_group("cpu:gloo,cuda:nccl")``.
 
+    With the methods "feather" and "st-3" (`gpmt.Feather` tells more) the parameters hold the sparse network at all
+    times but inside the optimiser's steps, which train dense weights that the Pruner keeps; the masks are found anew
+    after every step, until `finish`.
+
     To resume, make model, optimizer and Pruner as before, then load their states, the Pruner's last. The
     weights that the new Pruner prunes at construction do not matter, because all are loaded anew.
 
@@ -103,6 +108,7 @@ class Pruner:
             or `steps_per_epoch` is missing.
         MaskError: another Pruner of this optimizer has some of the tensors, the ranks' masks differ, `masks` do not
             fit the model, or other options come with them.
+        MethodError: the method is not known, or cannot work with the optimiser, the model or the options.
         ScopeError: `optimizer` is not one, or trains none of the prunable tensors; otherwise as from `gpmt.plan`.
         WeightsError: as from `gpmt.plan`.
 
@@ -142,6 +148,7 @@ class Pruner:
         if schedule is not None:
             check_pattern(schedule, self._options)
         self.method.check(schedule, self._optimizers, self._options)
+        self.method = self.method.for_schedule(schedule)
         self._network = TrainedNetwork(model, self._optimizers, self._options, masks)
         self._rule = self.method.rule(self._network)
         self._clock = Clock(schedule, steps_per_epoch, self.method.updates_at)
@@ -187,7 +194,7 @@ class Pruner:
         if masks is not None:
             check_masks(masks)
             masks = masks.named_as(self._network.model)
-        self._network.change_masks(masks)
+        self._rule.assign(masks)
 
     @property
     def plan(self) -> Plan | None:
@@ -221,7 +228,7 @@ class Pruner:
         self._handles = []
 
     def close(self) -> None:
-        """Detach at the end of training; warn if the last event of the schedule or the method has not come."""
+        """Finish and detach at the end of training; warn if the last event of schedule or method has not come."""
         if self._handles and self.schedule is not None and self.step_count < self._clock.last:
             now = "dense" if self.masks is None else f"{self.masks.sparsity:.2%} sparse"
             final = float(exact_fraction(self.schedule.sparsity))
@@ -234,6 +241,7 @@ class Pruner:
                 f"training ended after {self.step_count:,} steps, but {self.method.name} changes masks until step "
                 f"{self.method.last:,}; train longer, or let it end earlier"
             )
+        self.finish()
         self.detach()
 
     def finish(self) -> None:
@@ -278,8 +286,10 @@ class Pruner:
         masks = None if state["masks"] is None else Masks.from_state_dict(state["masks"])
         if masks is not None:
             masks.fits(self._network.model)
-        self._network.set_masks(masks)
-        self._rule.load_state_dict(state.get("method", {}))
+        own_state = state.get("method", {})
+        self._rule.check_state(own_state)
+        self._rule.load_masks(masks)
+        self._rule.load_state_dict(own_state)
         self._clock.set(state["step_count"])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -295,10 +305,10 @@ class Pruner:
         return attach(
             self,
             self._optimizers,
-            before=lambda optimizer, args, kwargs: self._rule.before_step(optimizer),
+            before=self._before_step,
             before_evaluations=self._before_evaluations,
             after=self._after_step,
-            after_other=lambda optimizer, args, kwargs: self._rule.after_step(optimizer),
+            after_other=self._after_other,
         )
 
     def _settings(self) -> dict[str, Any]:
@@ -322,6 +332,17 @@ class Pruner:
                     )
         check_trained(prunable, self._optimizers)
 
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        act = partial(self._rule.before_step, optimizer)
+        if self.method.soft:
+            return before_update(args, kwargs, act, method=self.method.name)
+        act()
+        return None
+
+    def _after_other(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._rule.after_step(optimizer)
+        self._rule.settle()
+
     def _before_evaluations(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return after_each_evaluation(args, kwargs, self._network.zero_gradients)
 
@@ -338,6 +359,8 @@ class Pruner:
         self._rule.after_step(optimizer)
         if counts:
             self._run_events()
+        else:
+            self._rule.settle()
 
     def _check_capture(self) -> None:
         steps = self.step_count
@@ -361,3 +384,4 @@ class Pruner:
                 self._rule.postpone(due.step)
             elif due.update:
                 self._rule.update(due.step)
+        self._rule.settle()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope import Scope, find_scope
 from gpmt.core.shards import reshard
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
@@ -32,7 +32,8 @@ class TrainedNetwork:
         options: what `gpmt.plan` takes besides the sparsity.
         fixed: masks that are given in place of a schedule; None otherwise.
         masks: the masks in force; None while the network is dense.
-        plan: the last plan, while its masks are in force.
+        plan: the last plan, while its masks are in force. Where a method shows its masks without setting them to
+            zero, both are made when one of them is first asked for.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class TrainedNetwork:
     ) -> None:
         self.model, self.optimizers, self.options = unwrap(model), optimizers, options
         self.fixed = None if fixed is None else fixed.named_as(self.model)
-        self.masks: Masks | None = None
-        self.plan: Plan | None = None
+        self._masks: Masks | None = None
+        self._plan: Plan | None = None
+        self._make: Callable[[], Plan] | None = None
         self._enforcement = Enforcement()
         self._averages: list[nn.Module] = []
         self._warned: frozenset[str] = frozenset()
@@ -51,9 +53,37 @@ class TrainedNetwork:
         """Return the tensors that can be pruned now, by name."""
         if self.fixed is not None:
             return {name: pruned_weight(self.model, name) for name in self.fixed}
+        return self.scope().tensors
+
+    def scope(self) -> Scope:
+        """Return the scope of the options, as the network is now; its tensors may be shared by processes."""
         return find_scope(
-            self.model, scope=self.options["scope"], exclude=self.options["exclude"], shared=True
-        ).tensors
+            self.model,
+            scope=self.options["scope"],
+            exclude=self.options["exclude"],
+            blocks=self.options.get("blocks"),
+            shared=True,
+        )
+
+    @property
+    def masks(self) -> Masks | None:
+        """The masks in force; None while the network is dense."""
+        if self._make is not None:
+            plan = self._make()
+            self._show(plan.masks(), plan)
+        return self._masks
+
+    @property
+    def plan(self) -> Plan | None:
+        """The last plan, while its masks are in force."""
+        return self._plan if self.masks is not None else None
+
+    def show(self, make: Callable[[], Plan] | None) -> None:
+        """Let masks and plan be those that `make` returns when one of them is asked for; nothing is set to zero."""
+        self._show(None, None, make)
+
+    def _show(self, masks: Masks | None, plan: Plan | None, make: Callable[[], Plan] | None = None) -> None:
+        self._masks, self._plan, self._make = masks, plan, make
 
     def check_request(self, sparsity: Fraction) -> None:
         """Raise what a pruning to this sparsity would, as far as names and shapes tell."""
@@ -69,17 +99,22 @@ class TrainedNetwork:
         """Return the plan of a sparsity, and warn of the tensors that it leaves with too little, once of each."""
         reshard(self.model)
         [plan] = decide(self.model, [sparsity], **self.options)
+        self.warn_of(plan)
+        return plan
+
+    def warn_of(self, plan: Plan) -> None:
+        """Warn of the tensors that a plan leaves with too little, once of each."""
         for shortage in plan.shortages:
             for text in shortage.sentences(known=self._warned):
                 warn(text)
             self._warned |= shortage.names
-        return plan
 
     def prune(self, sparsity: Fraction) -> None:
         """Decide, and change to the masks that follow."""
         plan = self.decide(sparsity)
-        self.change_masks(plan.masks())
-        self.plan = plan
+        masks = plan.masks()
+        self.change_masks(masks)
+        self._show(masks, plan)
 
     def change_masks(self, masks: Masks | None) -> None:
         """Set other masks than those that the optimisers have worked under; None makes the network dense."""
@@ -92,13 +127,23 @@ class TrainedNetwork:
         """Set masks, and all that they prune to zero."""
         if masks is not None:
             self._agreement.check(masks, self.model)
-        self.masks, self.plan = masks, None
+        self._show(masks, None)
         self._enforcement.set_masks(masks)
         if masks is None:
             return
         self.zero_pruned()
+        self.prune_averages()
+
+    def prune_averages(self) -> None:
+        """Set the pruned weights of the tracked averages to +0.0."""
         for average in self._averages:
-            masks.apply_(average)
+            if self.masks is not None:
+                self.masks.apply_(average)
+
+    def agree(self) -> None:
+        """Raise `MaskError` where several processes train the network, and their masks differ."""
+        if self._agreement.needed(self.model) and self.masks is not None:
+            self._agreement.check(self.masks, self.model)
 
     def zero_pruned(self) -> None:
         """Set pruned weights, and the optimisers' state of them, to +0.0."""
@@ -120,4 +165,4 @@ class TrainedNetwork:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the plan, which holds weights."""
-        return {**vars(self), "plan": None}
+        return {**vars(self), "_masks": self.masks, "_plan": None, "_make": None}

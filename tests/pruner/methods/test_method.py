@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
 from typing import ClassVar
 
 import pytest
@@ -77,3 +81,19 @@ def test_a_state_of_before_there_were_methods_is_one_of_hard_masks() -> None:
     pruner.load_state_dict(state)
     with pytest.raises(MaskError, match=r"saved with method=.'name': 'hard'"):
         pruner_of(Counted())[0].load_state_dict(state)
+
+
+def test_the_method_of_the_document_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example in docs/extending.md, as a user's module."""
+    document = (Path(__file__).parents[3] / "docs/extending.md").read_text()
+    section = document.split("## To add a training method\n")[1].split("\n## ")[0]
+    [code] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "decaying.py").write_text(dedent(code))
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("decaying")
+    pruner, optimizer = pruner_of(module.Decay(rate=0.5))
+    before = pruner._network.model.weight.detach().clone()  # type: ignore[union-attr,operator]
+    optimizer.step()
+    after = pruner._network.model.weight.detach()  # type: ignore[union-attr,operator]
+    assert torch.allclose(after, before - 0.5 * before.sign())
+    assert pruner.state_dict()["settings"]["method"] == {"name": "decay", "rate": 0.5}

@@ -34,6 +34,10 @@ class Method(ABC):
     ) -> None:
         """Raise `MethodError` for what this method cannot work with; `schedule` is None with given masks."""
 
+    def for_schedule(self, schedule: Schedule | None) -> Self:
+        """Return the method with what it leaves open set for a schedule, None with given masks; checked before."""
+        return self
+
     def for_training(self, steps: int) -> Self:
         """Return the method with what it leaves open set for a training of so many steps of the optimiser."""
         return self

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from gpmt.core.schedule import Event
 from gpmt.errors import MaskError
+from gpmt.masks import Masks
 from gpmt.pruner.trained_network import TrainedNetwork
 
 
@@ -40,11 +41,21 @@ class Rule:
         self.update(step)
 
     def before_step(self, optimizer: Optimizer) -> None:
-        """Do what comes before a step of one of the optimisers."""
+        """Do what comes before a step of one of the optimisers.
+
+        Of soft methods it comes right before the weights change: where the step has a closure, after its call.
+        """
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Do what comes after a step of one of the optimisers, also one that a `GradScaler` skips."""
         self.network.zero_pruned()
+
+    def settle(self) -> None:
+        """Do what comes last: after each step of one of the optimisers and the events and updates that follow it."""
+
+    def assign(self, masks: Masks | None) -> None:
+        """Put masks in force that the user sets; raise `MethodError` where the method finds them by itself."""
+        self.network.change_masks(masks)
 
     def finish(self) -> None:
         """End the method: from now on the model is a plain sparse one under masks that stay."""
@@ -52,6 +63,13 @@ class Rule:
     def state_dict(self) -> dict[str, Any]:
         """Return what has to be saved besides masks and time: plain values and tensors."""
         return {}
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise `MaskError` for what `load_state_dict` cannot load; nothing has been changed yet."""
+
+    def load_masks(self, masks: Masks | None) -> None:
+        """Put the masks of a saved state in force; `load_state_dict` follows."""
+        self.network.set_masks(masks)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned; the masks are loaded already."""
