@@ -191,10 +191,22 @@ def test_masks_and_weights_from_files(tmp_path: Path) -> None:
     assert verify(str(tmp_path / "a.pt"), masks=str(tmp_path / "masks.safetensors"))
 
 
+def test_an_automatic_minimum_follows_from_the_sparsity() -> None:
+    tensors = {"a.weight": torch.linspace(1, 2, 2000).view(40, 50), "b.weight": torch.full((20, 50), 0.01)}
+    gpmt.prune_(tensors, sparsity=0.98, min_kept="auto")
+    assert verify(tensors, sparsity=0.98, min_kept="auto")
+    tensors["b.weight"][tensors["b.weight"] != 0] = torch.tensor([0.0, *[1.0] * 21])  # 22 are kept
+    assert "fewer weights are kept than the minimum in b.weight" in str(
+        verify(tensors, sparsity=0.98, min_kept="auto")
+    )
+
+
 def test_bad_requests(tmp_path: Path) -> None:
     state, masks = masked()
     with pytest.raises(BudgetError, match=r"sparsity is 1\.5, but must be"):
         verify(state, sparsity=1.5)
+    with pytest.raises(BudgetError, match='min_kept is "auto", which follows from the sparsity'):
+        verify(state, min_kept="auto")
     with pytest.raises(BudgetError, match="tolerance is -1, but must be a whole number of weights"):
         verify(state, tolerance=-1)
     with pytest.raises(MaskError, match=r"b\.weight is missing"):

@@ -14,6 +14,7 @@ from gpmt.core.blocks import BlockRule
 from gpmt.core.budget import pruned_count
 from gpmt.core.first_match import Named
 from gpmt.core.judgement import Judgement
+from gpmt.core.minimum import is_automatic
 from gpmt.core.minimums import Minimums, MinKept
 from gpmt.core.patterns import Patterns
 from gpmt.core.scope import find_scope
@@ -25,7 +26,7 @@ from gpmt.errors import BudgetError, GpmtError
 from gpmt.formats.load import load
 from gpmt.masks import Masks
 from gpmt.model_tools import Example, plain_name
-from gpmt.planning.groups import Budget, Sparsity, Within, check_within
+from gpmt.planning.groups import Budget, Sparsity, Within, automatic_minimum_of, check_within, divide
 from gpmt.verification_groups import wrong_groups
 from gpmt.verification_runs import Runs
 
@@ -180,6 +181,10 @@ def verify(
         raise BudgetError("rows and patterns are verified with one sparsity; give a number")
     if within == "tensor" and budget is None:
         raise BudgetError('within="tensor" needs the sparsity that every tensor has; give sparsity')
+    if is_automatic(min_kept) and (by_runs or budget is None):
+        raise BudgetError(
+            'min_kept is "auto", which follows from the sparsity of the whole network; give it, or a number'
+        )
     runs = Runs(pattern, wanted, granularity) if by_runs else None
     if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
         raise BudgetError(f"tolerance is {tolerance!r}, but must be a whole number of {unit}, at least 0")
@@ -205,7 +210,11 @@ def verify(
         for row in rows
         for block in count_blocks([row])
     ]
-    minimums = Minimums.parse(min_kept, total=numel, unit=unit)
+    sizes = [block.numel for block in counts]
+    auto = 0
+    if is_automatic(min_kept) and budget is not None:
+        auto = automatic_minimum_of(divide(names, budget, within), sizes)
+    minimums = Minimums.parse(min_kept, total=numel, unit=unit, auto=auto)
     checks = [_finite(rows), _dead(counts, len(rows)), _collapsed(rows)]
     if masks is not None:
         checks.append(_masked(rows, unit))
@@ -217,9 +226,7 @@ def verify(
     elif budget is not None:
         checks.append(_groups(*wrong_groups(budget, within, names, counts, tolerance=tolerance), unit))
     if minimums and within != "row":
-        checks.append(
-            _floors(counts, minimums, minimums.floors(names, [block.numel for block in counts]), unit)
-        )
+        checks.append(_floors(counts, minimums, minimums.floors(names, sizes), unit))
     done = tuple(check for check in checks if check is not None)
     result = Verification(done, rows, granularity, None if by_masks else found.judged)
     if example is None:

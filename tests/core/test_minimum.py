@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpmt.core.minimum import Minimum
+from gpmt.core.minimum import Minimum, automatic_minimum
 from gpmt.errors import BudgetError
 
 
@@ -19,3 +19,17 @@ def test_a_share_of_a_tensor_is_at_least_that_share(parts, size):
 def test_what_is_no_minimum_is_refused(value):
     with pytest.raises(BudgetError, match=r"^min_kept is "):
         Minimum.parse(value, total=100)
+
+
+@given(st.data())
+def test_the_automatic_minimum_is_the_largest_within_its_two_shares(data):
+    numel, blocks = data.draw(st.integers(1, 10**9)), data.draw(st.integers(1, 1000))
+    kept = data.draw(st.integers(0, numel))
+    limit = min(Fraction(4, 100) * numel, Fraction(3, 4) * kept)
+    minimum = automatic_minimum(numel, kept, blocks)
+    assert blocks * minimum <= limit < blocks * (minimum + 1)
+
+
+def test_auto_is_the_number_that_is_told():
+    assert Minimum.parse(" auto", total=10_000, auto=7) == Minimum(7)
+    assert Minimum.parse("auto", total=10_000) == Minimum(0)

@@ -25,8 +25,8 @@ def test_floors_of_numbers_shares_and_mappings(value, floors, one, text):
 
 
 @pytest.mark.parametrize(
-    "value", ["5 of tensor", "101% of tensor", "x% of tensor", {}, {"a": -1}, {"a": None}]
+    "value", ["5 of tensor", "101% of tensor", "x% of tensor", {}, {"a": -1}, {"a": None}, {"a": "auto"}]
 )
 def test_what_is_no_minimum_is_refused(value):
-    with pytest.raises(BudgetError, match=r"^min_kept is "):
+    with pytest.raises(BudgetError, match=r"^min_kept (of a )?is "):
         Minimums.parse(value, total=100)

@@ -158,6 +158,16 @@ def test_several_budgets_that_share_their_groups():
     assert float(plans[1].sparsity) == pytest.approx(140 / 300)
 
 
+def test_an_automatic_minimum_is_a_number_for_each_sparsity():
+    tensors = {"a.weight": torch.linspace(1, 2, 2000).view(40, 50), "b.weight": torch.full((20, 50), 0.01)}
+    plans = decide(tensors, [0.9, 0.98], min_kept="auto")
+    assert [plan.min_kept for plan in plans] == [60, 22]  # 4 % of 1,500, and 3/4 of 30
+    assert [plan.masks() for plan in plans] == [
+        gpmt.plan(tensors, sparsity=sparsity, min_kept=minimum).masks()
+        for sparsity, minimum in ((0.9, 60), (0.98, 22))
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -175,6 +185,23 @@ def test_several_budgets_that_share_their_groups():
         (
             {"sparsity": 0.5, "min_kept": "5% of tensor", "allocation": "reference"},
             "has one min_kept for all",
+        ),
+        (
+            {"sparsity": 0.5, "min_kept": {"*": "auto"}},
+            r"of \* is \"auto\", which is one number for all; give",
+        ),
+        (
+            {"sparsity": 0.5, "within": "row", "min_kept": "auto"},
+            '"auto", but every row, or every M inputs, keeps',
+        ),
+        (
+            {
+                "sparsity": None,
+                "max_macs": 0.5,
+                "macs": {"a.weight": 200, "b.weight": 100},
+                "min_kept": "auto",
+            },
+            'is "auto", which follows from a sparsity; give one, or a number',
         ),
     ],
 )

@@ -1,7 +1,7 @@
 from fractions import Fraction
 
 from gpmt.core.first_match import Named
-from gpmt.planning.groups import Budget, divide
+from gpmt.planning.groups import Budget, Group, automatic_minimum_of, divide
 
 
 def test_blocks_are_divided_by_pattern_and_by_tensor():
@@ -15,3 +15,11 @@ def test_blocks_are_divided_by_pattern_and_by_tensor():
     assert [group.of for group in groups] == [" of *.q", " of *"]
     by_tensor = divide(names, Budget.parse(0.5), "tensor")
     assert [(group.label, group.places) for group in by_tensor] == [("a", (0, 1)), ("b", (2, 3))]
+
+
+def test_the_automatic_minimum_is_that_of_the_group_that_has_the_least():
+    first = Group("a", Fraction(98, 100), (0, 2))  # 40 of 2,000 stay: 15 of 20 a block
+    second = Group("*", Fraction(1, 2), (1,))  # 4 % of 300
+    assert automatic_minimum_of([first], [1500, 300, 500]) == 15
+    assert automatic_minimum_of([first, second], [1500, 300, 500]) == 12
+    assert automatic_minimum_of([first, Group("empty", Fraction(1, 2), (1,))], [1500, 0, 500]) == 15

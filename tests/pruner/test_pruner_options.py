@@ -23,6 +23,15 @@ def test_floors_and_scope_reach_the_plan(toy: Any) -> None:
     run.steps(2).assert_zero_where_pruned()
 
 
+@pytest.mark.filterwarnings("ignore::gpmt.warning.GpmtWarning")  # of 68 outputs with few weights
+def test_an_automatic_minimum_is_that_of_the_largest_sparsity(toy: Any) -> None:
+    run = toy.start(Gradual(0.96, end=4), min_kept="auto", exclude="head")
+    for _ in range(4):
+        run.step()
+        assert run.pruner.plan.min_kept == 8  # 3/4 of 44 in 4 tensors; half of 1,080 alone: 10
+    assert run.pruner.state_dict()["settings"]["min_kept"] == "8"
+
+
 @pytest.mark.parametrize("allocation", ["exact", "uniform", "erk", "lamp", "random"])
 def test_every_allocation_trains(toy: Any, allocation: Any) -> None:
     run = toy.start(Gradual(0.8, end=4), allocation=allocation, seed=3).steps(6)

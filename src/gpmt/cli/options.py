@@ -55,7 +55,8 @@ Minimums = Annotated[
         "--min-kept",
         metavar="[PATTERN=]NUMBER",
         help="Weights that every tensor, or every block of it, keeps: a number, percent of all prunable weights such "
-        "as 0.05%, or of each block as in '5% of tensor'. With a pattern, those of what it matches.",
+        "as 0.05%, or of each block as in '5% of tensor', or auto for a number that fits the sparsity. With a "
+        "pattern, those of what it matches.",
         show_default=False,
     ),
 ]

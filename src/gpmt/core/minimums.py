@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gpmt.core.first_match import Named, first_matches
-from gpmt.core.minimum import OF_TENSOR, Minimum
+from gpmt.core.minimum import OF_TENSOR, Minimum, is_automatic
 from gpmt.errors import BudgetError
 
 MinKept = int | str | Mapping[str, int | str]
@@ -23,12 +23,21 @@ class Minimums:
     rules: tuple[tuple[str | None, Minimum], ...]
 
     @classmethod
-    def parse(cls, value: MinKept, *, total: int, unit: str = "weights") -> Minimums:
-        """Read one minimum, or a mapping from pattern to minimum. Raises `BudgetError` for anything else."""
+    def parse(cls, value: MinKept, *, total: int, unit: str = "weights", auto: int = 0) -> Minimums:
+        """Read one minimum, or a mapping from pattern to minimum; `auto` is the number that "auto" stands for.
+
+        Raises `BudgetError` for anything else.
+        """
         if not isinstance(value, Mapping):
-            return cls(((None, Minimum.parse(value, total=total, unit=unit)),))
+            return cls(((None, Minimum.parse(value, total=total, unit=unit, auto=auto)),))
         if not value:
             raise BudgetError("min_kept is an empty mapping; give a number, or a minimum for some pattern")
+        for pattern, one in value.items():
+            if is_automatic(one):
+                raise BudgetError(
+                    f'min_kept of {pattern} is "auto", which is one number for all; give it without a pattern, or '
+                    "give numbers"
+                )
         return cls(tuple((key, Minimum.parse(one, total=total, unit=unit)) for key, one in value.items()))
 
     @property

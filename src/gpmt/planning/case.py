@@ -13,7 +13,7 @@ from gpmt.core.reparametrised import KeysKeeping
 from gpmt.core.scope import Scope
 from gpmt.core.select import Selection
 from gpmt.errors import BudgetError, ScopeError
-from gpmt.planning.groups import Group, divide
+from gpmt.planning.groups import Group, automatic_minimum_of, divide
 from gpmt.planning.items import Item, named
 from gpmt.planning.macs_budget import MacsProblem, parse_max_macs
 from gpmt.planning.request import Request
@@ -36,7 +36,13 @@ class Case:
         if not any(sizes):
             raise ScopeError("there is no weight to prune: the scope holds no tensor with elements")
         names = named(items, found)
-        self.minimums = Minimums.parse(request.min_kept, total=sum(sizes), unit=request.unit.plural)
+        self.divisions = [divide(names, budget, request.within) for budget in request.budgets]
+        self.minimums = Minimums.parse(
+            request.min_kept,
+            total=sum(sizes),
+            unit=request.unit.plural,
+            auto=min(automatic_minimum_of(division, sizes) for division in self.divisions),
+        )
         self.lengths = [] if request.runs is None else lengths_of(request.runs, items)
         if request.runs is None or request.pattern is not None:
             floors = self.minimums.floors(names, sizes)
@@ -45,7 +51,6 @@ class Case:
             runs = [size // length for size, length in zip(sizes, self.lengths, strict=True)]
             floors = [count * floor for count, floor in zip(runs, least, strict=True)]
         self.floors = [max(floor, item.least) for floor, item in zip(floors, items, strict=True)]
-        self.divisions = [divide(names, budget, request.within) for budget in request.budgets]
         for group in (group for division in self.divisions for group in division):
             self._check(group)
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from gpmt.core.budget import pruned_count
 from gpmt.core.key_reader import KeyReader, thread_count
 from gpmt.core.keys import SCORE64, KeyFormat, KeySource
+from gpmt.core.minimum import is_automatic
+from gpmt.core.minimums import Minimums
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.select import Cut
 from gpmt.core.shards import whole
@@ -32,6 +34,8 @@ from gpmt.planning.scoring import scores_of
 def decide(target: Target, sparsities: Sequence[Any], **options: Unpack[PlanOptions]) -> list[Plan]:
     """Return one plan for each sparsity, as `plan` does, but leave their warnings to the caller."""
     request = Request(sparsities, **options)
+    if is_automatic(request.min_kept) and len(request.budgets) > 1:  # each has a minimum of its own
+        return [plan for sparsity in sparsities for plan in decide(target, [sparsity], **options)]
     _count_macs(request, target)
     found = request.find_scope(target)
     found = replace(found, tensors={name: whole(tensor) for name, tensor in found.tensors.items()})
@@ -130,8 +134,11 @@ def _plan(
     )
 
 
-def check_request(target: Target, *, sparsity: Any, **options: Unpack[PlanOptions]) -> None:
-    """Raise what `plan` would for this request, as far as names and shapes tell; no weight is read or sent."""
+def check_request(target: Target, *, sparsity: Any, **options: Unpack[PlanOptions]) -> Minimums:
+    """Raise what `plan` would for this request, as far as names and shapes tell; no weight is read or sent.
+
+    Returns the minimum in numbers.
+    """
     request = Request([sparsity], **options)
     _count_macs(request, target)
     found = request.find_scope(target)
@@ -144,6 +151,7 @@ def check_request(target: Target, *, sparsity: Any, **options: Unpack[PlanOption
         problem.check(
             None if sparsity is None else numel - pruned_count(request.budgets[0].rules[0][1], numel)
         )
+    return case.minimums
 
 
 def _count_macs(request: Request, target: Target) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
-from gpmt.core.budget import Ratio, parse_sparsity
+from gpmt.core.budget import Ratio, parse_sparsity, pruned_count
 from gpmt.core.first_match import Named, first_matches
+from gpmt.core.minimum import automatic_minimum
 from gpmt.errors import BudgetError
 
 Within = Literal["network", "tensor", "row"]
@@ -83,3 +84,14 @@ def divide(blocks: Sequence[Named], budget: Budget, within: Within) -> list[Grou
         Group(tensor or budget.rules[rule][0], budget.rules[rule][1], tuple(members))
         for (rule, tensor), members in places.items()
     ]
+
+
+def automatic_minimum_of(groups: Sequence[Group], sizes: Sequence[int]) -> int:
+    """Return the minimum "auto" of blocks with these sizes: the smallest of those of their groups."""
+    found = []
+    for group in groups:
+        numel = sum(sizes[place] for place in group.places)
+        if numel:
+            kept = numel - pruned_count(group.sparsity, numel)
+            found.append(automatic_minimum(numel, kept, len(group.places)))
+    return min(found, default=0)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gpmt import allocations
 from gpmt.core.allocation import Allocation
 from gpmt.core.blocks import BlockRule
+from gpmt.core.minimum import is_automatic
 from gpmt.core.minimums import Minimums, MinKept
 from gpmt.core.nm import NM
 from gpmt.core.patterns import Patterns
@@ -63,6 +64,7 @@ class Request:
                 f"scores rank single weights, so they have no meaning for {what}; leave one of them out"
             )
         Minimums.parse(min_kept, total=0, unit=self.unit.plural)
+        self._check_automatic()
         self.runs = self._find_runs()
         self.unit = self.runs or self.unit
         self._check_macs()
@@ -120,6 +122,19 @@ class Request:
                 "weights only; exclude it, or make it plain"
             )
         return {name: how.norms(found.tensors[name].shape) for name, how in found.effective.items()}
+
+    def _check_automatic(self) -> None:
+        """Refuse an automatic minimum where it cannot be told from a sparsity."""
+        if not is_automatic(self.min_kept):
+            return
+        if self.pattern is not None or self.within == "row":
+            raise BudgetError(
+                'min_kept is "auto", but every row, or every M inputs, keeps its share already; leave min_kept out'
+            )
+        if None in self.sparsities:
+            raise BudgetError(
+                'min_kept is "auto", which follows from a sparsity; give one, or a number for min_kept'
+            )
 
     def _check_macs(self) -> None:
         """Refuse a budget in MACs that is not one, or that other options contradict."""

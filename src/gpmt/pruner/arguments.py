@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from inspect import signature
 from typing import Any
 
 from torch import nn
 
+from gpmt.core.minimum import is_automatic
 from gpmt.core.nm import NM
 from gpmt.core.patterns import Patterns, listed
 from gpmt.core.schedule import Schedule
 from gpmt.errors import BudgetError, MaskError, ScopeError
 from gpmt.masks import Masks
+from gpmt.model_tools import unwrap
+from gpmt.planning.decide import check_request
 from gpmt.planning.options import PlanOptions
 from gpmt.prune import plan
 
@@ -100,6 +104,15 @@ def complete(options: PlanOptions, owner: str = "Pruner") -> PlanOptions:
     if options.get("exclude", ()) is None:
         options["exclude"] = ()
     return {**defaults, **options}
+
+
+def with_minimum(options: PlanOptions, model: nn.Module, sparsity: Fraction) -> PlanOptions:
+    """Return options in which the minimum "auto" is the number that the largest sparsity gives."""
+    if not is_automatic(options["min_kept"]):
+        return options
+    minimum = check_request(unwrap(model), sparsity=sparsity, **options).one
+    assert minimum is not None
+    return {**options, "min_kept": minimum}
 
 
 def settings(options: PlanOptions) -> dict[str, Any]:

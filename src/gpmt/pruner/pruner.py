@@ -24,6 +24,7 @@ from gpmt.pruner.arguments import (
     check_types,
     complete,
     settings,
+    with_minimum,
 )
 from gpmt.pruner.clock import Clock
 from gpmt.pruner.enforcement import capturing
@@ -147,6 +148,8 @@ class Pruner:
         largest = None if schedule is None else check_schedule(schedule)
         if schedule is not None:
             check_pattern(schedule, self._options)
+        if largest is not None:
+            self._options = with_minimum(self._options, model, largest)
         self.method.check(schedule, self._optimizers, self._options)
         self.method = self.method.for_schedule(schedule)
         self._network = TrainedNetwork(model, self._optimizers, self._options, masks)
