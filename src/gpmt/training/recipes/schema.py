@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from gpmt.suggestions import did_you_mean
+from gpmt.training.recipes.cram import Cram, from_bool
 from gpmt.training.recipes.pruning import Prune
 from gpmt.training.recipes.section import NAMES_ALONE, Rate, Section, has_weights
 
@@ -143,9 +144,13 @@ class Training(Section):
 
 
 class Dense(Training):
-    """Where the dense network comes from: a checkpoint, training from scratch, or both one after the other."""
+    """Where the dense network comes from: a checkpoint, training from scratch, or both one after the other.
+
+    With `cram` it is trained to lose little in one-shot pruning, at about twice the time.
+    """
 
     checkpoint: Path | None = None
+    cram: Annotated[Cram | None, BeforeValidator(from_bool)] = None
 
     @model_validator(mode="after")
     def _own_rate(self) -> "Dense":
@@ -211,6 +216,12 @@ class Recipe(Section):
             )
         if not starts_dense and self.finetune.distill:
             raise ValueError("finetune.distill needs a dense network; give dense.checkpoint or dense.epochs")
+        if dense.cram is not None and not dense.epochs:
+            raise ValueError("dense.cram is given, but dense.epochs is 0; give epochs, which it trains for")
+        if dense.cram is not None and self.compute.precision == "fp16":
+            raise ValueError(
+                "dense.cram is given, but compute.precision is fp16, which scales gradients; give bf16"
+            )
         last = prune.end if prune.schedule == "gradual" else prune.start
         if not epochs and prune.trains:
             raise ValueError(

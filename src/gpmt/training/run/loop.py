@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from gpmt.training.run.score import Meter, Score
 from gpmt.training.run.states import is_sharded
 
 if TYPE_CHECKING:  # the loop does not need what checks recipes
+    from gpmt.pruner.cram import CrAM
     from gpmt.training.recipes.schema import Training
 
 EVALUATION_BATCH = 256
@@ -36,6 +37,7 @@ def train_epoch(
     settings: Training,
     epoch: int,
     objective: Objective,
+    cram: CrAM | None = None,
     seed: tuple[int, ...],
     advance: Advance,
     rates: Callable[[int, int, int], float] | None = None,
@@ -46,7 +48,8 @@ def train_epoch(
 
     The learning rate of a step is what `rates` returns for `epoch`, from 0, the step, and the steps there are: by
     default that of `settings`. Everything random is drawn from `seed`, so that an epoch started anew after an
-    interruption repeats itself exactly. `after_step` is called after every step of the optimiser.
+    interruption repeats itself exactly. With `cram` each step takes its gradients from there. `after_step` is called
+    after every step of the optimiser.
     """
     seed_everything((*seed, accelerator.process_index))
     meter = Meter(accelerator.device, num_classes=len(source.classes))
@@ -56,21 +59,56 @@ def train_epoch(
     for step, (inputs, labels) in enumerate(source.train_batches(settings.batch_size, seed=seed)):
         for group in optimizer.param_groups:
             group["lr"] = rates(epoch, step, steps)
-        optimizer.zero_grad()
         parts = list(_split((_in_memory_format(inputs, memory_format), labels), settings.accumulate))
-        for index, (part, part_labels) in enumerate(parts):
-            last = index == len(parts) - 1
-            with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
-                outputs = logits(model, part)
-                loss = objective(outputs, part, part_labels)
-                accelerator.backward(loss * (len(part_labels) / len(labels)))
-            meter.add(outputs, part_labels, loss)
+        if cram is None:
+            optimizer.zero_grad()
+            loss = _backward(model, parts, accelerator, objective, meter)
+        else:
+            loss = _backward_twice(cram, model, parts, accelerator, objective, meter)
         if settings.clip_norm is not None:
             accelerator.clip_grad_norm_(model.parameters(), settings.clip_norm)
         optimizer.step()
         after_step()
         advance(len(labels) * accelerator.num_processes, loss.detach())
     return meter.score(accelerator)
+
+
+def _backward(
+    model: nn.Module,
+    parts: Sequence[Batch],
+    accelerator: Accelerator,
+    objective: Objective,
+    meter: Meter | None,
+) -> Tensor:
+    """Add the gradients of the mean loss over all parts of a batch; return the loss of the last part."""
+    images = sum(len(labels) for _, labels in parts)
+    for index, (inputs, labels) in enumerate(parts):
+        last = index == len(parts) - 1
+        with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
+            outputs = logits(model, inputs)
+            loss = objective(outputs, inputs, labels)
+            accelerator.backward(loss * (len(labels) / images))
+        if meter is not None:
+            meter.add(outputs, labels, loss)
+    return loss
+
+
+def _backward_twice(
+    cram: CrAM,
+    model: nn.Module,
+    parts: Sequence[Batch],
+    accelerator: Accelerator,
+    objective: Objective,
+    meter: Meter,
+) -> Tensor:
+    """Leave the gradients of a step of CrAM; what is measured is the dense network, which is evaluated first."""
+    meters = iter([meter])
+
+    def closure() -> Tensor:
+        return _backward(model, parts, accelerator, objective, next(meters, None))
+
+    loss: Tensor = cram.gradients(closure)
+    return loss
 
 
 @torch.no_grad()

@@ -14,13 +14,13 @@ from gpmt.extras_private import forget_optimizer
 from gpmt.formats.checkpoint import load_checkpoint
 from gpmt.pruner.pruner import Pruner
 from gpmt.report.durations import duration
-from gpmt.training.recipes.schema import Finetune, Training
+from gpmt.training.recipes.schema import Dense, Finetune, Training
 from gpmt.training.run.batch_norms import recalibrate_on
 from gpmt.training.run.learning_rates import chosen_rates, given_rates, relative_change, squared_norm
 from gpmt.training.run.loop import train_epoch
 from gpmt.training.run.objective import Objective
 from gpmt.training.run.optimizer import make_optimizer
-from gpmt.training.run.pruning import make_pruning
+from gpmt.training.run.pruning import make_cram, make_pruning
 from gpmt.training.run.setup import Setup
 from gpmt.training.run.states import (
     load_model_state,
@@ -39,6 +39,7 @@ class Phase:
     the weights that the network has.
 
     Attributes:
+        cram: trains a dense network for one-shot pruning; None where it is trained plainly, and in fine-tuning.
         pruner: prunes while this phase trains; None in a phase that does not prune.
         progress: one phrase for how far it got.
     """
@@ -52,6 +53,7 @@ class Phase:
         self.average = self._make_average()
         self.objective = self._make_objective()
         self.rates = given_rates(settings)
+        self.cram = make_cram(setup, self.optimizer) if isinstance(settings, Dense) else None
         self.pruner = self._make_pruner(fresh=state is None)
         if self.pruner is not None and self.average is not None:
             self.pruner.track(self.average)
@@ -110,6 +112,7 @@ class Phase:
                     "optimizer": optimizer,
                     "average": None if self.average is None else self.average.state_dict(),
                     "scaler": None if scaler is None else scaler.state_dict(),
+                    "cram": None if self.cram is None else self.cram.state_dict(),
                     "pruner": None if self.pruner is None else self.pruner.state_dict(),
                 }
             )
@@ -122,6 +125,8 @@ class Phase:
             self.average.load_state_dict(state["average"])
         if scaler is not None and state["scaler"] is not None:
             scaler.load_state_dict(state["scaler"])
+        if self.cram is not None:
+            self.cram.load_state_dict(state["cram"])
         if self.pruner is not None:  # last, because making it pruned
             self.pruner.load_state_dict(state["pruner"])
 
@@ -155,6 +160,7 @@ class Phase:
                 rates=self.rates,
                 epoch=epoch - 1,
                 objective=self.objective,
+                cram=self.cram,
                 seed=(setup.recipe.seed, PHASES.index(self.name), epoch),
                 advance=advance,
                 after_step=self._after_step,

@@ -1,10 +1,15 @@
-"""Schedule and method of a run, in steps of its optimiser."""
+"""Schedule and method of a run, in steps of its optimiser, and CrAM of its dense training."""
 
 from typing import cast
 
+from torch.optim import Optimizer
+
+from gpmt.core.nm import NM
 from gpmt.core.schedule import Schedule
+from gpmt.errors import BudgetError, MethodError, RecipeError
 from gpmt.planning.options import PlanOptions
 from gpmt.pruner.arguments import complete
+from gpmt.pruner.cram import CrAM
 from gpmt.pruner.methods.method import Method
 from gpmt.training.run.optimizer import make_optimizer
 from gpmt.training.run.setup import Setup
@@ -18,8 +23,28 @@ def make_pruning(setup: Setup) -> tuple[Schedule, Method]:
     return schedule, prune.make_method(finetune.epochs * steps)
 
 
+def make_cram(setup: Setup, optimizer: Optimizer) -> CrAM | None:
+    """Return what trains the dense network for one-shot pruning, if the recipe asks for it.
+
+    Raises `RecipeError` where it cannot prune as the recipe says, and for fp16.
+    """
+    prune, cram = setup.recipe.prune, setup.recipe.dense.cram
+    if cram is None:
+        return None
+    if setup.accelerator.scaler is not None:
+        raise RecipeError("dense.cram is given, but Accelerate scales gradients for fp16; give bf16")
+    default = (0.5, 0.7, 0.9) if prune.pattern is None else (NM.parse(prune.pattern).sparsity,)
+    try:
+        return CrAM(
+            setup.model, optimizer, sparsities=cram.sparsities or default, rho=cram.rho, **setup.pruning
+        )
+    except (BudgetError, MethodError) as error:
+        raise RecipeError(f"dense.cram: {error}") from None
+
+
 def check_pruning(setup: Setup) -> None:
-    """Raise now what the Pruner would raise after the dense training: of schedule and method that do not fit."""
+    """Raise now what does not fit: of CrAM, and what the Pruner would raise after the dense training."""
+    make_cram(setup, make_optimizer(setup.network, setup.recipe.dense))
     schedule, method = make_pruning(setup)
     optimizer = make_optimizer(setup.network, setup.recipe.finetune)
     method.check(schedule, [optimizer], complete(cast(PlanOptions, setup.pruning)))
