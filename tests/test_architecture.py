@@ -79,6 +79,7 @@ ORDER = [
     "training.run.run",
     "training.evaluation",
     "training.sweep",
+    "training.compare",
     "demo",
     "cli",
 ]

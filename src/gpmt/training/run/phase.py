@@ -30,6 +30,8 @@ from gpmt.training.run.states import (
 )
 
 PHASES = ("dense", "finetune")
+DIVERGED = "the loss became"
+"""What the error of a training begins with whose loss is not finite."""
 
 
 class Phase:
@@ -169,7 +171,7 @@ class Phase:
         rate = trained.images / (time.monotonic() - start)
         if not math.isfinite(trained.loss):
             raise RecipeError(
-                f"the loss became {trained.loss} in epoch {epoch} of {self.name}; "
+                f"{DIVERGED} {trained.loss} in epoch {epoch} of {self.name}; "
                 f"lower {self.name}.lr, which is {settings.lr}"
             )
         tested = setup.evaluate(self.evaluated)

@@ -17,24 +17,32 @@ from gpmt.training.weights import load_weights
 _PLAN_SETTINGS = {"min_kept", "scope", "exclude", "allocation", "granularity"}
 
 
-def check_runs(points: Iterable[Point], reporter: Reporter) -> None:
+def check_runs(
+    points: Iterable[Point], reporter: Reporter, *, tolerate: tuple[type[GpmtError], ...] = ()
+) -> dict[str, str]:
     """Raise what a run would raise before it trains, as the same subclass of GpmtError, naming the run.
 
     Every data set is read and every network made once, on the CPU, and every pruning is planned on it; of points
-    that differ in their seed alone only the first is checked.
+    that differ in their seed alone only the first is checked. Errors of the classes in `tolerate` are not raised:
+    their sentences are returned, by the folder of the run.
     """
     sources: dict[str, Source] = {}
     networks: dict[str, nn.Module] = {}
-    checked = set()
+    checked: dict[str, str] = {}
+    refused = {}
     for point in points:
         settings = point.recipe.model_dump_json(exclude={"seed"})
-        if settings in checked:
-            continue
-        checked.add(settings)
-        try:
-            _check(point.recipe, sources, networks, reporter)
-        except GpmtError as error:
-            raise type(error)(f"{point.title}: {error}") from error
+        if settings not in checked:
+            checked[settings] = ""
+            try:
+                _check(point.recipe, sources, networks, reporter)
+            except tolerate as error:
+                checked[settings] = str(error)
+            except GpmtError as error:
+                raise type(error)(f"{point.title}: {error}") from error
+        if checked[settings]:
+            refused[point.folder] = checked[settings]
+    return refused
 
 
 def _check(

@@ -95,10 +95,19 @@ def make_grid(
         for combination in product(*axes.values()):
             at = dict(zip(axes, combination, strict=True))
             overrides = tuple(f"{key}={value}" for key, value in {**plain, **changes, **at}.items())
-            changed = load_recipe(recipe, overrides, look_up=look_up)
-            points.append(Point(variant, at, overrides, changed, _folder(variant, at)))
+            points.append(make_point(variant, at, overrides, load_recipe(recipe, overrides, look_up=look_up)))
+    return grid_of(load_recipe(recipe, look_up=look_up), tuple(axes), points)
+
+
+def make_point(variant: str, values: Mapping[str, str], overrides: Sequence[str], recipe: Recipe) -> Point:
+    """Return a run with a folder's name that follows from its variant and values."""
+    return Point(variant, values, tuple(overrides), recipe, _folder(variant, values))
+
+
+def grid_of(base: Recipe, axes: Sequence[str], points: Sequence[Point]) -> Grid:
+    """Return the grid of these runs; raise RecipeError where two are the same or would share a folder."""
     _check_distinct(points)
-    return Grid(load_recipe(recipe, look_up=look_up), tuple(axes), tuple(points))
+    return Grid(base, tuple(axes), tuple(points))
 
 
 def _parsed(setting: str) -> tuple[str, list[str]]:

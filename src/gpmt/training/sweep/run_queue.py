@@ -1,7 +1,7 @@
 """The runs of a sweep in parallel processes: which wait, which run, and which have ended."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -23,13 +23,24 @@ class RunQueue:
         failed: why runs failed, likewise.
         active: the processes of the runs in progress, likewise.
         waiting: the runs not started yet.
+        infeasible: which runs are left out of the grid, and why, as the results hold it.
+        publish: is called with the results after every run.
         trainers: for every run whose dense network is trained in this sweep, the run that trains it.
     """
 
     def __init__(
-        self, grid: Grid, folder: SweepFolder, jobs: int, reporter: Reporter, keep_open: Sequence[int]
+        self,
+        grid: Grid,
+        folder: SweepFolder,
+        jobs: int,
+        reporter: Reporter,
+        keep_open: Sequence[int],
+        *,
+        infeasible: Sequence[Mapping[str, str]] = (),
+        publish: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self.grid, self.folder, self.jobs, self.reporter = grid, folder, jobs, reporter
+        self.infeasible, self.publish = list(infeasible), publish
         self.rows: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, str] = {}
         self.active: dict[str, RunProcess] = {}
@@ -49,7 +60,7 @@ class RunQueue:
     def execute(self) -> None:
         """Start the runs and wait until all have ended."""
         self.reporter.line(self._overview())
-        write_results(self.folder.path, self.results())
+        self._write()
         points = {point.folder: point for point in self.waiting}
         try:
             with self.reporter.console.status("") as status:
@@ -80,7 +91,14 @@ class RunQueue:
                 for point in points
                 if point.folder in self.failed
             ],
+            "infeasible": self.infeasible,
         }
+
+    def _write(self) -> None:
+        results = self.results()
+        write_results(self.folder.path, results)
+        if self.publish is not None:
+            self.publish(results)
 
     def _choose_trainers(self) -> dict[str, Point]:
         """Return, for every run whose dense network is trained in this sweep, the run that trains it.
@@ -88,16 +106,12 @@ class RunQueue:
         That is a run that has trained it already, else the first that needs it.
         """
         trainers: dict[str, Point] = {}
-        for point in sorted(self.grid.points, key=lambda point: not self._has_dense(point)):
+        for point in sorted(self.grid.points, key=lambda point: not self.folder.has_dense(point)):
             if point.dense_identity is not None:
                 trainers.setdefault(point.dense_identity, point)
         return {
             p.folder: trainers[p.dense_identity] for p in self.grid.points if p.dense_identity is not None
         }
-
-    def _has_dense(self, point: Point) -> bool:
-        run = self.folder.run(point)
-        return run.dense.exists() and (run.metrics.exists() or run.state.exists())
 
     def _trains_dense(self, point: Point) -> bool:
         return self.trainers.get(point.folder) is point
@@ -106,7 +120,7 @@ class RunQueue:
         """Start waiting runs whose dense network is ready or theirs to train, while slots are left."""
         for point in list(self.waiting):
             trainer = self.trainers.get(point.folder, point)
-            if trainer is not point and not self._has_dense(trainer):
+            if trainer is not point and not self.folder.has_dense(trainer):
                 if trainer.folder in self.failed:
                     self.waiting.remove(point)
                     self._fail(point, f"its dense network was to come from {trainer.title}, which failed")
@@ -143,7 +157,7 @@ class RunQueue:
         self._report(point, f"FAILED: {sentence}")
 
     def _report(self, point: Point, outcome: str) -> None:
-        write_results(self.folder.path, self.results())
+        self._write()
         left = self._seconds_left()
         remaining = "" if left is None else f"; about {duration(left)} left"
         total = len(self.grid.points)
@@ -171,7 +185,7 @@ class RunQueue:
         counts = [f"{len({p.values[axis] for p in self.grid.points})} × {axis}" for axis in self.grid.axes]
         if names := {point.variant for point in self.grid.points} - {""}:
             counts.insert(0, f"{len(names)} × variant")
-        dense = sum(self._trains_dense(point) and not self._has_dense(point) for point in self.waiting)
+        dense = sum(self._trains_dense(point) and not self.folder.has_dense(point) for point in self.waiting)
         return (
             f"{len(self.grid.points)} runs ({', '.join(counts)}) in {self.folder.path}: {len(self.rows)} finished, "
             f"{len(self.waiting)} to do, {dense} of them with dense training, {self.jobs} at a time"

@@ -1,5 +1,7 @@
 """A sweep from start to end: its checks, its runs, its results, and how it is interrupted."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ def sweep(
     force: bool = False,
     command: str = "",
     quiet: bool = False,
+    kind: str = "sweep",
+    infeasible: Mapping[str, str] | None = None,
+    publish: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Carry out all runs of `grid` in folders below `out`, and return the results.
 
@@ -36,8 +41,12 @@ def sweep(
     `force` the runs in `out` are removed first. `command` is noted in sweep.json. With `quiet` no progress is shown.
 
     Returns what results.json holds: ``runs``, ``summary`` (see `summarise`), ``failed`` (title, folder and the
-    sentence that says why), ``axes``, ``total`` and ``title``. It is written after every run, so that a sweep that
-    was stopped has the results so far; so are results.csv and summary.csv.
+    sentence that says why), ``infeasible`` (likewise, of runs that were not started), ``axes``, ``total`` and
+    ``title``. It is written after every run, so that a sweep that was stopped has the results so far; so are
+    results.csv and summary.csv, and `publish` is called with them.
+
+    `kind` is what errors call the sweep. `infeasible` says which runs to leave out and why, by their folders; who
+    gives it has checked the runs.
 
     Errors in any recipe, data, checkpoint or sparsity are raised before `out` is touched. Raises the subclasses
     of GpmtError, and `Interrupted` on Ctrl-C, once all runs are stopped. A run that fails does not stop the
@@ -45,13 +54,21 @@ def sweep(
     """
     if jobs < 1:
         raise RecipeError(f"jobs is {jobs}, but must be at least 1")
-    folder, reporter = SweepFolder(out), Reporter(quiet=quiet)
+    folder, reporter = SweepFolder(out, kind), Reporter(quiet=quiet)
     grid = folder.check(grid, resume=resume, force=force)
-    reporter.line(f"{grid.base.title}: checking {len(grid.points)} runs")
-    check_runs([p for p in grid.points if force or not folder.run(p).metrics.exists()], reporter)
+    if infeasible is None:
+        reporter.line(f"{grid.base.title}: checking {len(grid.points)} runs")
+        unfinished = [p for p in grid.points if force or not folder.run(p).metrics.exists()]
+        infeasible = check_runs(unfinished, reporter)
+    left_out = [
+        {"run": p.title, "folder": p.folder, "error": infeasible[p.folder]}
+        for p in grid.points
+        if p.folder in infeasible
+    ]
+    grid = replace(grid, points=tuple(p for p in grid.points if p.folder not in infeasible))
     with folder.locked() as keep_open:
         folder.start(grid, force=force, command=command)
-        queue = RunQueue(grid, folder, jobs, reporter, keep_open)
+        queue = RunQueue(grid, folder, jobs, reporter, keep_open, infeasible=left_out, publish=publish)
         try:
             queue.execute()
         except KeyboardInterrupt:

@@ -22,11 +22,11 @@ class SweepFolder:
     """``sweep.json`` (grid, commands, versions), ``recipe.yaml`` (the recipe of all runs), and a folder for each run.
 
     The runs read that copy of the recipe, so that all have the same one even if the user changes the original.
-    Beside a run's folder is ``NAME.log`` while it is running, and if it failed.
+    Beside a run's folder is ``NAME.log`` while it is running, and if it failed. `kind` is what errors call it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, kind: str = "sweep") -> None:
+        self.path, self.kind = path, kind
         self.sweep = path / "sweep.json"
         self.recipe = path / "recipe.yaml"
         self._lock = path / ".lock"
@@ -34,6 +34,11 @@ class SweepFolder:
     def run(self, point: Point) -> RunFolder:
         """Return the folder of a run."""
         return RunFolder(self.path / point.folder)
+
+    def has_dense(self, point: Point) -> bool:
+        """Whether a run has a dense network that others can take over."""
+        run = self.run(point)
+        return run.dense.exists() and (run.metrics.exists() or run.state.exists())
 
     def log(self, point: Point) -> Path:
         """Return the file that takes the output of a run."""
@@ -45,23 +50,27 @@ class SweepFolder:
         Raises RecipeError where the sweep must not start, or the earlier one has runs that `grid` lacks.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise RecipeError(f"{self.path} is a file, but a sweep needs a folder; choose another with -o")
+            raise RecipeError(
+                f"{self.path} is a file, but a {self.kind} needs a folder; choose another with -o"
+            )
         if resume and not force:
             if self.sweep.exists():
                 return self._adopted(grid)
             state = (
-                "does not hold a sweep (sweep.json is missing)" if self.path.exists() else "does not exist"
+                f"does not hold a {self.kind} (sweep.json is missing)"
+                if self.path.exists()
+                else "does not exist"
             )
             raise RecipeError(
                 f"{self.path} {state}, so there is nothing to go on with; leave out --resume to start one, or give "
-                "the folder of the sweep with -o"
+                f"the folder of the {self.kind} with -o"
             )
         if force or not self.path.exists():
             return grid
         if any(self.path.iterdir()):
             raise RecipeError(
                 f"{self.path} is not empty; choose another folder with -o, go on with --resume, "
-                "or start the sweep in it anew with --force"
+                f"or start the {self.kind} in it anew with --force"
             )
         return grid
 
@@ -75,7 +84,7 @@ class SweepFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(
-                f"{self.path} cannot be used for a sweep ({error.strerror}); choose another folder with -o"
+                f"{self.path} cannot be used for a {self.kind} ({error.strerror}); choose another folder with -o"
             ) from error
         if sys.platform == "win32":
             yield ()
@@ -87,7 +96,7 @@ class SweepFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RecipeError(
-                    f"{self.path} is in use by a sweep, or by a run of a killed one; wait for it or end it"
+                    f"{self.path} is in use by a {self.kind}, or by a run of a killed one; wait for it or end it"
                 ) from None
             yield (file.fileno(),)
 
@@ -156,6 +165,6 @@ class SweepFolder:
             list(document["commands"]), [(run["folder"], run["overrides"]) for run in document["runs"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{self.sweep} is damaged ({error}); start the sweep anew with --force"
+                f"{self.sweep} is damaged ({error}); start the {self.kind} anew with --force"
             ) from error
         return document

@@ -1,0 +1,1 @@
+"""A comparison: the same network, data and total budget under several methods of pruning, and its page."""
