@@ -11,6 +11,7 @@ import typer
 
 from gpmt.cli.options import AsJson, DryRun, Quiet, RecipeName, Verbose, examples, print_json
 from gpmt.errors import GpmtError, RecipeError
+from gpmt.training.compare.methods import METHODS
 
 if TYPE_CHECKING:
     from gpmt.training.compare.comparison import Comparison
@@ -35,7 +36,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="NAME,...",
-            help="GP, uniform, ERK, LAMP, random, gradual, AC/DC; all of them if not given. A name is the method "
+            help=f"{', '.join(method.name for method in METHODS)}; all of them if not given. A name is the method "
             "without floors and with them; NAME+MT the latter alone.",
         ),
     ] = None,

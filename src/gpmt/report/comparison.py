@@ -28,7 +28,7 @@ def comparison_tables(document: Mapping[str, Any], *, width: int = UNBOUNDED) ->
     epochs = Column("epochs", [epochs_text(line) for line in lines], spare=1)
     times = Column("time", [time_text(line) for line in lines], spare=2)
     columns = [
-        Column(percent(sparsity), _aligned([line["cells"][_place(line, index)] for line in lines]))
+        _column(percent(sparsity), [line["cells"][_place(line, index)] for line in lines])
         for index, sparsity in enumerate(document["sparsities"])
     ]
     count = len(columns)
@@ -111,7 +111,7 @@ def time_text(line: Mapping[str, Any]) -> str:
 
 def troubles(document: Mapping[str, Any]) -> list[str]:
     """Say which cells are infeasible and why, and which runs diverged or failed."""
-    lines = infeasible_lines(document["infeasible"], why="error")
+    lines = infeasible_lines(document["infeasible"])
     for row in (document["dense"], *document["rows"]):
         name = row["method"] if row["floor"] is None else f"{row['method']} with floors"
         lines += [
@@ -123,12 +123,12 @@ def troubles(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def infeasible_lines(runs: Iterable[Mapping[str, Any]], *, why: str = "infeasible") -> list[str]:
-    """Say which runs are infeasible, once for each reason, which stands under `why`."""
+def infeasible_lines(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say which runs are ``infeasible``, once for each reason."""
     where: dict[str, list[str]] = {}
     for run in runs:
-        if run[why]:
-            where.setdefault(run[why], []).append(f"{run['variant']} at {percent(run['sparsity'])}")
+        if reason := run["infeasible"]:
+            where.setdefault(reason, []).append(f"{run['variant']} at {percent(run['sparsity'])}")
     return [f"infeasible: {', '.join(dict.fromkeys(names))}: {sentence}" for sentence, names in where.items()]
 
 
@@ -137,10 +137,12 @@ def _place(line: Mapping[str, Any], index: int) -> int:
     return index if len(line["cells"]) > 1 else 0
 
 
-def _aligned(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the texts of a column with its marks to the right of the numbers, which stay aligned."""
-    width = max(len(marks(cell)) for cell in cells)
-    return [cell_text(cell) + marks(cell).ljust(width) for cell in cells]
+def _column(title: str, cells: Sequence[Mapping[str, Any]]) -> Column:
+    """Return a column whose numbers are aligned, with their marks to the right of them."""
+    texts = [cell_text(cell) for cell in cells]
+    width = max(map(len, (title, *texts)))
+    lines = [text.rjust(width) + marks(cell) for text, cell in zip(texts, cells, strict=True)]
+    return Column(title.rjust(width), lines, justify="left")
 
 
 def _parts(columns: Sequence[Column], count: int) -> list[Sequence[Column]]:

@@ -35,6 +35,15 @@ def test_what_cannot_work_is_found_before_any_run_starts(
     assert not (tmp_path / "sweep").exists()
 
 
+def test_errors_that_are_tolerated_are_told_for_every_run():
+    points = make_grid("digits", ["sparsity=0.9,0.9999", "seed=0,1", "min_kept=100"]).points
+    refused = check_runs(points, Reporter(silent=True), tolerate=(BudgetError,))
+    assert set(refused) == {"sparsity=0.9999,seed=0", "sparsity=0.9999,seed=1"}
+    assert all(sentence.startswith("sparsity 0.9999 keeps 6 of") for sentence in refused.values())
+    with pytest.raises(BudgetError):
+        check_runs(points, Reporter(silent=True), tolerate=(DataError,))
+
+
 def test_a_point_is_checked_once_for_all_seeds(monkeypatch: pytest.MonkeyPatch):
     checked = []
     monkeypatch.setattr("gpmt.training.sweep.check_runs._check", lambda recipe, *_: checked.append(recipe))

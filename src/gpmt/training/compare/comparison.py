@@ -19,6 +19,8 @@ DENSE = "dense"
 """The name of the runs that are never pruned."""
 _WHAT = {"sparsity", "min_kept", "granularity", "scope", "exclude", "within", "pattern"}
 """Settings that say what is pruned, which all methods share; the others say when and how."""
+_ONE_SHOT = "recalibrate"
+"""The setting that all methods share which prune a trained network."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _pruning(base: Recipe, method: ComparedMethod, floor: int | str | None) -> d
     }
     prune |= {**method.prune, "min_kept": 0 if floor is None else floor}
     if method.starts_dense:
-        prune["recalibrate"] = base.prune.recalibrate
+        prune[_ONE_SHOT] = getattr(base.prune, _ONE_SHOT)
     return {f"prune.{name}": value for name, value in prune.items()}
 
 
@@ -127,7 +129,7 @@ def _check_settings(settings: Sequence[str]) -> None:
         section, _, name = key.rpartition(".")
         if option := options.get(key):
             raise RecipeError(f"{setting} is given for all runs; give the values with {option}")
-        if section == "prune" and name not in _WHAT:
+        if section == "prune" and name not in (*_WHAT, _ONE_SHOT):
             raise RecipeError(f"{setting} is given for all runs, but methods differ in it; leave it out")
 
 

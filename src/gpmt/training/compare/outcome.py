@@ -56,7 +56,7 @@ def outcome(comparison: Comparison, results: Mapping[str, Any]) -> dict[str, Any
         "finished": len(results["runs"]),
         "failed": results["failed"],
         "infeasible": [
-            {"variant": point.variant, **point.values, "error": reader.infeasible[point.title]}
+            {"variant": point.variant, **point.values, "infeasible": reader.infeasible[point.title]}
             for point in comparison.grid.points
             if point.title in reader.infeasible
         ],

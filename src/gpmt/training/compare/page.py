@@ -140,7 +140,7 @@ def _kept(document: Mapping[str, Any]) -> str:
 
 
 def _without_result(document: Mapping[str, Any]) -> str:
-    lines = infeasible_lines(document["infeasible"], why="error")
+    lines = infeasible_lines(document["infeasible"])
     lines += [f"{entry['run']}: {entry['error']}" for entry in document["failed"]]
     return "\n".join(f"* {line}" for line in lines)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from gpmt.atomic import atomic_path
 from gpmt.errors import BudgetError, MethodError, RecipeError
+from gpmt.report.comparison import infeasible_lines
 from gpmt.training.compare.comparison import DENSE, Comparison
 from gpmt.training.compare.outcome import outcome
 from gpmt.training.compare.page import page
@@ -51,7 +52,10 @@ def compare(
 
     if jobs < 1:
         raise RecipeError(f"jobs is {jobs}, but must be at least 1")
-    infeasible = _check(comparison, out, Reporter(quiet=quiet), resume=resume, force=force)[1]
+    reporter = Reporter(quiet=quiet)
+    grid, infeasible = _check(comparison, out, reporter, resume=resume, force=force)
+    for line in infeasible_lines(_described(point, infeasible) for point in grid.points):
+        reporter.line(line)
     results = sweep(
         comparison.grid,
         out,
@@ -96,13 +100,10 @@ def preview(
         "dense_epochs": comparison.budget.dense,
         "runs": [
             {
-                "run": point.title,
+                **_described(point, infeasible),
                 "folder": str(out / point.folder),
-                "variant": point.variant,
-                **point.values,
                 "epochs": {"dense": point.recipe.dense.epochs, "finetune": point.recipe.finetune.epochs},
                 "trains": epochs_left(point),
-                "infeasible": infeasible.get(point.folder),
             }
             for point in grid.points
         ],
@@ -113,13 +114,24 @@ def _check(
     comparison: Comparison, out: Path, reporter: Reporter, *, resume: bool, force: bool
 ) -> tuple[Grid, dict[str, str]]:
     """Return the grid with its folders, and why runs are infeasible, by folder; raise where no method is feasible."""
-    grid = SweepFolder(out, KIND).check(comparison.grid, resume=resume, force=force)
+    folder = SweepFolder(out, KIND)
+    grid = folder.check(comparison.grid, resume=resume, force=force)
     reporter.line(f"{grid.base.title}: checking {len(grid.points)} runs")
-    infeasible = check_runs(grid.points, reporter, tolerate=INFEASIBLE)
+    unfinished = [point for point in grid.points if force or not folder.run(point).metrics.exists()]
+    infeasible = check_runs(unfinished, reporter, tolerate=INFEASIBLE)
     pruned = [point for point in grid.points if point.variant != DENSE]
     if all(point.folder in infeasible for point in pruned):
         check_runs(pruned, reporter)
     return grid, infeasible
+
+
+def _described(point: Point, infeasible: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "run": point.title,
+        "variant": point.variant,
+        **point.values,
+        "infeasible": infeasible.get(point.folder),
+    }
 
 
 def _csv(document: Mapping[str, Any]) -> str:
