@@ -106,6 +106,8 @@ finally:
         ("run digits nosuch=1", 2),
         ("sweep digits seed=1", 2),
         ("sweep digits sparsity=0.5,2", 2),
+        ("compare digits --sparsity 2", 2),
+        ("compare digits --methods nosuch", 2),
         ("prune in.pt", 2),
         ("prune in.pt -o out.pt --sparsity 2", 2),
         ("prune in.pt -o out.pt --sparsity 0.5 --min-kept x", 2),

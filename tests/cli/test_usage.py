@@ -19,9 +19,9 @@ def test_commands_have_the_same_habits():
         assert "130: interrupted" in printed, command
         assert "--verbose -v" in printed, command
         assert "--quiet -q" in printed or command == "help", command
-        if command in ("prune", "convert", "export", "run", "sweep"):
+        if command in ("prune", "convert", "export", "run", "sweep", "compare"):
             assert "--output,--out -o" in printed, command
-        if command in ("prune", "verify", "run"):
+        if command in ("prune", "verify", "run", "compare"):
             assert "--sparsity -s" in printed, command
 
 
@@ -31,6 +31,7 @@ def test_usage_is_written_as_everywhere():
         ("convert", "gpmt convert [OPTIONS] IN [OUT]"),
         ("inspect", "gpmt inspect [OPTIONS] FILE..."),
         ("run", "gpmt run [OPTIONS] RECIPE [KEY=VALUE]..."),
+        ("compare", "gpmt compare [OPTIONS] RECIPE [KEY=VALUE]..."),
         ("recipes", "gpmt recipes [OPTIONS] [NAME]"),
     ):
         result = CliRunner().invoke(app, [command, "--help"], prog_name="gpmt")

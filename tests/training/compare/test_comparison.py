@@ -14,7 +14,7 @@ def test_every_run_has_the_same_number_of_epochs(recipe: str):
     assert len(found.grid.points) == len(found.rows) + 1
     for point in found.grid.points:
         assert point.recipe.dense.epochs + point.recipe.finetune.epochs == 9, point.title
-        assert point.recipe.dense.epochs > 0 or point.variant.startswith(("gradual", "AC/DC"))
+        assert (point.recipe.dense.epochs > 0) == point.recipe.prune.needs_weights
 
 
 def test_runs_differ_in_what_their_method_says_and_nothing_else():
@@ -46,7 +46,7 @@ def test_when_and_how_to_prune_is_the_methods_and_what_is_pruned_the_recipes():
 def test_recalibration_is_for_one_shot_pruning():
     found = small_comparison(settings=["recalibrate=640"], seeds=[0])
     for point in found.grid.points:
-        expected = 640 if point.recipe.prune.schedule == "one-shot" else 0
+        expected = 640 if point.recipe.prune.needs_weights else "auto"
         assert point.recipe.prune.recalibrate == expected
 
 

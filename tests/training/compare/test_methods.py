@@ -3,7 +3,7 @@ import pytest
 from gpmt import allocations
 from gpmt.errors import RecipeError
 from gpmt.training.compare.methods import METHODS, choose
-from gpmt.training.recipes.schema import Prune
+from gpmt.training.recipes.pruning import Prune
 
 
 def test_all_methods_come_with_and_without_floors_where_they_have_meaning():
@@ -22,7 +22,7 @@ def test_settings_of_methods_are_those_of_recipes():
     for method in METHODS:
         prune = Prune(sparsity=0.9, **method.prune)
         assert prune.allocation in allocations.names()
-        assert method.starts_dense == (prune.schedule == "one-shot"), method.name
+        assert method.starts_dense == prune.needs_weights, method.name
 
 
 @pytest.mark.parametrize("names", [["ac/dc+mt", "GRADUAL"], ["ACDC+MT", "gradual", "gradual+mt"]])

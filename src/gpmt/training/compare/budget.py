@@ -79,6 +79,8 @@ def _training(phase: str, source: Training, epochs: int) -> dict[str, Any]:
     The warm-up is shortened where it would not end, and steps of the learning rate keep their share of the epochs.
     """
     settings = {name: getattr(source, name) for name in Training.model_fields}
+    if phase == "dense" and source.lr == "auto":  # which follows from the rate of the dense phase
+        del settings["lr"]
     if source.lr_schedule == "step":
         settings["lr_step_epochs"] = max(1, round(source.lr_step_epochs * epochs / source.epochs))
     settings |= {"epochs": epochs, "warmup_epochs": min(source.warmup_epochs, max(epochs - 1, 0))}

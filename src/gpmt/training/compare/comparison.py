@@ -12,7 +12,8 @@ from gpmt.training.compare.budget import Budget, budget_of, changes, dense_phase
 from gpmt.training.compare.methods import ComparedMethod, Row, choose
 from gpmt.training.recipes.files import load_recipe, make_recipe
 from gpmt.training.recipes.overrides import full_key
-from gpmt.training.recipes.schema import Prune, Recipe
+from gpmt.training.recipes.pruning import Prune
+from gpmt.training.recipes.schema import Recipe
 from gpmt.training.sweep.grid import Grid, Point, grid_of, make_point
 
 DENSE = "dense"

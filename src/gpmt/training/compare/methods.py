@@ -52,6 +52,9 @@ METHODS = (
     ComparedMethod("random", {"allocation": "random"}, floors=False),
     ComparedMethod("gradual", {"schedule": "gradual"}, starts_dense=False),
     ComparedMethod("AC/DC", {"schedule": "ac-dc"}, starts_dense=False),
+    ComparedMethod("AC/DC+HAM", {"schedule": "ac-dc", "method": "ham"}, starts_dense=False),
+    # Sparse from the start, shared among the tensors as published.
+    ComparedMethod("RigL", {"allocation": "erk", "method": "rigl"}, starts_dense=False),
 )
 
 

@@ -9,14 +9,8 @@ from gpmt.training.run.phase import DIVERGED
 from gpmt.training.sweep.grid import Point
 from gpmt.training.sweep.results import summarise
 
-_AVERAGED = (
-    "finetuned_top1",
-    "finetuned_top5",
-    "pruned_top1",
-    "recalibrated_top1",
-    "sparsity_reached",
-    "kept",
-)
+_BEFORE = ("pruned_top1", "recalibrated_top1")
+_AVERAGED = ("finetuned_top1", "finetuned_top5", *_BEFORE, "sparsity_reached", "kept")
 
 
 def outcome(comparison: Comparison, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +29,7 @@ def outcome(comparison: Comparison, results: Mapping[str, Any]) -> dict[str, Any
         {
             "method": row.method.name,
             "floor": row.floor,
-            **reader.line(row.name, comparison.sparsities),
+            **reader.line(row.name, comparison.sparsities, prunes_trained=row.method.starts_dense),
         }
         for row in comparison.rows
     ]
@@ -75,14 +69,17 @@ class _Reader:
         self.failed = {entry["run"]: entry["error"] for entry in results["failed"]}
         self.infeasible = {entry["run"]: entry["error"] for entry in results["infeasible"]}
 
-    def line(self, name: str, sparsities: Sequence[str]) -> dict[str, Any]:
-        """Return epochs, time and cells of a row."""
+    def line(self, name: str, sparsities: Sequence[str], *, prunes_trained: bool = False) -> dict[str, Any]:
+        """Return epochs, time and cells of a row; the score right after pruning if what is pruned is trained."""
         recipe = self.points[name, sparsities[0]][0].recipe
         seconds = [row["seconds"] for (variant, *_), row in self.runs.items() if variant == name]
         return {
             "epochs": {"dense": recipe.dense.epochs, "finetune": recipe.finetune.epochs},
             "seconds": fmean(seconds) if seconds else None,
-            "cells": [self._cell(name, sparsity) for sparsity in sparsities],
+            "cells": [
+                self._cell(name, sparsity) | ({} if prunes_trained else dict.fromkeys(_BEFORE))
+                for sparsity in sparsities
+            ],
         }
 
     def _cell(self, name: str, sparsity: str) -> dict[str, Any]:

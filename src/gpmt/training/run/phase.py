@@ -256,7 +256,7 @@ class Phase:
             return None
         setup, record = self.setup, self.setup.record
         automatic = self.settings.lr == "auto"
-        schedule, method = make_pruning(setup)
+        schedule, method = make_pruning(setup.recipe, setup.source)
         before = squared_norm(setup.network) if automatic and fresh else 0.0
         start = time.monotonic()
         pruner = Pruner(setup.model, self.optimizer, schedule=schedule, method=method, **setup.pruning)

@@ -2,6 +2,7 @@
 
 from typing import cast
 
+from torch import nn
 from torch.optim import Optimizer
 
 from gpmt.core.nm import NM
@@ -11,14 +12,16 @@ from gpmt.planning.options import PlanOptions
 from gpmt.pruner.arguments import complete
 from gpmt.pruner.cram import CrAM
 from gpmt.pruner.methods.method import Method
+from gpmt.training.data.source import Source
+from gpmt.training.recipes.schema import Recipe
 from gpmt.training.run.optimizer import make_optimizer
-from gpmt.training.run.setup import Setup
+from gpmt.training.run.setup import Setup, plan_options
 
 
-def make_pruning(setup: Setup) -> tuple[Schedule, Method]:
+def make_pruning(recipe: Recipe, source: Source) -> tuple[Schedule, Method]:
     """Return schedule and method for the epochs of fine-tuning."""
-    prune, finetune = setup.recipe.prune, setup.recipe.finetune
-    steps = setup.source.train_steps(finetune.batch_size)
+    prune, finetune = recipe.prune, recipe.finetune
+    steps = source.train_steps(finetune.batch_size)
     schedule = prune.make_schedule(epochs=finetune.epochs, steps_per_epoch=steps)
     return schedule, prune.make_method(finetune.epochs * steps)
 
@@ -45,6 +48,11 @@ def make_cram(setup: Setup, optimizer: Optimizer) -> CrAM | None:
 def check_pruning(setup: Setup) -> None:
     """Raise now what does not fit: of CrAM, and what the Pruner would raise after the dense training."""
     make_cram(setup, make_optimizer(setup.network, setup.recipe.dense))
-    schedule, method = make_pruning(setup)
-    optimizer = make_optimizer(setup.network, setup.recipe.finetune)
-    method.check(schedule, [optimizer], complete(cast(PlanOptions, setup.pruning)))
+    check_method(setup.recipe, setup.source, setup.network)
+
+
+def check_method(recipe: Recipe, source: Source, network: nn.Module) -> None:
+    """Raise now what the Pruner would raise after the dense training: of schedule and method that do not fit."""
+    schedule, method = make_pruning(recipe, source)
+    optimizer = make_optimizer(network, recipe.finetune)
+    method.check(schedule, [optimizer], complete(cast(PlanOptions, plan_options(recipe))))

@@ -48,17 +48,7 @@ class Setup:
     @property
     def pruning(self) -> dict[str, Any]:
         """The arguments of `gpmt.plan` that the recipe gives, except for the sparsity."""
-        prune = self.recipe.prune
-        return {
-            "min_kept": prune.min_kept,
-            "scope": prune.scope,
-            "exclude": prune.exclude,
-            "allocation": prune.allocation,
-            "granularity": prune.granularity,
-            "within": prune.within,
-            "pattern": prune.pattern,
-            "seed": self.recipe.seed,
-        }
+        return plan_options(self.recipe)
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -80,6 +70,21 @@ class Setup:
             return evaluate(
                 network, self.source, self.accelerator, advance=advance, memory_format=self.memory_format
             )
+
+
+def plan_options(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of `gpmt.plan` that a recipe gives, except for the sparsity."""
+    prune = recipe.prune
+    return {
+        "min_kept": prune.min_kept,
+        "scope": prune.scope,
+        "exclude": prune.exclude,
+        "allocation": prune.allocation,
+        "granularity": prune.granularity,
+        "within": prune.within,
+        "pattern": prune.pattern,
+        "seed": recipe.seed,
+    }
 
 
 def read_source(recipe: Recipe, reporter: Reporter, *, training: bool = True) -> Source:

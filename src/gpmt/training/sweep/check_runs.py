@@ -10,11 +10,10 @@ from gpmt.training.data.source import Source
 from gpmt.training.recipes.schema import Recipe
 from gpmt.training.run.devices import computes_on_cpu
 from gpmt.training.run.progress import Reporter
-from gpmt.training.run.setup import new_network, read_source
+from gpmt.training.run.pruning import check_method
+from gpmt.training.run.setup import new_network, plan_options, read_source
 from gpmt.training.sweep.grid import Point
 from gpmt.training.weights import load_weights
-
-_PLAN_SETTINGS = {"min_kept", "scope", "exclude", "allocation", "granularity"}
 
 
 def check_runs(
@@ -58,7 +57,5 @@ def _check(
         networks[key] = new_network(recipe, source)
         if checkpoint is not None:
             load_weights(networks[key], checkpoint.expanduser(), name=recipe.model)
-    decide(networks[key], [recipe.prune.sparsity], **recipe.prune.model_dump(include=_PLAN_SETTINGS))
-    recipe.prune.make_schedule(
-        epochs=recipe.finetune.epochs, steps_per_epoch=source.train_steps(recipe.finetune.batch_size)
-    )
+    decide(networks[key], [recipe.prune.sparsity], **plan_options(recipe))
+    check_method(recipe, source, networks[key])
