@@ -31,6 +31,18 @@ def test_runs_differ_in_what_their_method_says_and_nothing_else():
     assert recipes["dense"].prune == base.prune.model_copy(update={"sparsity": 0, "min_kept": 0})
 
 
+def test_a_budget_in_the_recipe_is_that_of_all_methods():
+    found = small_comparison(settings=["budget.epochs=8"], epochs=None, seeds=[0])
+    assert (found.budget.total, found.budget.dense) == (8, 4)
+    assert {p.recipe.dense.epochs + p.recipe.finetune.epochs for p in found.grid.points} == {8}
+
+
+def test_a_dense_network_made_for_pruning_is_that_of_the_methods_that_prune_one():
+    found = small_comparison(settings=["dense.cram=true"], seeds=[0])
+    for point in found.grid.points:
+        assert (point.recipe.dense.cram is not None) == point.variant.startswith("GP"), point.title
+
+
 def test_when_and_how_to_prune_is_the_methods_and_what_is_pruned_the_recipes():
     settings = ["schedule=gradual", "prune.start=1", "prune.end=3", "exclude=classifier*", "granularity=row"]
     with pytest.raises(

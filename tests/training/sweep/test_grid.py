@@ -44,7 +44,7 @@ def test_a_variant_replaces_what_is_set_for_all():
     ("settings", "variants", "sentence"),
     [
         (["sparsty=0.8,0.9"], [], "^override sparsty is not a key of a recipe; did you mean sparsity"),
-        (["epochs=1,2"], [], "^override epochs could be dense.epochs or finetune.epochs"),
+        (["epochs=1,2"], [], "^override epochs could be budget.epochs or dense.epochs or finetune.ep"),
         (["seed"], [], "^override seed has no value; write key=value, or key=A,B for several$"),
         (["seed=0,,1"], [], "^seed=0,,1 has an empty value; write the values with one comma between them$"),
         (["sparsity=0.9,1.5"], [], "prune.sparsity is 1.5, but must be at least 0 and below 1"),

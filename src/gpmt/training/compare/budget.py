@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpmt.errors import RecipeError
+from gpmt.training.recipes import section
 from gpmt.training.recipes.schema import Recipe, Training
 
 
 @dataclass(frozen=True)
-class Budget:
+class EpochBudget:
     """The epochs of a run.
 
     Attributes:
@@ -22,7 +23,7 @@ class Budget:
     dense: int
 
 
-def budget_of(recipe: Recipe, epochs: int | None = None) -> Budget:
+def budget_of(recipe: Recipe, epochs: int | None = None) -> EpochBudget:
     """Return the budget of the recipe, or of so many epochs in all, divided as the recipe divides its own.
 
     A recipe of one phase, which trains an untrained network, gives half of it to the dense network. Raises
@@ -35,17 +36,17 @@ def budget_of(recipe: Recipe, epochs: int | None = None) -> Budget:
         given = f"--epochs is {total}" if epochs is not None else f"the recipe trains {total} epochs"
         raise RecipeError(f"{given}, but a comparison needs at least {fewest}; give more with --epochs")
     if has_weights(recipe):
-        return Budget(total, 0)
+        return EpochBudget(total, 0)
     share = dense / (dense + finetune) if dense and finetune else 0.5
-    return Budget(total, min(max(round(share * total), 1), total - 1))
+    return EpochBudget(total, min(max(round(share * total), 1), total - 1))
 
 
 def has_weights(recipe: Recipe) -> bool:
     """Whether the recipe names a trained network, from which all methods then start."""
-    return recipe.dense.checkpoint is not None or recipe.model.startswith("hf:")
+    return section.has_weights({"model": recipe.model, "dense": {"checkpoint": recipe.dense.checkpoint}})
 
 
-def phases(recipe: Recipe, budget: Budget, *, starts_dense: bool) -> dict[str, Any]:
+def phases(recipe: Recipe, budget: EpochBudget, *, starts_dense: bool) -> dict[str, Any]:
     """Return the settings of the two phases, by dotted key, for a method that prunes while it fine-tunes.
 
     A method that starts with a trained network has the recipe's own settings. One that trains an untrained network
@@ -56,7 +57,7 @@ def phases(recipe: Recipe, budget: Budget, *, starts_dense: bool) -> dict[str, A
         settings = _training("finetune", scratch, budget.total)
         if not has_weights(recipe):
             settings["finetune.distill"] = 0.0
-        return {"dense.epochs": 0, **settings}
+        return {"dense.epochs": 0, "dense.cram": None, **settings}
     dense = recipe.dense if recipe.dense.epochs else recipe.finetune
     finetune = recipe.finetune if recipe.finetune.epochs else recipe.dense
     return {
@@ -65,12 +66,17 @@ def phases(recipe: Recipe, budget: Budget, *, starts_dense: bool) -> dict[str, A
     }
 
 
-def dense_phases(recipe: Recipe, budget: Budget) -> dict[str, Any]:
+def dense_phases(recipe: Recipe, budget: EpochBudget) -> dict[str, Any]:
     """Return the settings of the two phases, by dotted key, for a network that is never pruned."""
     if has_weights(recipe):
         return phases(recipe, budget, starts_dense=True)
     dense = recipe.dense if recipe.dense.epochs else recipe.finetune
-    return {**_training("dense", dense, budget.total), "finetune.epochs": 0, "finetune.distill": 0.0}
+    return {
+        **_training("dense", dense, budget.total),
+        "finetune.epochs": 0,
+        "finetune.distill": 0.0,
+        "dense.cram": None,
+    }
 
 
 def _training(phase: str, source: Training, epochs: int) -> dict[str, Any]:
@@ -91,7 +97,7 @@ def changes(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the settings, by dotted key, that the recipe has otherwise."""
     changed = {}
     for key, value in settings.items():
-        section, _, name = key.partition(".")
-        if getattr(getattr(recipe, section), name) != value:
+        phase, _, name = key.partition(".")
+        if getattr(getattr(recipe, phase), name) != value:
             changed[key] = value
     return changed

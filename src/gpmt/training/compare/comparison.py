@@ -8,12 +8,12 @@ from typing import Any
 
 from gpmt.core.budget import parse_sparsity
 from gpmt.errors import RecipeError
-from gpmt.training.compare.budget import Budget, budget_of, changes, dense_phases, phases
+from gpmt.training.compare.budget import EpochBudget, budget_of, changes, dense_phases, phases
 from gpmt.training.compare.methods import ComparedMethod, Row, choose
 from gpmt.training.recipes.files import load_recipe, make_recipe
 from gpmt.training.recipes.overrides import full_key
 from gpmt.training.recipes.pruning import Prune
-from gpmt.training.recipes.schema import Recipe
+from gpmt.training.recipes.schema import Budget, Recipe
 from gpmt.training.sweep.grid import Grid, Point, grid_of, make_point
 
 DENSE = "dense"
@@ -38,7 +38,7 @@ class Comparison:
     """
 
     base: Recipe
-    budget: Budget
+    budget: EpochBudget
     rows: tuple[Row, ...]
     sparsities: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -72,11 +72,12 @@ def make_comparison(
 
     >>> found = make_comparison("digits", methods=["GP", "gradual"], sparsities=["0.9", "0.95"], seeds=[0])
     >>> [row.name for row in found.rows], found.budget
-    (['GP', 'GP+MT', 'gradual', 'gradual+MT'], Budget(total=15, dense=10))
+    (['GP', 'GP+MT', 'gradual', 'gradual+MT'], EpochBudget(total=15, dense=10))
     >>> [point.title for point in found.grid.points][:3]
     ['dense sparsity=0 seed=0', 'GP sparsity=0.9 seed=0', 'GP sparsity=0.95 seed=0']
     """
-    base = load_recipe(recipe, settings, look_up=look_up)
+    # The epochs of each phase are given for every method, so that there is no budget left to divide.
+    base = load_recipe(recipe, settings, look_up=look_up).model_copy(update={"budget": Budget(epochs=None)})
     _check_settings(settings)
     floor = base.prune.min_kept if min_kept is None else _floor(recipe, min_kept)
     rows = choose(methods, floor)

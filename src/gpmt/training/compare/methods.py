@@ -53,6 +53,8 @@ METHODS = (
     ComparedMethod("gradual", {"schedule": "gradual"}, starts_dense=False),
     ComparedMethod("AC/DC", {"schedule": "ac-dc"}, starts_dense=False),
     ComparedMethod("AC/DC+HAM", {"schedule": "ac-dc", "method": "ham"}, starts_dense=False),
+    ComparedMethod("ST-3", {"schedule": "gradual", "method": "st-3"}, starts_dense=False),
+    ComparedMethod("Feather", {"schedule": "gradual", "method": "feather"}, starts_dense=False),
     # Sparse from the start, shared among the tensors as published.
     ComparedMethod("RigL", {"allocation": "erk", "method": "rigl"}, starts_dense=False),
 )
