@@ -12,9 +12,9 @@ def test_a_schedule_prunes_while_it_trains_without_a_dense_network(tmp_path: Pat
     metrics = run(short_recipe("schedule=gradual", "dense.epochs=0", "finetune.epochs=4"), tmp_path / "run")
     sparsities = [row["sparsity"] for row in metrics["history"]["finetune"][1:]]
     assert sparsities == sorted(sparsities)
-    assert 0 < sparsities[0] < sparsities[1] < sparsities[2] == sparsities[3] == metrics["sparsity"]
+    assert 0 < sparsities[0] < sparsities[1] == sparsities[2] == sparsities[3] == metrics["sparsity"]
     assert metrics["pruned"] is None
-    assert metrics["best"]["epoch"] >= 3  # of the epochs with the final masks
+    assert metrics["best"]["epoch"] >= 2  # of the epochs with the final masks
 
 
 def test_one_shot_in_the_middle_of_training(tmp_path: Path):

@@ -24,6 +24,9 @@ SOFT = ("feather", "st-3")
 FROM_SCRATCH = ("set", "rigl", "rigl+ham")
 """The methods that train an untrained network which is sparse from the start."""
 
+PRUNINGS = 200
+"""How often gradual pruning with hard masks prunes, by default, where there are enough steps."""
+
 Patterns = Annotated[
     tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 ]
@@ -35,8 +38,8 @@ class Prune(Section):
     `method` says what happens to pruned weights while training, with the `method_settings` of its class. The default
     of `schedule` fits it: ``gradual`` for those that let pruned weights train on (feather, st-3), else ``one-shot``.
     `start`, `end` and `interval` count epochs of fine-tuning, in fractions too, and are for ``one-shot`` (`start`
-    alone) and ``gradual``, which begins with the sparsity `initial`. It ends after three quarters of the epochs,
-    pruning once in each; for feather and st-3 after half of them, pruning at every step. ``ac-dc`` scales the
+    alone) and ``gradual``, which begins with the sparsity `initial`. It ends after half of the epochs,
+    and prunes about 200 times, or in short trainings at every step; feather and st-3 always do. ``ac-dc`` scales the
     published schedule to the epochs there are. `recalibrate` is the number of training images from which the
     statistics of the batch norms are recomputed right after one-shot pruning, before the network is evaluated and
     fine-tuned: ``auto`` is 1,000, 0 leaves them.
@@ -141,7 +144,7 @@ class Prune(Section):
         """Return the schedule in steps of the optimiser, for that many epochs of fine-tuning.
 
         >>> Prune(sparsity=0.9, schedule="gradual").make_schedule(epochs=100, steps_per_epoch=10).last
-        750
+        500
         """
         total = epochs * steps_per_epoch
         start = round(self.start * steps_per_epoch)
@@ -149,18 +152,12 @@ class Prune(Section):
             return OneShot(self.sparsity, at=start)
         if self.schedule == "ac-dc":
             return ACDC.over(self.sparsity, total, unit="step")
-        soft = self.method in SOFT
-        end = round(((0.5 if soft else 0.75) * epochs if self.end is None else self.end) * steps_per_epoch)
-        # Hard pruning disturbs, so once an epoch; but in short trainings often enough to be gradual.
-        default = 1 / steps_per_epoch if soft else min(1.0, epochs / 20)
-        interval = default if self.interval is None else self.interval
-        return Gradual(
-            self.sparsity,
-            start=start,
-            end=end,
-            interval=max(1, round(interval * steps_per_epoch)),
-            initial=self.initial,
-        )
+        end = round((epochs / 2 if self.end is None else self.end) * steps_per_epoch)
+        if self.interval is not None:
+            interval = round(self.interval * steps_per_epoch)
+        else:
+            interval = 1 if self.method in SOFT else (end - start) // PRUNINGS
+        return Gradual(self.sparsity, start=start, end=end, interval=max(1, interval), initial=self.initial)
 
     def make_method(self, steps: int | None = None) -> Method:
         """Return the method, set for a training of so many steps of the optimiser where they are given."""
