@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from gpmt.errors import RecipeError
+from gpmt.training.recipes.budget import DENSE_ALONE
 from gpmt.training.recipes.files import load_recipe
-from gpmt.training.recipes.schema import Recipe
+from gpmt.training.recipes.schema import Dense, Recipe, Training
 
 
 def load(*overrides: str, name: str = "digits") -> Recipe:
@@ -66,9 +67,9 @@ def test_a_schedule_keeps_its_share(tmp_path: Path):
 
 def test_pruning_from_scratch_takes_the_settings_of_dense_training():
     recipe = load("budget.epochs=20", "method=feather", "finetune.momentum=0.8", name="fashion-mnist-lenet5")
-    dense = recipe.dense.model_dump(exclude={"checkpoint", "epochs"}) | {"momentum": 0.8}
+    dense = recipe.dense.model_dump(exclude={*DENSE_ALONE, "epochs"}) | {"momentum": 0.8}
     taken = recipe.finetune.model_dump(exclude={"distill", "temperature", "epochs"})
-    assert taken == dense
+    assert taken == dense | {"clip_norm": 3.0}
     given = load("budget.epochs=20", "method=feather", "checkpoint=x.pt", name="fashion-mnist-lenet5")
     assert given.finetune.weight_decay == 1e-4
 
@@ -99,6 +100,24 @@ def test_files_state_budgets_too(tmp_path: Path):
 def test_a_budget_that_does_not_fit_is_one_sentence(overrides: list[str], sentence: str):
     with pytest.raises(RecipeError, match=sentence):
         load(*overrides)
+
+
+def test_what_dense_training_has_alone():
+    assert set(DENSE_ALONE) == set(Dense.model_fields) - set(Training.model_fields)
+
+
+def test_cram_goes_with_the_dense_phase(tmp_path: Path):
+    (tmp_path / "own.yaml").write_text("extends: digits\ndense: {cram: true}\n")
+    assert load("budget.epochs=6", name=str(tmp_path / "own.yaml")).dense.cram is not None
+    assert load("budget.epochs=6", "method=st-3", name=str(tmp_path / "own.yaml")).dense.cram is None
+    with pytest.raises(RecipeError, match=r"dense\.cram is given, but dense\.epochs is 0"):
+        load("budget.epochs=6", "method=st-3", "cram=true")
+
+
+def test_soft_methods_clip_gradients_unless_told_otherwise():
+    assert load("method=st-3").finetune.clip_norm == 3
+    assert load("method=feather", "finetune.clip_norm=1").finetune.clip_norm == 1
+    assert load("method=ham").finetune.clip_norm is None
 
 
 @pytest.mark.parametrize(

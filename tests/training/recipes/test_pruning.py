@@ -54,9 +54,9 @@ def test_hard_methods_prune_once_and_gradual_ones_as_told():
         ([], "one-shot"),
         (["schedule=gradual"], "gradual"),
         (["method=ham"], "ham"),
-        (["method=ham", "schedule=ac-dc"], "ac-dc, ham"),
+        (["method=ham", "schedule=ac-dc"], "ac-dc+ham"),
         (["method=feather"], "feather"),
-        (["method=feather", "start=1", "schedule=one-shot"], "one-shot, feather"),
+        (["method=feather", "start=1", "schedule=one-shot"], "one-shot+feather"),
     ],
 )
 def test_schedule_and_method_in_words(overrides: list[str], words: str):

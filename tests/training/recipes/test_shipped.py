@@ -15,7 +15,15 @@ from gpmt.training.models import construct
 from gpmt.training.recipes.files import load_recipe, shipped
 from gpmt.training.recipes.schema import Recipe, Training
 
-recipe = cache(load_recipe)
+FOLDERS = tuple(name for name in shipped() if name.startswith("hf-"))
+"""Recipes for a folder that the user names; without it their network cannot be looked up."""
+IMAGENET = [name for name in shipped() if name.startswith("imagenet-")]
+NETWORKS = [name for name in shipped() if name not in FOLDERS]
+
+
+@cache
+def recipe(name: str) -> Recipe:
+    return load_recipe(name, look_up=name not in FOLDERS)
 
 
 def text(name: str) -> str:
@@ -67,6 +75,13 @@ STEPS = {  # epochs, batch, lr, epochs of a step, γ, momentum, weight decay, Ne
     "cifar10-mobilenetv2-98": (200, 64, 0.1, 25, 0.56, 0.9, 5e-4, True),
     "cifar10-mobilenetv2-98-mt": (200, 64, 0.1, 25, 0.56, 0.9, 5e-4, True),
 }
+# The methods that train from an untrained network, with their settings, the epochs in which the sparsity rises, the
+# batch, rate, decay, label smoothing and the norm at which gradients are clipped.
+SCRATCH = {
+    "acdc-ham": ("ham", {"alpha": 200, "beta": 1e-3, "clip": 5}, (0, None), 256, 0.256, 3.05e-5, 0, None),
+    "st3": ("st-3", {}, (5, 50), 512, 0.2, 5e-5, 0.1, 3),
+    "feather": ("feather", {}, (0, 50), 256, 0.256, 3.1e-5, 0.1, 3),
+}
 # Sparsity, minimum, schedule and published top-1; every other recipe has no published accuracy.
 PUBLISHED = {
     "imagenet-resnet50-dense": (0, 0, "one-shot", 77.04),
@@ -84,6 +99,14 @@ PUBLISHED = {
     "imagenet-resnet50-gradual98.05": (0.9805, 0, "gradual", 66.57),
     "imagenet-resnet50-acdc80": (0.8, 0, "ac-dc", 76.45),
     "imagenet-resnet50-acdc90": (0.9, 0, "ac-dc", 75.03),
+    "imagenet-resnet50-acdc-ham-80": (0.8, "0.05%", "ac-dc", 77.20),
+    "imagenet-resnet50-acdc-ham-90": (0.9, "0.05%", "ac-dc", 76.66),
+    "imagenet-resnet50-acdc-ham-95": (0.95, "0.05%", "ac-dc", 75.45),
+    "imagenet-resnet50-st3-80": (0.8, "0.05%", "gradual", 76.95),
+    "imagenet-resnet50-st3-90": (0.9, "0.05%", "gradual", 76.03),
+    "imagenet-resnet50-st3-95": (0.95, "0.05%", "gradual", 74.46),
+    "imagenet-resnet50-st3-98": (0.98, "0.005%", "gradual", 70.46),
+    "imagenet-resnet50-feather-90": (0.9, "0.05%", "gradual", 76.93),
     "imagenet-mobilenetv1-dense": (0, 0, "one-shot", 71.95),
     "imagenet-mobilenetv1-75": (0.7528, 0, "one-shot", 70.74),
     "imagenet-mobilenetv1-90": (0.9, 0, "one-shot", 59.49),
@@ -106,6 +129,7 @@ PUBLISHED = {
 INPUTS = {
     "imagenet": (1000, (3, 224, 224)),
     "cifar10": (10, (3, 32, 32)),
+    "cifar100": (100, (3, 32, 32)),
     "mnist": (10, (1, 28, 28)),
     "fashion-mnist": (10, (1, 28, 28)),
     "digits": (10, (1, 8, 8)),
@@ -116,6 +140,7 @@ PRUNABLE = {
     "timm:mobilenetv1_100": 4_209_088,
     "timm:efficientnet_b2": 9_026_016,
     "wrn-28-8": 23_340_464,
+    "wrn-28-10": 36_518_832,  # for 100 classes
     "wrn-22-8": 17_147_312,
     "wrn-16-2": 689_840,
     "resnet20": 268_336,
@@ -130,12 +155,12 @@ PRUNABLE = {
 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_recipes_are_valid_and_say_what_they_are(name, tmp_path: Path):
-    recipe = load_recipe(name)
-    assert recipe.title
-    assert recipe.about
+    of = recipe(name)
+    assert of.title
+    assert of.about
     path = tmp_path / "recipe.yaml"
-    path.write_text(recipe.to_yaml(), encoding="utf-8")
-    assert load_recipe(str(path)) == recipe
+    path.write_text(of.to_yaml(), encoding="utf-8")
+    assert load_recipe(str(path), look_up=False) == of
 
 
 def test_the_published_experiment_starts_from_the_published_dense_network():
@@ -181,6 +206,27 @@ def test_the_published_step_schedules(name):
     assert (phase.warmup_epochs, phase.label_smoothing) == (0, 0)
 
 
+@pytest.mark.parametrize("network", ["resnet50", "mobilenetv1"])
+@pytest.mark.parametrize("level", ["80", "90", "95", "98"])
+@pytest.mark.parametrize("method", SCRATCH)
+def test_the_settings_of_methods_that_train_from_scratch(network: str, level: str, method: str):
+    of = recipe(f"imagenet-{network}-{method}-{level}")
+    prune, phase = of.prune, of.finetune
+    assert (
+        prune.method,
+        prune.method_settings,
+        (prune.start, prune.end),
+        phase.batch_size,
+        phase.lr,
+        phase.weight_decay,
+        phase.label_smoothing,
+        phase.clip_norm,
+    ) == SCRATCH[method]
+    assert (phase.epochs, phase.momentum, phase.warmup_epochs) == (100, 0.875, 5)
+    assert (of.dense.epochs, of.dense.checkpoint, prune.interval) == (0, None, None)
+    assert prune.min_kept != 0
+
+
 def test_what_is_published_about_the_remaining_ones():
     assert recipe("cifar10-wrn22-8-99.9").dense.epochs == 30
     for ranks in ("9-8", "9-7", "8-7"):
@@ -202,7 +248,7 @@ def test_no_published_row_is_missing():
     assert {*DENSE, *FINETUNE, *STEPS, *PUBLISHED} <= set(shipped())
 
 
-@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("imagenet-")])
+@pytest.mark.parametrize("name", IMAGENET)
 def test_imagenet_is_in_float32_as_published_with_any_setting_of_accelerate(name):
     assert (recipe(name).compute.precision, recipe(name).compute.sharding) == ("float32", "ddp")
 
@@ -223,7 +269,7 @@ def units(of: Recipe) -> dict[str, int]:
     return {f"{layer}.weight": columns[f"{layer}.weight"].shape[1] for layer in prune.scope or ()}
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_network_has_the_weights_that_the_arithmetic_counts(name):
     of = recipe(name)
     sizes = units(of)
@@ -241,9 +287,9 @@ def test_the_network_has_the_weights_that_the_arithmetic_counts(name):
             assert re.search(rf"(?<![\d,]){count:,}(?![\d,]*\d)", written), f"{count:,} is not in the comment"
 
 
-@pytest.mark.parametrize("name", [name for name in shipped() if "-acdc" in name])
+@pytest.mark.parametrize("name", [name for name in IMAGENET if "-acdc" in name])
 def test_ac_dc_has_the_published_events(name):
-    prune, steps = recipe(name).prune, 5005  # 1,281,167 images in batches of 256
+    prune, steps = recipe(name).prune, 50
     events = prune.make_schedule(epochs=recipe(name).finetune.epochs, steps_per_epoch=steps).events()
     sparsity = parse_sparsity(prune.sparsity)
     prunings = {epoch * steps: sparsity for epoch in (10, 20, 30, 40, 50, 60, 70, 85)}
@@ -252,9 +298,9 @@ def test_ac_dc_has_the_published_events(name):
     assert (recipe(name).dense.epochs, recipe(name).dense.checkpoint) == (0, None)
 
 
-@pytest.mark.parametrize("name", [name for name in shipped() if "-gradual" in name])
+@pytest.mark.parametrize("name", [name for name in IMAGENET if "-gradual" in name])
 def test_gradual_pruning_rises_once_an_epoch_to_epoch_75_from_an_untrained_network(name):
-    prune, steps = recipe(name).prune, 5005
+    prune, steps = recipe(name).prune, 50
     events = prune.make_schedule(epochs=recipe(name).finetune.epochs, steps_per_epoch=steps).events()
     assert [event.time for event in events] == [epoch * steps for epoch in range(1, 76)]
     assert events[-1].sparsity == parse_sparsity(prune.sparsity)
@@ -291,7 +337,8 @@ def test_a_recipe_says_how_it_is_run_and_that_command_is_valid(name):
     assert name in [words[0] for words in commands(name)]
     assert comment(name)[0].startswith(("gpmt run ", "torchrun --nproc-per-node 8 -m gpmt run "))
     for words in commands(name):
-        load_recipe(words[0], [word.rstrip("`") for word in words[1:] if re.match(r"[\w.]+=", word)])
+        overrides = [word.rstrip("`") for word in words[1:] if re.match(r"[\w.]+=", word)]
+        load_recipe(words[0], overrides, look_up=words[0] not in FOLDERS)
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -6,6 +6,7 @@ import pytest
 from tests.training.run.runs import interrupt, same_weights, short_recipe
 
 from gpmt.errors import BudgetError, RecipeError
+from gpmt.masks import Masks
 from gpmt.training.recipes.files import load_recipe
 from gpmt.training.run.run import Interrupted, run
 
@@ -65,3 +66,34 @@ def test_cram_keeps_more_accuracy_in_one_shot_pruning(tmp_path: Path):
         found[cram] = run(load_recipe("digits", overrides), tmp_path / cram)["recalibrated"]["top1"]
     assert found["true"] > found["false"] + 0.05
     assert found["true"] > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["method=feather"],
+        ["method=st-3"],
+        ["method=ham"],
+        ["method=rigl", "method_settings={interval: 2}"],
+        ["method=set", "method_settings={interval: 2}"],
+        ["method=rigl+ham"],
+        ["method=ham", "schedule=ac-dc"],
+        ["schedule=gradual"],
+    ],
+    ids=lambda overrides: " ".join(overrides[:1] + overrides[-1:]),
+)
+def test_every_method_runs_resumes_and_ends_verified(tmp_path: Path, monkeypatch, overrides: list[str]):
+    recipe = short_recipe("finetune.epochs=3", *overrides)
+    whole = run(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt(patch, epoch=4)
+        with pytest.raises(Interrupted):
+            run(recipe, tmp_path / "parts")
+    run(recipe, tmp_path / "parts", resume=True)
+    assert whole["verified"]
+    masks = Masks.load(tmp_path / "whole" / "masks.safetensors")
+    assert masks == Masks.load(tmp_path / "parts" / "masks.safetensors")
+    assert sum(int(masks[name].sum()) for name in masks) == whole["weights"] - whole["weights"] * 93 // 100
+    assert same_weights(tmp_path / "whole" / "model.pt", tmp_path / "parts" / "model.pt")
+    assert same_weights(tmp_path / "whole" / "best.pt", tmp_path / "parts" / "best.pt")

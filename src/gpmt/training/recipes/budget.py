@@ -5,8 +5,14 @@ from typing import Any
 
 from gpmt.core.budget import parse_sparsity
 from gpmt.errors import BudgetError, RecipeError
-from gpmt.training.recipes.pruning import FROM_SCRATCH, fitting_schedule
+from gpmt.training.recipes.pruning import FROM_SCRATCH, SOFT, fitting_schedule
 from gpmt.training.recipes.section import has_weights
+
+DENSE_ALONE = ("checkpoint", "cram")
+"""Settings of the dense phase that the phase that prunes does not have; a test holds them to the classes."""
+
+SOFT_CLIP = 3.0
+"""The norm of gradients at which the published codes of Feather and ST-3 clip them."""
 
 HIGH_SPARSITY = parse_sparsity(0.95)
 """From here on, one-shot pruning is followed by training without weight decay, unless the recipe gives one."""
@@ -31,11 +37,13 @@ def split_budget(settings: dict[str, Any], fixed: Collection[str]) -> None:
     after = _shares(settings, total, before, fixed)
     if before["dense"] and not after["dense"] and not has_weights(settings):
         own = {key: value for key, value in finetune.items() if f"finetune.{key}" in fixed}
-        taken = {key: value for key, value in dense.items() if key != "checkpoint"}
+        taken = {key: value for key, value in dense.items() if key not in DENSE_ALONE}
         finetune = {**taken, **own}
         _scale(finetune, "finetune", after["finetune"], before["dense"], fixed)
     else:
         _scale(finetune, "finetune", after["finetune"], before["finetune"], fixed)
+    if not after["dense"] and not any(key.startswith("dense.cram") for key in fixed):
+        dense.pop("cram", None)
     _scale(dense, "dense", after["dense"], before["dense"], fixed)
     if before["finetune"] and after["finetune"] != before["finetune"]:
         for key in ("start", "end", "interval"):
@@ -49,8 +57,15 @@ def split_budget(settings: dict[str, Any], fixed: Collection[str]) -> None:
 
 
 def fill_in(settings: dict[str, Any]) -> None:
-    """Set what suits a high sparsity and is not given: no weight decay after pruning once, as published."""
+    """Set what suits the way of pruning and is not given, as published.
+
+    Feather and ST-3 clip the norm of gradients, since without it the dense weights of a network with batch norms grow
+    and grow. Pruning once to a high sparsity is followed by training without weight decay.
+    """
     finetune = _section(settings, "finetune")
+    if _section(settings, "prune").get("method") in SOFT and finetune.get("clip_norm") is None:
+        settings["finetune"] = {**finetune, "clip_norm": SOFT_CLIP}
+        return
     if "weight_decay" in finetune or not _prunes_once(settings):
         return
     try:

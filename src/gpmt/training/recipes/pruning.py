@@ -110,7 +110,7 @@ class Prune(Section):
         return (
             self.method
             if self.schedule == fitting_schedule(self.method)
-            else f"{self.schedule}, {self.method}"
+            else f"{self.schedule}+{self.method}"
         )
 
     @property
