@@ -41,7 +41,7 @@ def test_a_dry_run_tells_every_run_and_writes_nothing(tmp_path: Path, monkeypatc
          "--methods 'GP,,ERK' has an empty value; write the values with one comma between them"),
         (["digits", "--seeds", "0,x"], "seed is 'x', but must be a whole number of at least 0"),
         (["digits", "--min-kept", "none", "--methods", "gp+mt"],
-         "GP+MT is asked for, but no floor is given and the recipe has none; give one with --min-kept, such as"),
+         "GP+MT is asked for, but --min-kept is none; give a floor, such as 0.05% or auto"),
         (["digits", "--epochs", "1"], "--epochs is 1, but a comparison needs at least 2; give more with --epochs"),
         (["digits", "schedule=gradual"],
          "schedule=gradual is given for all runs, but methods differ in it; leave it out"),

@@ -54,8 +54,8 @@ def compare(
         typer.Option(
             "--min-kept",
             metavar="NUMBER",
-            help="The floor of the rows with floors: weights that every tensor keeps, or percent such as 0.05%. The "
-            "recipe's if not given; none to leave those rows out.",
+            help="The floor of the rows with floors: weights that every tensor keeps, percent such as 0.05%, or "
+            "auto. If not given the recipe's, or auto where it has none; none leaves those rows out.",
         ),
     ] = None,
     epochs: Annotated[

@@ -72,6 +72,8 @@ def test_a_floor_may_be_left_out_or_given():
     assert [row.floor for row in small_comparison(min_kept=None).rows] == [None, "0.25%"] * 2
     assert [row.floor for row in small_comparison(min_kept="60").rows] == [None, 60] * 2
     assert [row.floor for row in small_comparison(min_kept="none").rows] == [None, None]
+    without = make_comparison("fashion-mnist-lenet5", methods=["GP"], look_up=False)
+    assert [row.floor for row in without.rows] == [None, "auto"]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_names_are_found_in_any_case_and_order(names: list[str]):
     [
         (["GP", "gradul"], 60, "^method 'gradul' is not known; did you mean gradual?"),
         (["xyz"], 60, "^method 'xyz' is not known; known are AC/DC, "),
-        (["GP+MT"], None, r"^GP\+MT is asked for, but no floor is given and the recipe has none; give one with --m"),
+        (["GP+MT"], None, r"^GP\+MT is asked for, but --min-kept is none; give a floor, such as 0.05% or auto$"),
         (["random+MT"], 60, "^random is compared without floors only; give random$"),
         ([], 60, "^--methods names no method; give some, such as GP,gradual$"),
     ],

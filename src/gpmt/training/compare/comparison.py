@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from gpmt.core.budget import parse_sparsity
+from gpmt.core.minimum import AUTO
 from gpmt.errors import RecipeError
 from gpmt.training.compare.budget import EpochBudget, budget_of, changes, dense_phases, phases
 from gpmt.training.compare.methods import ComparedMethod, Row, choose
@@ -64,7 +65,8 @@ def make_comparison(
         methods: names of `METHODS`; all of them if not given.
         sparsities: fractions of the weights; the recipe's if not given.
         seeds: one run each.
-        min_kept: the minimum of the rows with floors, the recipe's if not given; ``none`` for no such rows.
+        min_kept: the minimum of the rows with floors; ``none`` for no such rows. If not given it is the recipe's, or
+            ``auto`` where the recipe has none.
         epochs: the budget, the recipe's if not given.
         look_up: whether the names of networks and data are looked up, which imports PyTorch.
 
@@ -79,7 +81,7 @@ def make_comparison(
     # The epochs of each phase are given for every method, so that there is no budget left to divide.
     base = load_recipe(recipe, settings, look_up=look_up).model_copy(update={"budget": Budget(epochs=None)})
     _check_settings(settings)
-    floor = base.prune.min_kept if min_kept is None else _floor(recipe, min_kept)
+    floor = base.prune.min_kept or AUTO if min_kept is None else _floor(recipe, min_kept)
     rows = choose(methods, floor)
     budget = budget_of(base, epochs)
     wanted = _distinct("sparsity", list(map(_decimal, sparsities or [str(base.prune.sparsity)])))

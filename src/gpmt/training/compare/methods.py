@@ -103,8 +103,7 @@ def _named(name: str, floor: int | str | None) -> list[tuple[str, bool]]:
         raise RecipeError(f"{method.name} is compared without floors only; give {method.name}")
     if floor is None:
         raise RecipeError(
-            f"{method.name}{FLOOR} is asked for, but no floor is given and the recipe has none; give one with "
-            "--min-kept, such as 0.05%"
+            f"{method.name}{FLOOR} is asked for, but --min-kept is none; give a floor, such as 0.05% or auto"
         )
     return [(method.name, True)]
 
