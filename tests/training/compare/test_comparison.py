@@ -31,6 +31,12 @@ def test_runs_differ_in_what_their_method_says_and_nothing_else():
     assert recipes["dense"].prune == base.prune.model_copy(update={"sparsity": 0, "min_kept": 0})
 
 
+def test_rates_that_restart_at_each_pruning_fall_linearly_where_every_step_prunes():
+    found = make_comparison("hf-bert-gradual-90", seeds=[0], look_up=False)
+    rates = {point.variant: point.recipe.finetune.lr_schedule for point in found.grid.points}
+    assert (rates["gradual"], rates["Feather"], rates["ST-3+MT"]) == ("restart", "linear", "linear")
+
+
 def test_a_budget_in_the_recipe_is_that_of_all_methods():
     found = small_comparison(settings=["budget.epochs=8"], epochs=None, seeds=[0])
     assert (found.budget.total, found.budget.dense) == (8, 4)

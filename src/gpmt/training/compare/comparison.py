@@ -13,7 +13,7 @@ from gpmt.training.compare.budget import EpochBudget, budget_of, changes, dense_
 from gpmt.training.compare.methods import ComparedMethod, Row, choose
 from gpmt.training.recipes.files import load_recipe, make_recipe
 from gpmt.training.recipes.overrides import full_key
-from gpmt.training.recipes.pruning import Prune
+from gpmt.training.recipes.pruning import SOFT, Prune
 from gpmt.training.recipes.schema import Budget, Recipe
 from gpmt.training.sweep.grid import Grid, Point, grid_of, make_point
 
@@ -92,6 +92,10 @@ def make_comparison(
     prepared = [(DENSE, unpruned, ["0"])]
     for row in rows:
         trained = phases(base, budget, starts_dense=row.method.starts_dense)
+        if row.method.prune.get("method") in SOFT and trained["finetune.lr_schedule"] == "restart":
+            trained["finetune.lr_schedule"] = (
+                "linear"  # they prune at every step, where restarts have no meaning
+            )
         prepared.append((row.name, {**trained, **_pruning(base, row.method, row.floor)}, wanted))
     points = [
         _point(base, name, changes(base, changed), sparsity, seed, look_up=look_up)
