@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import json
 from decimal import Decimal
 from fractions import Fraction
@@ -13,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpmt.core.budget import exact_fraction
 from gpmt.core.schedule import ACDC, Event, Gradual, OneShot, Schedule
 from gpmt.errors import BudgetError
 
@@ -90,19 +92,35 @@ def test_acdc_scales_to_200_epochs() -> None:
     assert ACDC.over("90%", 200).events() == doubled
 
 
-@pytest.mark.parametrize("total", range(5, 300))
-def test_acdc_over_any_total_alternates_and_ends_sparse(total: int) -> None:
-    schedule = ACDC.over(0.9, total, unit="step")
-    events = schedule.events()
-    pruned = [event.sparsity is not None for event in events]
-    assert pruned == [index % 2 == 0 for index in range(len(events))]
-    assert len(events) >= 3
-    assert pruned[-1]
-    assert events[0].time > 0
-    assert schedule.last_restore <= 0.75 * total
-    assert events[-1].time == schedule.last < total
-    assert schedule.last / total == pytest.approx(0.85, abs=0.5 / total + 0.05)
-    assert schedule.unit == "step"
+def test_acdc_over_any_total_alternates_and_ends_sparse() -> None:
+    """Its last sparse phase is long enough, the last dense one is a tenth, and the others a twentieth each."""
+    for total, share in itertools.product(range(5, 300), (None, 0.15, "30%", 0.5)):
+        schedule = ACDC.over(0.9, total, unit="step", last_sparse=share)
+        events = schedule.events()
+        pruned = [event.sparsity is not None for event in events]
+        assert pruned == [index % 2 == 0 for index in range(len(events))]
+        assert len(events) >= 3
+        assert pruned[-1]
+        assert events[0].time >= 0
+        assert (events[0].time > 0) or total < 8
+        left = Fraction(total - schedule.last, total)
+        least = exact_fraction(0.3 if share is None else share)
+        assert least <= left < least + Fraction(1, total)
+        assert schedule.last - schedule.last_restore >= max(1, total // 10)
+        assert schedule.unit == "step"
+
+
+def test_the_last_phase_of_acdc_is_the_papers_from_100_epochs_on() -> None:
+    assert [ACDC.over(0.9, total).last for total in (20, 99, 100, 120)] == [14, 69, 85, 102]
+    assert ACDC.over(0.9, 1000, unit="step", last_sparse=0.15).last == 850
+    assert ACDC.over(0.9, 1000, unit="step").last == 700
+    assert ACDC.over(0.9, 100, last_sparse=0.3).last == 70
+
+
+def test_two_epochs_in_steps() -> None:
+    """Of 782 steps, 235 are left after the final pruning, where the published shares leave 118."""
+    schedule = ACDC.over(0.98, 782, unit="step")
+    assert (schedule.start, schedule.sparse, schedule.last_restore, schedule.last) == (78, 39, 429, 547)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +259,12 @@ def test_schedules_are_frozen() -> None:
         (lambda: ACDC(0.9, last_restore=78), "last_restore is 78, .* a multiple of period, such as 75"),
         (lambda: ACDC(0.9, last_restore=5), "last_restore is 5, .* such as 15"),
         (lambda: ACDC(0.9, end=75), "end is 75, but must come after last_restore, which is 75"),
+        (
+            lambda: ACDC.over(0.9, 10, last_sparse=0.9),
+            "last_sparse is 0.9 of 10 epochs, but the phases before need 3 of them; lower it",
+        ),
+        (lambda: ACDC.over(0.9, 10, last_sparse=1), "last_sparse is 1, but must be at least 0 and below 1"),
+        (lambda: ACDC.over(0.9, 10, last_sparse="x"), "last_sparse is 'x', but must be"),
         (lambda: ACDC.over(0.9, 4), "total is 4 epochs, but AC/DC needs at least 5"),
     ],
 )

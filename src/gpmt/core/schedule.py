@@ -7,6 +7,7 @@ Time 0 is before the first step; time t is right after step (epoch) t. Users may
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields, is_dataclass
@@ -217,6 +218,10 @@ class Gradual(Schedule):
         return Event(time, final + (initial - final) * way_left**exponent)
 
 
+_PUBLISHED, _SHORT = Fraction(15, 100), Fraction(3, 10)
+"""The share of the last sparse phase of AC/DC in the paper's 100 epochs, and in shorter trainings."""
+
+
 @dataclass(frozen=True)
 class ACDC(Schedule):
     """Alternate sparse and dense phases, then stay sparse (AC/DC, Peste et al. 2021).
@@ -259,26 +264,56 @@ class ACDC(Schedule):
             )
 
     @classmethod
-    def over(cls, sparsity: Ratio, total: int, *, unit: Unit = "epoch") -> ACDC:
+    def over(
+        cls, sparsity: Ratio, total: int, *, unit: Unit = "epoch", last_sparse: Ratio | None = None
+    ) -> ACDC:
         """Scale the paper's schedule from 100 epochs to `total` epochs (or steps), rounded to whole ones.
 
-        Phases last total / 20, the last lifting comes at 75 % or before, the final pruning at 85 %.
-        Raises `BudgetError` for a total below 5, which has no room for the phases.
+        Phases last total / 20, and the last dense phase at least total / 10; what is left, from the final pruning on,
+        is the last sparse phase. Twice the paper's epochs, ``over(0.9, 200)``, gave ResNet-50 on ImageNet 76.09 % at
+        90 % and 74.29 % at 95 % with the same sparsity in every layer but the first and the last, against 75.04 % and
+        73.28 %.
+
+        Args:
+            sparsity: the sparsity of each sparse phase.
+            total: how long the training is.
+            unit: what `total` counts.
+            last_sparse: the share of the training that the last sparse phase has at least. The paper's 100 epochs end
+                with 0.15, which is the default for 100 epochs and more; otherwise it is 0.3, because in a short
+                training little is learned again in the last 15 %.
+
+        Raises `BudgetError` for a total below 5, and for a last phase that leaves no room for the others.
 
         >>> [event.time for event in ACDC.over(0.9, 20).events()]
-        [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17]
+        [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14]
+        >>> ACDC.over(0.9, 20, last_sparse=0.15).end, ACDC.over(0.9, 100) == ACDC(0.9)
+        (17, True)
         """
         if total < 5:
             raise BudgetError(f"total is {total} {unit}s, but AC/DC needs at least 5 for its phases")
+        long = unit == "epoch" and total >= 100
+        share = exact_fraction(
+            (_PUBLISHED if long else _SHORT) if last_sparse is None else last_sparse, what="last_sparse"
+        )
+        if not 0 <= share < 1:
+            raise BudgetError(f"last_sparse is {float(share):g}, but must be at least 0 and below 1")
         phase = max(1, round(total / 20))
-        last_restore = 3 * phase + (total * 3 // 4 - 3 * phase) // (2 * phase) * 2 * phase
+        end = total - math.ceil(share * total)
+        latest = min(end - 1, end - total // 10)
+        start = min(2 * phase, latest - phase)
+        if start < 0:
+            raise BudgetError(
+                f"last_sparse is {float(share):g} of {total} {unit}s, but the phases before need {2 * phase + 1} of "
+                "them; lower it"
+            )
+        first = start + phase
         return cls(
             sparsity,
-            start=2 * phase,
+            start=start,
             period=2 * phase,
             sparse=phase,
-            last_restore=last_restore,
-            end=max(total * 17 // 20, last_restore + 1),
+            last_restore=first + (latest - first) // (2 * phase) * 2 * phase,
+            end=end,
             unit=unit,
         )
 

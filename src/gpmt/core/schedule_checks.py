@@ -45,6 +45,18 @@ def check_schedule(schedule: Schedule) -> Fraction:
     return max([sparsity, *(event.sparsity for event in events if event.sparsity is not None)])
 
 
+def restores(schedule: Schedule) -> bool:
+    """Whether a schedule makes the network dense again, as far as can be known in advance.
+
+    >>> restores(ACDC(0.9)), restores(OneShot(0.9))
+    (True, False)
+    """
+    if isinstance(schedule, OneShot | Gradual | ACDC):
+        return isinstance(schedule, ACDC)
+    times = range(min(schedule.last, _CHECKED) + 1)
+    return any(event is not None and event.sparsity is None for event in map(schedule.event, times))
+
+
 def event_at(schedule: Schedule, time: int) -> Event | None:
     """Return what happens at a time, if anything.
 

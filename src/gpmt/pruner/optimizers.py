@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
@@ -16,6 +17,8 @@ _DELEGATING = {"accelerate", "lightning", "lightning_fabric", "pytorch_lightning
 """Libraries whose wrappers only pass steps on, and not always."""
 _INNER = ("optim", "optimizer", "base", "base_optimizer", "_base_optimizer")
 """Where optimisers hold another: ZeroRedundancyOptimizer, several, schedulefree, SAM, and timm's Lookahead."""
+_MOMENTUM = ("momentum_buffer", "exp_avg")
+"""What optimisers call the average of gradients: SGD, RMSprop and Muon; Adam, its kind, and Lion."""
 
 
 def as_optimizers(given: object) -> list[Optimizer]:
@@ -58,6 +61,16 @@ def stepping(optimizer: Optimizer) -> list[Optimizer]:
     ):
         return [inner, optimizer]
     return [optimizer]
+
+
+@torch.no_grad()
+def reset_momentum(optimizer: Optimizer) -> None:
+    """Set the averages of gradients that an optimiser keeps to zero, in place: momentum, but no second moments."""
+    for part in with_inner(optimizer):
+        for state in part.state.values():
+            for name in _MOMENTUM:
+                if isinstance(state, dict) and isinstance(state.get(name), Tensor):
+                    state[name].zero_()
 
 
 def reevaluates(optimizer: Optimizer) -> bool:

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gpmt.core.budget import exact_fraction
 from gpmt.core.schedule import Schedule
-from gpmt.core.schedule_checks import check_schedule
+from gpmt.core.schedule_checks import check_schedule, restores
 from gpmt.errors import MaskError
 from gpmt.masks import Masks
 from gpmt.planning.options import PlanOptions
@@ -77,6 +77,11 @@ class Pruner:
     With the methods "feather" and "st-3" (`gpmt.Feather` tells more) the parameters hold the sparse network at all
     times but inside the optimiser's steps, which train dense weights that the Pruner keeps; the masks are found anew
     after every step, until `finish`.
+
+    Where a schedule makes the network dense again, as AC/DC does, pruned weights train from zero, and the momentum of
+    all tensors starts at zero, that of norms and biases too, as published (`momentum_buffer` and `exp_avg`; second
+    moments stay). Only outputs (rows, filters) of which nothing was left get back the weights that they had: from
+    zero, batch normalisation would make their first gradients hundreds of times too large.
 
     To resume, make model, optimizer and Pruner as before, then load their states, the Pruner's last. The
     weights that the new Pruner prunes at construction do not matter, because all are loaded anew.
@@ -153,6 +158,7 @@ class Pruner:
         self.method.check(schedule, self._optimizers, self._options)
         self.method = self.method.for_schedule(schedule)
         self._network = TrainedNetwork(model, self._optimizers, self._options, masks)
+        self._network.restores = schedule is not None and restores(schedule)
         self._rule = self.method.rule(self._network)
         self._clock = Clock(schedule, steps_per_epoch, self.method.updates_at)
         self._started = False
@@ -176,6 +182,7 @@ class Pruner:
     def schedule(self, schedule: Schedule) -> None:
         check_schedule(schedule)
         self._clock.schedule = schedule
+        self._network.restores = restores(schedule)
 
     @property
     def step_count(self) -> int:

@@ -19,7 +19,8 @@ from gpmt.planning.plan import Plan
 from gpmt.pruner.agreement import Agreement
 from gpmt.pruner.averages import average_of
 from gpmt.pruner.enforcement import Enforcement, check_state, pruned_weight
-from gpmt.pruner.optimizers import reevaluates
+from gpmt.pruner.lost_outputs import LostOutputs
+from gpmt.pruner.optimizers import reevaluates, reset_momentum
 from gpmt.warning import warn
 
 
@@ -34,6 +35,8 @@ class TrainedNetwork:
         masks: the masks in force; None while the network is dense.
         plan: the last plan, while its masks are in force. Where a method shows its masks without setting them to
             zero, both are made when one of them is first asked for.
+        restores: whether the schedule makes the network dense again.
+        lost: the outputs that have no weight now, for then.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class TrainedNetwork:
         self._masks: Masks | None = None
         self._plan: Plan | None = None
         self._make: Callable[[], Plan] | None = None
+        self.restores, self.lost = False, LostOutputs()
         self._enforcement = Enforcement()
         self._averages: list[nn.Module] = []
         self._warned: frozenset[str] = frozenset()
@@ -113,8 +117,22 @@ class TrainedNetwork:
         """Decide, and change to the masks that follow."""
         plan = self.decide(sparsity)
         masks = plan.masks()
+        if self.restores:
+            self.lost.keep(self.model, masks, self.scope().axes)
         self.change_masks(masks)
         self._show(masks, plan)
+
+    def restore(self) -> None:
+        """Make the network dense again, as AC/DC does: pruned weights train from zero, and nothing has momentum.
+
+        Outputs without any weight get back those that they had before they were pruned.
+        """
+        masks = self.masks
+        self.change_masks(None)
+        reshard(self.model)
+        self.lost.give_back(self.model, masks, self.scope().axes)
+        for optimizer in self.optimizers:
+            reset_momentum(optimizer)
 
     def change_masks(self, masks: Masks | None) -> None:
         """Set other masks than those that the optimisers have worked under; None makes the network dense."""

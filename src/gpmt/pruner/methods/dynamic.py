@@ -153,8 +153,8 @@ class DynamicRule(Rule):
             self.update(self._waiting)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the step of an update that waits for gradients."""
-        return {} if self._waiting is None else {"waiting": self._waiting}
+        """Return what the base does, and the step of an update that waits for gradients."""
+        return super().state_dict() | ({} if self._waiting is None else {"waiting": self._waiting})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on, with an update that waits or without."""

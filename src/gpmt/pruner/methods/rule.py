@@ -29,7 +29,7 @@ class Rule:
     def change(self, event: Event) -> None:
         """Do what the schedule asks for: prune to a sparsity, or make the network dense again."""
         if event.sparsity is None:
-            self.network.change_masks(None)
+            self.network.restore()
         else:
             self.network.prune(event.sparsity)
 
@@ -62,7 +62,8 @@ class Rule:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has to be saved besides masks and time: plain values and tensors."""
-        return {}
+        lost = self.network.lost.state_dict()
+        return {"lost": lost} if lost else {}
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise `MaskError` for what `load_state_dict` cannot load; nothing has been changed yet."""
@@ -73,8 +74,9 @@ class Rule:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned; the masks are loaded already."""
-        if state:
+        if odd := sorted(state.keys() - {"lost"}):
             raise MaskError(
-                f"the state holds {', '.join(sorted(state))}, which this method does not save; make the Pruner with "
-                "the method of the run to resume"
+                f"the state holds {', '.join(odd)}, which this method does not save; make the Pruner with the method "
+                "of the run to resume"
             )
+        self.network.lost.load_state_dict(state.get("lost", {}))
