@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gpmt.core.schedule import ACDC, Event, Gradual, OneShot, Schedule
-from gpmt.core.schedule_checks import check_schedule, event_at
+from gpmt.core.schedule_checks import check_schedule, event_at, last_restore
 from gpmt.errors import BudgetError
 
 
@@ -125,3 +125,24 @@ def test_a_subclass_of_ours_is_checked_as_any_other() -> None:
 def test_events_far_away_are_checked_when_they_come() -> None:
     far = 50_000_000
     assert check_schedule(schedule({far: Event(far, 0.5)}, last=far)) == Fraction(1, 2)
+
+
+class Restoring(Schedule):
+    """Makes the network dense once, or never."""
+
+    sparsity, last = 0.5, 6
+
+    def __init__(self, at: int | None) -> None:
+        self.at = at
+
+    def event(self, time: int) -> Event | None:
+        if time == self.at:
+            return Event(time, None)
+        return Event(time, 0.5) if time in (2, 6) else None
+
+
+def test_whether_a_schedule_makes_the_network_dense_again() -> None:
+    assert last_restore(ACDC(0.9)) == 75
+    assert last_restore(Restoring(4)) == 4
+    assert last_restore(Restoring(None)) == -1
+    assert last_restore(Gradual(0.9, end=10**12)) == -1

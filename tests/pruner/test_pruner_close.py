@@ -27,7 +27,7 @@ def test_a_schedule_that_did_not_end_is_a_warning(toy: Any) -> None:
 def test_a_network_that_is_dense_at_the_end_is_called_so(toy: Any) -> None:
     run = toy.start(ACDC.over(0.9, 10), steps_per_epoch=2).steps(3)
     with pytest.warns(
-        GpmtWarning, match=r"after 3 of the 16 steps of the schedule: the network is dense, not 90"
+        GpmtWarning, match=r"after 3 of the 14 steps of the schedule: the network is dense, not 90"
     ):
         run.pruner.close()
 

@@ -36,11 +36,58 @@ def test_acdc_alternates_between_sparse_and_dense(toy: Any) -> None:
     assert sparse == [step in {2, 3, 6, 7, 10, 11, 12} for step in range(1, 13)]
 
 
+SHORT = ACDC(0.8, start=1, period=4, sparse=2, last_restore=3, end=6, unit="step")
+
+
 def test_weights_train_again_after_acdc_restores(toy: Any) -> None:
-    run = toy.start(ACDC(0.8, start=1, period=4, sparse=2, last_restore=3, end=6, unit="step")).steps(3)
+    """From zero, but those of outputs that had none left, which are as they were."""
+    run = toy.start(SHORT).steps(1)
+    masks = run.pruner.masks
+    trained = toy.start(OneShot(0.0)).steps(1).model
+    run.steps(2)
     assert run.pruner.masks is None
-    assert run.zeros() == 0.8 * toy.numel  # dense from zero
+    lost = 0
+    for name, mask in masks.items():
+        weight, before = run.model.get_parameter(name).detach(), trained.get_parameter(name).detach()
+        outputs = ~mask.flatten(1).any(1)
+        lost += int(outputs.sum())
+        assert torch.equal(weight[outputs], before[outputs])
+        assert not weight[~outputs][~mask[~outputs]].any()
+    assert lost
     assert run.steps(2).zeros() < 0.4 * toy.numel
+
+
+def test_a_dense_phase_begins_without_momentum(toy: Any, make: Any) -> None:
+    """In any tensor, those of norms and biases too; second moments stay."""
+    run = toy.start(SHORT, make=make).steps(2)
+    assert all(value.any() for value in averages(run, "momentum_buffer", "exp_avg"))
+    run.steps(1)
+    assert not any(value.any() for value in averages(run, "momentum_buffer", "exp_avg"))
+    assert all(value.any() for value in averages(run, "exp_avg_sq", "max_exp_avg_sq"))
+    run.steps(1)
+    assert all(value.any() for value in averages(run, "momentum_buffer", "exp_avg"))
+
+
+def averages(run: Any, *names: str) -> list[torch.Tensor]:
+    states = run.optimizer.state.values()
+    return [value for state in states for name, value in state.items() if name in names and value is not None]
+
+
+def test_a_first_step_straight_to_seventy_percent(toy: Any) -> None:
+    """Then cubic at every interval, as the authors of oBERT prune transformers (Kurtic et al. 2022)."""
+    run = toy.start(Gradual(0.9, start=2, end=26, interval=4, initial=0.7))
+    found: list[int] = []
+    for _ in range(28):
+        masks = run.step() or run.pruner.masks
+        found.append(0 if masks is None else masks.total_pruned)
+    expected = {
+        2 + 4 * index: Fraction(9, 10) - Fraction(1, 5) * (1 - Fraction(index, 6)) ** 3 for index in range(7)
+    }
+    last = 0
+    for step, pruned in enumerate(found, 1):
+        last = math.floor(expected[step] * toy.numel) if step in expected else last
+        assert pruned == last
+    assert (found[1], found[-1]) == (980, 1260)
 
 
 @pytest.mark.parametrize("accumulate", [2, 3])

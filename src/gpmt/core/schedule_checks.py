@@ -45,16 +45,18 @@ def check_schedule(schedule: Schedule) -> Fraction:
     return max([sparsity, *(event.sparsity for event in events if event.sparsity is not None)])
 
 
-def restores(schedule: Schedule) -> bool:
-    """Whether a schedule makes the network dense again, as far as can be known in advance.
+def last_restore(schedule: Schedule) -> int:
+    """Return the last time at which a schedule makes the network dense again, as far as known; -1 if it never does.
 
-    >>> restores(ACDC(0.9)), restores(OneShot(0.9))
-    (True, False)
+    >>> last_restore(ACDC(0.9)), last_restore(OneShot(0.9))
+    (75, -1)
     """
-    if isinstance(schedule, OneShot | Gradual | ACDC):
-        return isinstance(schedule, ACDC)
-    times = range(min(schedule.last, _CHECKED) + 1)
-    return any(event is not None and event.sparsity is None for event in map(schedule.event, times))
+    if isinstance(schedule, ACDC):
+        return schedule.last_restore
+    if isinstance(schedule, OneShot | Gradual):
+        return -1
+    events = map(schedule.event, range(min(schedule.last, _CHECKED) + 1))
+    return max((event.time for event in events if event is not None and event.sparsity is None), default=-1)
 
 
 def event_at(schedule: Schedule, time: int) -> Event | None:

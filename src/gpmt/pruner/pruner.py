@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gpmt.core.budget import exact_fraction
 from gpmt.core.schedule import Schedule
-from gpmt.core.schedule_checks import check_schedule, restores
+from gpmt.core.schedule_checks import check_schedule, last_restore
 from gpmt.errors import MaskError
 from gpmt.masks import Masks
 from gpmt.planning.options import PlanOptions
@@ -158,7 +158,7 @@ class Pruner:
         self.method.check(schedule, self._optimizers, self._options)
         self.method = self.method.for_schedule(schedule)
         self._network = TrainedNetwork(model, self._optimizers, self._options, masks)
-        self._network.restores = schedule is not None and restores(schedule)
+        self._network.last_restore = -1 if schedule is None else last_restore(schedule)
         self._rule = self.method.rule(self._network)
         self._clock = Clock(schedule, steps_per_epoch, self.method.updates_at)
         self._started = False
@@ -182,7 +182,7 @@ class Pruner:
     def schedule(self, schedule: Schedule) -> None:
         check_schedule(schedule)
         self._clock.schedule = schedule
-        self._network.restores = restores(schedule)
+        self._network.last_restore = last_restore(schedule)
 
     @property
     def step_count(self) -> int:

@@ -35,7 +35,7 @@ class TrainedNetwork:
         masks: the masks in force; None while the network is dense.
         plan: the last plan, while its masks are in force. Where a method shows its masks without setting them to
             zero, both are made when one of them is first asked for.
-        restores: whether the schedule makes the network dense again.
+        last_restore: the last time at which the schedule makes the network dense again; -1 if it never does.
         lost: the outputs that have no weight now, for then.
     """
 
@@ -47,7 +47,7 @@ class TrainedNetwork:
         self._masks: Masks | None = None
         self._plan: Plan | None = None
         self._make: Callable[[], Plan] | None = None
-        self.restores, self.lost = False, LostOutputs()
+        self.last_restore, self.lost = -1, LostOutputs()
         self._enforcement = Enforcement()
         self._averages: list[nn.Module] = []
         self._warned: frozenset[str] = frozenset()
@@ -113,12 +113,11 @@ class TrainedNetwork:
                 warn(text)
             self._warned |= shortage.names
 
-    def prune(self, sparsity: Fraction) -> None:
-        """Decide, and change to the masks that follow."""
+    def prune(self, sparsity: Fraction, *, restored: bool = False) -> None:
+        """Decide, and change to the masks that follow; `restored` says that the network is made dense again later."""
         plan = self.decide(sparsity)
         masks = plan.masks()
-        if self.restores:
-            self.lost.keep(self.model, masks, self.scope().axes)
+        self.lost.keep(self.model, masks, self.scope().axes if restored else {})
         self.change_masks(masks)
         self._show(masks, plan)
 

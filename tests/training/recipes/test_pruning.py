@@ -46,6 +46,9 @@ def test_hard_methods_prune_once_and_gradual_ones_as_told():
     )
     acdc = prune("schedule=ac-dc").make_schedule(epochs=100, steps_per_epoch=1)
     assert isinstance(acdc, ACDC)
+    assert acdc.last == 85
+    short = prune("schedule=ac-dc").make_schedule(epochs=20, steps_per_epoch=10)
+    assert short.last == 140  # 30 % are left, where the published times leave 15 %
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class Rule:
         if event.sparsity is None:
             self.network.restore()
         else:
-            self.network.prune(event.sparsity)
+            self.network.prune(event.sparsity, restored=event.time < self.network.last_restore)
 
     def update(self, step: int) -> None:
         """Change the masks by the method's own will, after a step at which `Method.updates_at` is true."""

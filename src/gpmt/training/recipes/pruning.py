@@ -40,9 +40,9 @@ class Prune(Section):
     `start`, `end` and `interval` count epochs of fine-tuning, in fractions too, and are for ``one-shot`` (`start`
     alone) and ``gradual``, which begins with the sparsity `initial`. It ends after half of the epochs,
     and prunes about 200 times, or in short trainings at every step; feather and st-3 always do. ``ac-dc`` scales the
-    published schedule to the epochs there are. `recalibrate` is the number of training images from which the
-    statistics of the batch norms are recomputed right after one-shot pruning, before the network is evaluated and
-    fine-tuned: ``auto`` is 1,000, 0 leaves them.
+    published schedule to the epochs there are; below 100 its last sparse phase is 30 % of them. `recalibrate` is the
+    number of training images from which the statistics of the batch norms are recomputed right after one-shot
+    pruning, before the network is evaluated and fine-tuned: ``auto`` is 1,000, 0 leaves them.
     """
 
     sparsity: Annotated[float | int | str, PlainValidator(lambda value: _parsed(value, parse_sparsity))]
@@ -151,7 +151,8 @@ class Prune(Section):
         if self.schedule == "one-shot":
             return OneShot(self.sparsity, at=start)
         if self.schedule == "ac-dc":
-            return ACDC.over(self.sparsity, total, unit="step")
+            published = 0.15 if epochs >= 100 else None
+            return ACDC.over(self.sparsity, total, unit="step", last_sparse=published)
         end = round((epochs / 2 if self.end is None else self.end) * steps_per_epoch)
         if self.interval is not None:
             interval = round(self.interval * steps_per_epoch)
