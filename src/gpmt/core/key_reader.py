@@ -34,7 +34,7 @@ def thread_count(sources: Sequence[KeySource]) -> int:
     """
     if any(source.device.type != "cpu" for source in sources):
         return 1
-    if sum(source.numel for source in sources) < 1 << 18:
+    if sum(source.numel for source in sources) < 1 << 19:
         return 1
     return min(torch.get_num_threads(), MAX_THREADS, len(sources))
 

@@ -48,6 +48,16 @@ def below(limit: float, dtype: torch.dtype) -> float:
     return float(value)
 
 
+def in_loops(tensor: Tensor) -> bool:
+    """Whether the loops of `core/soft_loops.py` can read and write a tensor where it lies."""
+    return (
+        type(tensor.detach()) is Tensor
+        and tensor.is_cpu
+        and tensor.dtype == torch.float32
+        and tensor.is_contiguous()
+    )
+
+
 def kept_by(weight: Tensor, cut: Cut, key_format: KeyFormat) -> Tensor:
     """Return which weights of a block a cut keeps: bool, in the block's shape, on its device.
 

@@ -47,6 +47,13 @@ class Decision:
         """The blocks."""
         return self.case.items
 
+    def may_be_short(self) -> bool:
+        """Whether a plan may have something to warn of: a block that keeps fewer weights than it has outputs."""
+        return any(
+            cut.kept < max(1, item.shape[item.axes.output] if item.shape else 1)
+            for item, cut in zip(self.items, self.cuts, strict=True)
+        )
+
     def plan(self) -> Plan:
         """Return the plan, which makes masks of the weights as they are now."""
         return plan_of(

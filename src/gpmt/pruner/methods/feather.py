@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gpmt.core import soft_loops
 from gpmt.core.budget import exact_fraction
 from gpmt.core.schedule import Schedule
 from gpmt.core.soft_thresholds import feather
@@ -67,6 +70,22 @@ class Feather(SoftMethod):
     def shrink(self, item: Item, weight: Tensor, kept: Tensor, threshold: float) -> Tensor:
         """Return T(w) of one block."""
         return feather(weight, kept, threshold, self.power)
+
+    def has_loop(self, item: Item) -> bool:
+        """Whether there is a loop: of the power 3."""
+        return self.power == 3
+
+    def loop(
+        self,
+        item: Item,
+        weights: NDArray[np.float32],
+        limit: np.float32,
+        ties: int,
+        threshold: np.float32,
+        shown: NDArray[np.float32],
+    ) -> None:
+        """Write T(w) of one block."""
+        soft_loops.feather3(weights, limit, ties, threshold, shown)
 
 
 def _is_number(value: object) -> bool:

@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -46,6 +48,22 @@ class SoftMethod(Method):
     @abstractmethod
     def shrink(self, item: Item, weight: Tensor, kept: Tensor, threshold: float) -> Tensor:
         """Return T(w) of one block: the kept weights shrunk by its threshold, and +0.0 for all others."""
+
+    def has_loop(self, item: Item) -> bool:
+        """Whether `loop` does the same as `shrink`, in one pass, of a block of float32 weights on the CPU."""
+        return False
+
+    def loop(
+        self,
+        item: Item,
+        weights: NDArray[np.float32],
+        limit: np.float32,
+        ties: int,
+        threshold: np.float32,
+        shown: NDArray[np.float32],
+    ) -> None:
+        """Write T(w) of one block, given flat: of weights above the limit, and of the first `ties` equal to it."""
+        raise NotImplementedError
 
     @property
     def gradient_scale(self) -> float:

@@ -7,28 +7,34 @@ written. Gradients are those of the loss at T(w), so they pass straight through 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gpmt.core.keys import key_value
+from gpmt.core import soft_loops
+from gpmt.core.blocks import WHOLE
+from gpmt.core.key_reader import map_groups, thread_count
+from gpmt.core.keys import KEY32, key_value
 from gpmt.core.schedule import Event
 from gpmt.core.scope import Scope
-from gpmt.core.shards import is_shared, local, local_part, reshard, whole
-from gpmt.core.soft_thresholds import kept_by, threshold_of
+from gpmt.core.shards import is_shared, local, reshard, whole
+from gpmt.core.soft_thresholds import in_loops, kept_by, threshold_of
 from gpmt.errors import MaskError, MethodError
 from gpmt.masks import Masks
 from gpmt.planning.decision import Decision, decide_cuts
 from gpmt.pruner.enforcement import capturing, pruned_weight
+from gpmt.pruner.layouts import alike, copy_into, count_write, laid_out, shared_as, written
 from gpmt.pruner.methods.rule import Rule
 from gpmt.pruner.optimizers import held
 from gpmt.pruner.trained_network import TrainedNetwork
-from gpmt.torch_private import is_inner_step, write_count
+from gpmt.torch_private import is_inner_step
 
 if TYPE_CHECKING:
     from gpmt.pruner.methods.soft_method import SoftMethod
@@ -54,8 +60,9 @@ class SoftRule(Rule):
         """The parameters that hold T(w), and how often each had been written to by then."""
         self._stepping: set[str] = set()
         """The parameters that hold dense weights, within a step."""
-        self._stale = self._new_event = False
-        _refuse_reparametrised(network.scope(), method.name)
+        self._stale = self._new_event = self._checked = False
+        self._scope: tuple[Scope, list[nn.Module], list[tuple[str, nn.Parameter]]] | None = None
+        self._find_scope()
 
     def change(self, event: Event) -> None:
         """Take the sparsity that the schedule asks for; the dense weights come back where it is None."""
@@ -81,7 +88,7 @@ class SoftRule(Rule):
             weight = pruned_weight(self.network.model, name)
             if id(weight) in trained:
                 self._scale_gradient(name, weight)
-                _copy(dense, weight)
+                copy_into(dense, weight)
                 self._stepping.add(name)
 
     def after_step(self, optimizer: Optimizer) -> None:
@@ -102,8 +109,7 @@ class SoftRule(Rule):
             self._restore()
             return
         reshard(self.network.model)
-        scope = self.network.scope()
-        _refuse_reparametrised(scope, self.method.name)
+        scope = self._find_scope()
         self.dense = {
             name: self.dense[name] if name in self.dense else weight.detach().clone()
             for name, weight in scope.tensors.items()
@@ -113,7 +119,9 @@ class SoftRule(Rule):
         if self._new_event:
             self._new_event = False
             assert self._decision is not None
-            self.network.warn_of(self._decision.plan())
+            if not self._checked or self._decision.may_be_short():
+                self.network.warn_of(self._decision.plan())
+            self._checked = True
             self.network.agree()
 
     def assign(self, masks: Masks | None) -> None:
@@ -181,7 +189,7 @@ class SoftRule(Rule):
         self.sparsity = None if sparsity is None else Fraction(sparsity)
         for name, saved in state["dense"].items():
             weight = pruned_weight(self.network.model, name)
-            self.dense[name] = _laid_out(saved, weight)
+            self.dense[name] = laid_out(saved, weight)
         self._stale = self.sparsity is not None
         self.settle()
 
@@ -201,25 +209,46 @@ class SoftRule(Rule):
                     f"{name} has shape {list(weight.shape)}, but had {list(dense.shape)}; detach() the Pruner before "
                     "changing layers"
                 )
-            if not _alike(weight, dense):
-                dense = self.dense[name] = _laid_out(whole(dense), weight)
+            if not alike(weight, dense):
+                dense = self.dense[name] = laid_out(whole(dense), weight)
                 self._decision = None
-            elif name not in self._stepping and self._shown.get(name) != _written(weight):
+            elif name not in self._stepping and self._shown.get(name) != written(weight):
                 self._take_over(name, weight)
             if name in self._stepping:
-                _copy(weight, dense)
-            self._shown[name] = _written(weight)
+                copy_into(weight, dense)
+            self._shown[name] = written(weight)
         self._stepping.clear()
 
     def _take_over(self, name: str, weight: Tensor) -> None:
         """Keep as dense what was written to a parameter outside of steps: where it is not T of the dense weights."""
-        shown = _shared_as(self._shrunk(name), weight)
+        shown = shared_as(self._shrunk(name), weight)
         changed = local(weight.detach()) != shown
         local(self.dense[name])[changed] = local(weight.detach())[changed]
 
+    def _find_scope(self) -> Scope:
+        """Return the scope, found anew where modules or parameters of the model are others than before."""
+        model = self.network.model
+        modules, parameters = list(model.modules()), list(model.named_parameters(remove_duplicate=False))
+        if self._scope is not None:
+            scope, old_modules, old_parameters = self._scope
+            if (
+                len(modules) == len(old_modules)
+                and len(parameters) == len(old_parameters)
+                and all(map(operator.is_, modules, old_modules))
+                and all(
+                    a is b and name == old
+                    for (name, a), (old, b) in zip(parameters, old_parameters, strict=True)
+                )
+            ):
+                return scope
+        scope = self.network.scope()
+        _refuse_reparametrised(scope, self.method.name)
+        self._scope = scope, modules, parameters
+        return scope
+
     def _decide(self, scope: Scope | None = None) -> Decision:
         assert self.sparsity is not None
-        scope = self.network.scope() if scope is None else scope
+        scope = self._find_scope() if scope is None else scope
         tensors = {name: whole(self.dense[name]) for name in scope.tensors}
         decision = decide_cuts(
             replace(scope, tensors=tensors),
@@ -235,35 +264,87 @@ class SoftRule(Rule):
         """Write T(w) into all parameters, and zeros into the averages."""
         for name in self.dense:
             weight = pruned_weight(self.network.model, name)
-            local(weight.detach()).copy_(_shared_as(self._shrunk(name), weight))
-            self._shown[name] = _written(weight)
+            if is_shared(weight):
+                local(weight.detach()).copy_(shared_as(self._shrunk(name), weight))
+        own = {name: pruned_weight(self.network.model, name) for name in self.dense}
+        self._shrink_into({name: w.detach() for name, w in own.items() if not is_shared(w)})
+        self._shown |= {name: written(weight) for name, weight in own.items()}
         if self.dense:
             self.network.prune_averages()
 
     def _restore(self) -> None:
         """Put all dense weights back for good."""
         for name, dense in self.dense.items():
-            _copy(dense, pruned_weight(self.network.model, name))
+            copy_into(dense, pruned_weight(self.network.model, name))
         self._forget()
         self.network.set_masks(None)
 
     def _shrunk(self, name: str) -> Tensor:
         """Return T of the dense weights of one tensor, whole."""
         decision = self._decision or self._decide()
-        scope = decision.case.found
-        dense = scope.tensors[name]
-        shown = torch.empty_like(dense)
-        places = [place for place, item in enumerate(decision.items) if item.tensor == name]
-        views = scope.blocks[name].views(shown) if len(places) > 1 else [shown]
-        for place, view in zip(places, views, strict=True):
-            item, cut = decision.items[place], decision.cuts[place]
-            weight = item.values.reshape(item.shape)
-            threshold = threshold_of(
-                cut, item.numel, decision.key_format, weight.dtype, self._bound(decision, place)
+        shown = torch.empty_like(decision.case.found.tensors[name])
+        self._shrink_into({name: shown})
+        return shown
+
+    def _shrink_into(self, targets: Mapping[str, Tensor]) -> None:
+        """Write T of the dense weights of some tensors: by loops in threads where there are any, or by torch."""
+        if not targets:
+            return
+        decision = self._decision or self._decide()
+        views: dict[str, list[Tensor]] = {}
+        for name, target in targets.items():
+            blocks = (
+                decision.case.found.blocks.get(name, WHOLE) if decision.case.request.method.blocks else WHOLE
             )
+            views[name] = blocks.views(target)[::-1]
+        loops: dict[int, Tensor] = {}
+        for place, item in enumerate(decision.items):
+            if item.tensor not in targets:
+                continue
+            view = views[item.tensor].pop()
+            cut, threshold = decision.cuts[place], self._threshold(decision, place)
+            if (
+                threshold
+                and decision.key_format is KEY32
+                and self.method.has_loop(item)
+                and in_loops(item.values)
+                and in_loops(view)
+            ):
+                loops[place] = view
+                continue
+            weight = item.values.reshape(item.shape)
             kept = kept_by(weight, cut, decision.key_format)
             view.copy_(self.method.shrink(item, weight, kept, threshold).reshape(view.shape))
-        return shown
+
+        places = list(loops)
+
+        def work(group: list[int]) -> None:
+            for place in (places[index] for index in group):
+                item, cut = decision.items[place], decision.cuts[place]
+                self.method.loop(
+                    item,
+                    item.values.view(-1).numpy(),
+                    np.float32(key_value(cut.key, KEY32)),
+                    cut.ties,
+                    np.float32(self._threshold(decision, place)),
+                    loops[place].view(-1).numpy(),
+                )
+
+        sources = [decision.sources[place] for place in places]
+        if sources:
+            map_groups(sources, work, thread_count(sources))
+        for target in targets.values():
+            count_write(target)
+
+    def _threshold(self, decision: Decision, place: int) -> float:
+        item = decision.items[place]
+        return threshold_of(
+            decision.cuts[place],
+            item.numel,
+            decision.key_format,
+            item.values.dtype,
+            self._bound(decision, place),
+        )
 
     def _bound(self, decision: Decision, place: int) -> float:
         """Return what a block's threshold is at most: that of its group, where magnitudes have factors."""
@@ -286,11 +367,15 @@ class SoftRule(Rule):
                 "with sparse=False, or exclude it"
             )
         gradient, shown = local(weight.grad), local(weight.detach())
-        gradient.copy_(torch.where(shown == 0, gradient * scale, gradient))
+        if in_loops(gradient) and in_loops(shown):
+            soft_loops.scale_pruned(gradient.view(-1).numpy(), shown.view(-1).numpy(), np.float32(scale))
+            count_write(gradient)
+        else:
+            gradient.copy_(torch.where(shown == 0, gradient * scale, gradient))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the last decision, which is found again, and what is known of the original's parameters."""
-        return {**vars(self), "_decision": None, "_shown": {}}
+        """Leave out what is found again, and what is known of the original's parameters."""
+        return {**vars(self), "_decision": None, "_scope": None, "_shown": {}}
 
 
 def _refuse_reparametrised(scope: Scope, method: str) -> None:
@@ -299,37 +384,3 @@ def _refuse_reparametrised(scope: Scope, method: str) -> None:
             f"{next(iter(scope.effective))} is reparametrised, and the method {method} shrinks plain weights only; "
             "exclude it, or make it plain"
         )
-
-
-def _written(weight: Tensor) -> tuple[int, int | None]:
-    """Return which tensor this is, and how often it was written to."""
-    return id(weight), write_count(local(weight.detach()))
-
-
-def _alike(weight: Tensor, dense: Tensor) -> bool:
-    """Whether two tensors have one type, device and way to be shared by processes."""
-    if is_shared(weight) != is_shared(dense) or (weight.dtype, weight.device) != (dense.dtype, dense.device):
-        return False
-    layout: Any = weight
-    return not is_shared(weight) or (layout.device_mesh, layout.placements) == (
-        getattr(dense, "device_mesh", None),
-        getattr(dense, "placements", None),
-    )
-
-
-def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return a copy of a whole tensor, with the type, device and layout of another, shared as that is."""
-    copy = torch.empty_like(like.detach())
-    with torch.no_grad():
-        local(copy).copy_(_shared_as(tensor, like))
-    return copy
-
-
-def _shared_as(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return the part of a whole tensor that belongs to this process's part of another."""
-    return local_part(tensor.to(like.device), like)
-
-
-def _copy(source: Tensor, target: Tensor) -> None:
-    """Write one tensor into another that is laid out alike."""
-    local(target.detach()).copy_(local(source.detach()))

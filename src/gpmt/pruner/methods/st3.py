@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gpmt.core import soft_loops
 from gpmt.core.scope import Scope
 from gpmt.core.soft_thresholds import rescaling, soft
 from gpmt.errors import MethodError
@@ -57,3 +60,21 @@ class ST3(SoftMethod):
         """Return T(w) of one block."""
         scale = rescaling(weight, kept, item.axes) if self.rescale else None
         return soft(weight, kept, threshold, scale)
+
+    def has_loop(self, item: Item) -> bool:
+        """Whether there is a loop: where each output is a row."""
+        return not self.rescale or (item.axes.output == 0 and not item.axes.stacked and item.numel > 0)
+
+    def loop(
+        self,
+        item: Item,
+        weights: NDArray[np.float32],
+        limit: np.float32,
+        ties: int,
+        threshold: np.float32,
+        shown: NDArray[np.float32],
+    ) -> None:
+        """Write T(w) of one block."""
+        soft_loops.soft(weights, limit, ties, threshold, shown)
+        if self.rescale:
+            soft_loops.rescale(weights, shown, weights.size // item.shape[0])
