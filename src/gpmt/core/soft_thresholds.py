@@ -7,6 +7,7 @@ zero is not zero after it either, in any floating type, and zeros tell what is p
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ def threshold_of(
     return min(below(key_value(cut.key, key_format), dtype), below(most, dtype))
 
 
+@lru_cache(maxsize=64)  # blocks share the threshold of their group
 def below(limit: float, dtype: torch.dtype) -> float:
     """Return the largest number of a type that is below a limit of at least 0; 0 for the limit 0."""
     value = torch.tensor(limit, dtype=dtype, device="cpu")

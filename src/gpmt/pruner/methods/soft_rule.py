@@ -297,7 +297,7 @@ class SoftRule(Rule):
                 decision.case.found.blocks.get(name, WHOLE) if decision.case.request.method.blocks else WHOLE
             )
             views[name] = blocks.views(target)[::-1]
-        loops: dict[int, Tensor] = {}
+        loops: dict[int, tuple[float, Tensor]] = {}
         for place, item in enumerate(decision.items):
             if item.tensor not in targets:
                 continue
@@ -310,7 +310,7 @@ class SoftRule(Rule):
                 and in_loops(item.values)
                 and in_loops(view)
             ):
-                loops[place] = view
+                loops[place] = threshold, view
                 continue
             weight = item.values.reshape(item.shape)
             kept = kept_by(weight, cut, decision.key_format)
@@ -320,14 +320,14 @@ class SoftRule(Rule):
 
         def work(group: list[int]) -> None:
             for place in (places[index] for index in group):
-                item, cut = decision.items[place], decision.cuts[place]
+                item, cut, (threshold, view) = decision.items[place], decision.cuts[place], loops[place]
                 self.method.loop(
                     item,
                     item.values.view(-1).numpy(),
                     np.float32(key_value(cut.key, KEY32)),
                     cut.ties,
-                    np.float32(self._threshold(decision, place)),
-                    loops[place].view(-1).numpy(),
+                    np.float32(threshold),
+                    view.view(-1).numpy(),
                 )
 
         sources = [decision.sources[place] for place in places]
