@@ -61,6 +61,8 @@ def test_average_is_sparse_and_dense_with_the_model(toy: Any) -> None:
         zeros = sum(int((weight == 0).sum()) for weight in average.module.parameters() if weight.ndim == 2)
         if step == 7:  # lifted after step 6, the masks let go of the weights in step 7
             assert zeros < 0.5 * toy.numel
+        elif step == 6:  # outputs of which nothing was left have their weights again
+            assert zeros <= 0.9 * toy.numel
         elif step < 4:
             assert zeros == 0
         else:
