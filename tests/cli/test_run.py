@@ -23,7 +23,7 @@ def test_prints_a_table_and_leaves_a_folder_named_after_the_recipe():
 
 def test_json_is_all_that_stdout_has():
     metrics = json.loads(gpmt(*RECIPE, "finetune.epochs=0", "--out", "elsewhere", "--json").stdout)
-    assert metrics["finetuned"] == metrics["pruned"]
+    assert metrics["finetuned"] == metrics["recalibrated"]
     assert Path("elsewhere/metrics.json").exists()
 
 

@@ -24,9 +24,6 @@ SOFT = ("feather", "st-3")
 FROM_SCRATCH = ("set", "rigl", "rigl+ham")
 """The methods that train an untrained network which is sparse from the start."""
 
-PRUNINGS = 200
-"""How often gradual pruning with hard masks prunes, by default, where there are enough steps."""
-
 Patterns = Annotated[
     tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 ]
@@ -38,8 +35,8 @@ class Prune(Section):
     `method` says what happens to pruned weights while training, with the `method_settings` of its class. The default
     of `schedule` fits it: ``gradual`` for those that let pruned weights train on (feather, st-3), else ``one-shot``.
     `start`, `end` and `interval` count epochs of fine-tuning, in fractions too, and are for ``one-shot`` (`start`
-    alone) and ``gradual``, which begins with the sparsity `initial`. It ends after half of the epochs,
-    and prunes about 200 times, or in short trainings at every step; feather and st-3 always do. ``ac-dc`` scales the
+    alone) and ``gradual``, which begins with the sparsity `initial`. It ends after half of the epochs, and prunes
+    once in each, in short trainings ten times in all; feather and st-3 prune at every step. ``ac-dc`` scales the
     published schedule to the epochs there are; below 100 its last sparse phase is 30 % of them. `recalibrate` is the
     number of training images from which the statistics of the batch norms are recomputed right after one-shot
     pruning, before the network is evaluated and fine-tuned: ``auto`` is 1,000, 0 leaves them.
@@ -154,10 +151,9 @@ class Prune(Section):
             published = 0.15 if epochs >= 100 else None
             return ACDC.over(self.sparsity, total, unit="step", last_sparse=published)
         end = round((epochs / 2 if self.end is None else self.end) * steps_per_epoch)
-        if self.interval is not None:
-            interval = round(self.interval * steps_per_epoch)
-        else:
-            interval = 1 if self.method in SOFT else (end - start) // PRUNINGS
+        # Hard pruning disturbs, so once an epoch; but in short trainings often enough to be gradual.
+        usual = 0.0 if self.method in SOFT else min(1.0, epochs / 20)
+        interval = round((usual if self.interval is None else self.interval) * steps_per_epoch)
         return Gradual(self.sparsity, start=start, end=end, interval=max(1, interval), initial=self.initial)
 
     def make_method(self, steps: int | None = None) -> Method:
