@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 import gpmt
 from gpmt.atomic import atomic_path
-from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.pruner.methods.registry import method_of, methods_by_name
 from gpmt.training import models
 from gpmt.training.data import datasets

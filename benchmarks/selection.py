@@ -44,7 +44,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 import gpmt
-from gpmt.core import key_loops
+from gpmt.core.keys import key_loops
 from gpmt.system import cpu_name
 from gpmt.torch_private import TorchDispatchMode, tree_leaves
 

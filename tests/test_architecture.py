@@ -26,7 +26,20 @@ ORDER = [
     "extras",
     "suggestions",
     "model_tools",
-    "core",
+    "core.missing_data",
+    "core.shards",
+    "core.memory",
+    "core.keys",
+    "core.layers",
+    "core.patterns",
+    "core.budget",
+    "core.blocks",
+    "core.scope",
+    "core.selection",
+    "core.soft",
+    "core.units",
+    "core.schedule",
+    "core.compare",
     "formats.sorted_header",
     "formats.masks",
     "masks",
@@ -84,7 +97,7 @@ ORDER = [
     "cli",
 ]
 MODULES = sorted(ROOT.rglob("*.py"))
-FACES = {"", "runtime", "training"}
+FACES = {"", "core", "runtime", "training"}
 """Packages whose `__init__` is a docstring, or hands names on."""
 WITH_PRIVATE_NAMES = {
     "torch_private",

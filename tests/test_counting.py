@@ -1,7 +1,7 @@
 import torch
 
-from gpmt.core.blocks import Blocks, Split
-from gpmt.core.scope import find_scope
+from gpmt.core.blocks.blocks import Blocks, Split
+from gpmt.core.scope.scope import find_scope
 from gpmt.counting import count_blocks, count_tensors
 from gpmt.masks import Masks
 from gpmt.verification import verify

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gpmt
-from gpmt.core.axes import Axes
+from gpmt.core.layers.axes import Axes
 from gpmt.core.units.column import Column
 from gpmt.errors import BudgetError, ScopeError, WeightsError
 from gpmt.planning.decide import decide

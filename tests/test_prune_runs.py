@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gpmt
-from gpmt.core.axes import Axes
-from gpmt.core.blocks import WHOLE, Blocks, Split
+from gpmt.core.blocks.blocks import WHOLE, Blocks, Split
+from gpmt.core.layers.axes import Axes
 from gpmt.errors import BudgetError, PlanError, ScopeError, ScoresError, WeightsError
 from gpmt.planning.decide import check_request, decide
 from gpmt.planning.plan import Plan

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gpmt
-from gpmt.core.axes import Axes
-from gpmt.core.blocks import WHOLE, Blocks, Split
+from gpmt.core.blocks.blocks import WHOLE, Blocks, Split
+from gpmt.core.layers.axes import Axes
 from gpmt.core.units.registry import UNITS
 from gpmt.errors import BudgetError, ScopeError
 from gpmt.planning.decide import decide

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpmt import scores as scores
     from gpmt.compensation.compensate import Compensation, compensate
-    from gpmt.core.blocks import Blocks, Split
-    from gpmt.core.schedule import ACDC, Event, Gradual, OneShot, Schedule
-    from gpmt.core.scope import find_scope
+    from gpmt.core.blocks.blocks import Blocks, Split
+    from gpmt.core.schedule.schedule import ACDC, Event, Gradual, OneShot, Schedule
+    from gpmt.core.scope.scope import find_scope
     from gpmt.errors import BudgetError, GpmtError
     from gpmt.formats.load import load
     from gpmt.formats.sparse.reader import SparseFile, load_sparse
@@ -34,38 +34,38 @@ if TYPE_CHECKING:
 
 # Names are imported when first used, so that `gpmt --help` does not wait for PyTorch.
 _HOME = {
-    "ACDC": "gpmt.core.schedule",
-    "Blocks": "gpmt.core.blocks",
+    "ACDC": "gpmt.core.schedule.schedule",
+    "Blocks": "gpmt.core.blocks.blocks",
     "BudgetError": "gpmt.errors",
     "Compensation": "gpmt.compensation.compensate",
     "CrAM": "gpmt.pruner.cram",
     "EffectiveSparsity": "gpmt.reachability.effective_sparsity",
-    "Event": "gpmt.core.schedule",
+    "Event": "gpmt.core.schedule.schedule",
     "Feather": "gpmt.pruner.methods.feather",
     "GpmtError": "gpmt.errors",
     "GpmtWarning": "gpmt.warning",
-    "Gradual": "gpmt.core.schedule",
+    "Gradual": "gpmt.core.schedule.schedule",
     "HAM": "gpmt.pruner.methods.ham",
     "Hard": "gpmt.pruner.methods.hard",
     "Masks": "gpmt.masks",
     "Method": "gpmt.pruner.methods.method",
-    "OneShot": "gpmt.core.schedule",
+    "OneShot": "gpmt.core.schedule.schedule",
     "Plan": "gpmt.planning.plan",
     "Program": "gpmt.runtime.program",
     "Pruner": "gpmt.pruner.pruner",
     "RigL": "gpmt.pruner.methods.rigl",
     "SET": "gpmt.pruner.methods.set_",
     "ST3": "gpmt.pruner.methods.st3",
-    "Schedule": "gpmt.core.schedule",
+    "Schedule": "gpmt.core.schedule.schedule",
     "SparseFile": "gpmt.formats.sparse.reader",
     "SparseSize": "gpmt.formats.sparse.writer",
-    "Split": "gpmt.core.blocks",
+    "Split": "gpmt.core.blocks.blocks",
     "Verification": "gpmt.verification",
     "WhatIf": "gpmt.planning.what_if",
     "compensate": "gpmt.compensation.compensate",
     "compile": "gpmt.runtime.program",
     "effective_sparsity": "gpmt.reachability.effective_sparsity",
-    "find_scope": "gpmt.core.scope",
+    "find_scope": "gpmt.core.scope.scope",
     "load": "gpmt.formats.load",
     "load_program": "gpmt.runtime.program",
     "load_sparse": "gpmt.formats.sparse.reader",

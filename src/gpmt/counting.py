@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gpmt.core.blocks import WHOLE
-from gpmt.core.layers import output_dim
+from gpmt.core.blocks.blocks import WHOLE
+from gpmt.core.layers.layers import output_dim
 from gpmt.core.missing_data import check_has_data
-from gpmt.core.scope import Scope
+from gpmt.core.scope.scope import Scope
+from gpmt.core.scope.tensor_count import BlockCount, TensorCount
 from gpmt.core.shards import whole
-from gpmt.core.tensor_count import BlockCount, TensorCount
 from gpmt.core.units.registry import unit_of
 from gpmt.core.units.unit import Unit
 from gpmt.masks import Masks

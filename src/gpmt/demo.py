@@ -14,8 +14,8 @@ from accelerate import Accelerator
 from torch import nn
 from torch.optim import Optimizer
 
-from gpmt.core.budget import Ratio
-from gpmt.core.schedule import OneShot
+from gpmt.core.budget.budget import Ratio
+from gpmt.core.schedule.schedule import OneShot
 from gpmt.errors import BudgetError
 from gpmt.planning.decide import decide
 from gpmt.pruner.pruner import Pruner

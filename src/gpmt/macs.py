@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import GpmtError, first_line
 from gpmt.model_tools import keeping_modes, moved, unwrap
 from gpmt.torch_private import ConvNd, ConvTransposeNd, has_one_projection

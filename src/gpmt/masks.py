@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gpmt.core.keys.packed_bits import complement, pack, pack_nonzero, unpack
 from gpmt.core.missing_data import check_has_data
-from gpmt.core.packed_bits import complement, pack, pack_nonzero, unpack
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.core.shards import local, local_part
 from gpmt.errors import MaskError
 from gpmt.formats.masks.hashes import mask_hash, structure_hash
@@ -181,7 +181,7 @@ class Masks(Mapping[str, Tensor]):
         them (``_orig_mod.``, ``module.``). Raises `MaskError` as `fits` does and for quantised and sparse
         tensors, and `WeightsError` for a tensor without data.
         """
-        from gpmt.core import key_loops
+        from gpmt.core.keys import key_loops
 
         tensors = {name: tensor for name, (_, tensor) in self._found(target).items()}
         check_has_data(tensors)

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, Unpack, overload
 
-from gpmt.core.blocks import BlockRule
-from gpmt.core.budget import Ratio
-from gpmt.core.minimums import MinKept
+from gpmt.core.blocks.blocks import BlockRule
+from gpmt.core.budget.budget import Ratio
+from gpmt.core.budget.minimums import MinKept
 from gpmt.core.patterns import Patterns
 from gpmt.core.units.names import Granularity
 from gpmt.errors import BudgetError, ScopeError

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gpmt.calibration.batches import calibrating, each_batch, run
-from gpmt.core.layers import BATCH_NORMS
+from gpmt.core.layers.layers import BATCH_NORMS
 from gpmt.errors import CalibrationError
 from gpmt.model_tools import unwrap
 

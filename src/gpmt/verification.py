@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
-from gpmt.core.blocks import BlockRule
-from gpmt.core.budget import pruned_count
-from gpmt.core.first_match import Named
-from gpmt.core.judgement import Judgement
-from gpmt.core.minimum import is_automatic
-from gpmt.core.minimums import Minimums, MinKept
+from gpmt.core.blocks.blocks import BlockRule
+from gpmt.core.budget.budget import pruned_count
+from gpmt.core.budget.first_match import Named
+from gpmt.core.budget.minimum import is_automatic
+from gpmt.core.budget.minimums import Minimums, MinKept
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import find_scope
-from gpmt.core.tensor_count import BlockCount, TensorCount
+from gpmt.core.scope.judgement import Judgement
+from gpmt.core.scope.scope import find_scope
+from gpmt.core.scope.tensor_count import BlockCount, TensorCount
 from gpmt.core.units.names import Granularity
 from gpmt.core.units.registry import unit_of
 from gpmt.counting import count_blocks, count_tensors

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpmt.core.budget import pruned_count
-from gpmt.core.first_match import Named
-from gpmt.core.tensor_count import BlockCount
+from gpmt.core.budget.budget import pruned_count
+from gpmt.core.budget.first_match import Named
+from gpmt.core.scope.tensor_count import BlockCount
 from gpmt.planning.groups import Budget, Within, divide
 
 

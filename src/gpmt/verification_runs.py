@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import torch
 
-from gpmt.core.blocks import WHOLE
-from gpmt.core.budget import pruned_count
-from gpmt.core.nm import NM
-from gpmt.core.scope import Scope
+from gpmt.core.blocks.blocks import WHOLE
+from gpmt.core.budget.budget import pruned_count
+from gpmt.core.scope.scope import Scope
+from gpmt.core.selection.nm import NM
 from gpmt.core.shards import whole
 from gpmt.core.units.in_runs import InRuns
 from gpmt.errors import BudgetError

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 
 Case = tuple[nn.Module, list[Any]]
 

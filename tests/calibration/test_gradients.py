@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from gpmt.calibration.gradients import mean_gradients
 from gpmt.calibration.prunable import prunable
-from gpmt.core.blocks import Blocks, Split
-from gpmt.core.scope import find_scope
+from gpmt.core.blocks.blocks import Blocks, Split
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import CalibrationError, ScoresError
 from gpmt.warning import GpmtWarning
 from tests.calibration.networks import CASES, assert_same_state, make, slow_gradients, state_of

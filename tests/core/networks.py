@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 
 
 class Net(nn.Module):

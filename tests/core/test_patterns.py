@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import ScopeError
 from tests.core.networks import DEFAULT, Net, names
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import CheckpointError
 from gpmt.formats.hub_network import build_network, describe, misfit, names_in
 from gpmt.formats.load import load

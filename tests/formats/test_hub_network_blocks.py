@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import gpmt
-from gpmt.core.scope import Scope, find_scope
+from gpmt.core.scope.scope import Scope, find_scope
 from gpmt.formats.load import load
 
 transformers = pytest.importorskip("transformers", reason="gpmt[hf] is not installed")

@@ -10,9 +10,9 @@ import pytest
 from tests.formats.architectures import base_networks, build
 from torch import Tensor, nn
 
-from gpmt.core.blocks import WHOLE
-from gpmt.core.described import Described
-from gpmt.core.scope import find_scope
+from gpmt.core.blocks.blocks import WHOLE
+from gpmt.core.scope.described import Described
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import ScopeError
 from gpmt.formats.hub_network import description_of, names_in
 from gpmt.formats.load import load

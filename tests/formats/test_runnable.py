@@ -8,7 +8,7 @@ from tests.cli.language_models import save_language_model
 from torch import Tensor, nn
 
 import gpmt
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import CheckpointError
 from gpmt.formats.hub_network import load_network, quiet_transformers
 from gpmt.formats.runnable import Runnable

@@ -12,7 +12,7 @@ from tests.threads import one_thread
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.pruner.pruner import Pruner
 
 

@@ -11,7 +11,7 @@ from torch.optim import SGD
 from torch.utils.data import DataLoader
 
 import gpmt
-from gpmt.core.schedule import Gradual
+from gpmt.core.schedule.schedule import Gradual
 
 
 def start(toy: Any, accumulate: int) -> tuple[Accelerator, Any, Any, Any, gpmt.Pruner]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 import gpmt
-from gpmt.core.schedule import ACDC, Gradual, OneShot
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot
 from gpmt.errors import BudgetError, MaskError
 from gpmt.integrations.lightning import PruningCallback
 

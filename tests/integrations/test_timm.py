@@ -11,7 +11,7 @@ from timm.utils import ModelEmaV3
 from torch.nn import functional as F
 
 import gpmt
-from gpmt.core.schedule import ACDC, Gradual
+from gpmt.core.schedule.schedule import ACDC, Gradual
 
 NAMES = [
     "sgd",

@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import gpmt
-from gpmt.core.schedule import Gradual, OneShot
+from gpmt.core.schedule.schedule import Gradual, OneShot
 from gpmt.errors import BudgetError, CheckpointError, MaskError
 from gpmt.integrations.transformers import PruningCallback
 

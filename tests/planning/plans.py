@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gpmt.core.blocks import Blocks, Split
+from gpmt.core.blocks.blocks import Blocks, Split
 from gpmt.planning.decide import decide
 from gpmt.planning.plan import Plan
 

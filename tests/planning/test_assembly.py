@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from gpmt.core.blocks import Blocks, Split
-from gpmt.core.scope import find_scope
+from gpmt.core.blocks.blocks import Blocks, Split
+from gpmt.core.scope.scope import find_scope
 from gpmt.core.units.registry import unit_of
 from gpmt.planning.assembly import assemble
 from gpmt.planning.items import items_of

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.core.units.registry import unit_of
 from gpmt.errors import BudgetError, ScopeError
 from gpmt.planning.case import Case

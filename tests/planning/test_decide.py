@@ -9,7 +9,7 @@ from tests.core.oracle import keep
 from torch import nn
 
 import gpmt
-from gpmt.core.blocks import WHOLE, Blocks, Split
+from gpmt.core.blocks.blocks import WHOLE, Blocks, Split
 from gpmt.errors import BudgetError
 from gpmt.planning.decide import check_request, decide
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.core.oracle import keep
 
 import gpmt
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import WeightsError
 from gpmt.planning.decision import decide_cuts
 from gpmt.pruner.arguments import complete

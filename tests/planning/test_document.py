@@ -11,7 +11,7 @@ from tests.core.networks import small_network
 from tests.planning.plans import divided_plan, weights
 
 import gpmt
-from gpmt.core.axes import Axes
+from gpmt.core.layers.axes import Axes
 from gpmt.errors import CheckpointError, PlanError
 from gpmt.planning.document import from_document, to_document
 from gpmt.planning.plan import Plan

@@ -1,6 +1,6 @@
 from fractions import Fraction
 
-from gpmt.core.first_match import Named
+from gpmt.core.budget.first_match import Named
 from gpmt.planning.groups import Budget, Group, automatic_minimum_of, divide
 
 

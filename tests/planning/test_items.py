@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 import gpmt
-from gpmt.core.blocks import Blocks, Split
-from gpmt.core.scope import find_scope
+from gpmt.core.blocks.blocks import Blocks, Split
+from gpmt.core.scope.scope import find_scope
 from gpmt.core.units.registry import unit_of
 from gpmt.errors import ScopeError
 from gpmt.planning.items import items_of, named

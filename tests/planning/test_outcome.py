@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import gpmt
-from gpmt.core.blocks import WHOLE, Blocks, Split
+from gpmt.core.blocks.blocks import WHOLE, Blocks, Split
 from gpmt.planning.decide import decide
 
 

@@ -5,9 +5,9 @@ import torch
 from tests.core.networks import small_network
 
 import gpmt
-from gpmt.core.keys import KEY32, MagnitudeKeys
-from gpmt.core.packed_bits import unpack
-from gpmt.core.select import select
+from gpmt.core.keys.keys import KEY32, MagnitudeKeys
+from gpmt.core.keys.packed_bits import unpack
+from gpmt.core.selection.select import select
 from gpmt.errors import WeightsError
 from gpmt.planning.packing import MaskPacker
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import BudgetError, ScopeError
 from gpmt.planning.request import Request
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpmt.core.keys import KEY32, MagnitudeKeys
+from gpmt.core.keys.keys import KEY32, MagnitudeKeys
 from gpmt.errors import WeightsError
 from gpmt.planning.run_packing import RunPacker
 

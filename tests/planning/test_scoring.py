@@ -10,7 +10,7 @@ from tests.core.oracle import keep
 from torch import nn
 
 import gpmt
-from gpmt.core.blocks import Blocks, Split
+from gpmt.core.blocks.blocks import Blocks, Split
 from gpmt.errors import BudgetError, PlanError, ScoresError, WeightsError
 from gpmt.planning.decide import decide
 

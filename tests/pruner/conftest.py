@@ -12,7 +12,7 @@ from tests.threads import one_thread
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gpmt.core.schedule import Schedule
+from gpmt.core.schedule.schedule import Schedule
 from gpmt.pruner.pruner import Pruner
 
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.errors import MaskError
 from gpmt.masks import Masks
 from gpmt.pruner.methods.ham import HAM

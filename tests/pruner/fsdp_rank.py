@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.core.shards import local, whole
 from gpmt.errors import MaskError
 from gpmt.masks import Masks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from gpmt.core.schedule import ACDC, OneShot
+from gpmt.core.schedule.schedule import ACDC, OneShot
 from gpmt.errors import BudgetError, ScopeError
 from gpmt.pruner.arguments import check_types, spelled, steps_per_unit
 

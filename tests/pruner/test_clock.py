@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from gpmt.core.schedule import Event, Gradual, OneShot, Schedule
+from gpmt.core.schedule.schedule import Event, Gradual, OneShot, Schedule
 from gpmt.errors import BudgetError
 from gpmt.pruner.clock import Clock
 

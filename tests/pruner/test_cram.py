@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gpmt
-from gpmt.core.schedule import OneShot
+from gpmt.core.schedule.schedule import OneShot
 from gpmt.errors import BudgetError, GpmtError, MethodError, ScopeError
 from gpmt.pruner.cram import CrAM
 from gpmt.pruner.pruner import Pruner

@@ -12,7 +12,7 @@ import torch
 from tests.quantised import QuantisedTensor
 from torch import nn
 
-from gpmt.core.schedule import Gradual, OneShot
+from gpmt.core.schedule.schedule import Gradual, OneShot
 from gpmt.errors import MaskError
 from gpmt.pruner.pruner import Pruner
 from gpmt.warning import GpmtWarning

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import gpmt
-from gpmt.core.axes import Axes
+from gpmt.core.layers.axes import Axes
 from gpmt.masks import Masks
 from gpmt.pruner.lost_outputs import LostOutputs
 

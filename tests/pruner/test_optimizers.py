@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gpmt.core.schedule import Gradual, OneShot
+from gpmt.core.schedule.schedule import Gradual, OneShot
 from gpmt.errors import MaskError, ScopeError
 from gpmt.pruner.pruner import Pruner
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gpmt.core.schedule import ACDC, Gradual, OneShot
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot
 from gpmt.warning import GpmtWarning
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import gpmt
-from gpmt.core.axes import Axes
+from gpmt.core.layers.axes import Axes
 from gpmt.core.units.column import Column
 from gpmt.errors import MaskError
 

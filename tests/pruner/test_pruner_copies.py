@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
-from gpmt.core.schedule import ACDC, Gradual, OneShot
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot
 from gpmt.pruner.pruner import Pruner
 
 COPIES: dict[str, Callable[[Any], Any]] = {

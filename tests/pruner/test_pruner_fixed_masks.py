@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from gpmt.core.schedule import OneShot
+from gpmt.core.schedule.schedule import OneShot
 from gpmt.errors import BudgetError, MaskError, ScopeError
 from gpmt.masks import Masks
 from gpmt.prune import plan

@@ -16,7 +16,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from gpmt.core.schedule import Gradual, OneShot
+from gpmt.core.schedule.schedule import Gradual, OneShot
 from gpmt.masks import Masks
 from gpmt.prune import plan
 from gpmt.verification import verify

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gpmt.core.schedule import ACDC, Gradual, OneShot
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot
 from gpmt.errors import MaskError
 from gpmt.prune import plan
 from gpmt.pruner.methods.rigl import RigL

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from gpmt.core.schedule import Gradual, OneShot
+from gpmt.core.schedule.schedule import Gradual, OneShot
 from gpmt.errors import MaskError
 from gpmt.masks import Masks
 from gpmt.prune import plan

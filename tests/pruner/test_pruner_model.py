@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from gpmt.core.schedule import ACDC, Gradual, OneShot
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot
 from gpmt.errors import MaskError
 from gpmt.pruner.pruner import Pruner
 from gpmt.warning import GpmtWarning

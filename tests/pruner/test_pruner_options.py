@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpmt.core.schedule import ACDC, Gradual, OneShot
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot
 from gpmt.errors import BudgetError, GpmtError, MaskError, ScopeError, WeightsError
 from gpmt.pruner.pruner import Pruner
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import gpmt
-from gpmt.core.schedule import ACDC, Gradual, OneShot
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot
 from gpmt.errors import BudgetError
 from gpmt.pruner.pruner import Pruner
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.errors import MaskError
 from gpmt.pruner.pruner import Pruner
 

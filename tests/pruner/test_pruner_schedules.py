@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpmt.core.schedule import ACDC, Gradual, OneShot
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot
 
 
 def test_masks_only_shrink_on_a_gradual_schedule(toy: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpmt.core.schedule import Gradual
+from gpmt.core.schedule.schedule import Gradual
 from gpmt.pruner.pruner import Pruner
 
 

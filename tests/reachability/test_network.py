@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import GpmtError
 from gpmt.reachability.network import Links, find_links, record_network
 from tests.reachability.networks import GENERAL, LINEAR, shape_of

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.reachability.network import find_links, record_network
 from tests.reachability.oracle import active_by_change
 

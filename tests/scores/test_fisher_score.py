@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import gpmt
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import CalibrationError
 from tests.calibration.networks import make, samples_of, slow_gradients
 

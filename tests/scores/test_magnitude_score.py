@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 import gpmt
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import ScoresError, WeightsError
 from gpmt.scores.magnitude_score import _factor
 from tests.calibration.networks import CASES, make

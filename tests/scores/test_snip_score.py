@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import gpmt
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from tests.calibration.networks import assert_same_state, make, slow_gradients, state_of
 
 

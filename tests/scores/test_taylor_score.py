@@ -7,7 +7,7 @@ from torch.nn.parallel import DataParallel
 from torch.nn.utils.parametrizations import weight_norm
 
 import gpmt
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import CalibrationError, ScoresError
 from tests.calibration.networks import CASES, assert_same_state, make, slow_gradients, state_of
 

@@ -1,6 +1,7 @@
 """The allocations: how the kept weights are shared among the tensors. Each file of this folder is one.
 
-An allocation's name is that of its file, and the file defines one subclass of `gpmt.core.allocation.Allocation`.
+An allocation's name is that of its file, and the file defines one subclass of
+`gpmt.core.selection.allocation.Allocation`.
 Listing the names imports none of the files, so it is fast enough for the help of the command line.
 """
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from gpmt.errors import BudgetError
 
 if TYPE_CHECKING:
-    from gpmt.core.allocation import Allocation
+    from gpmt.core.selection.allocation import Allocation
 
 
 def names() -> list[str]:
@@ -30,7 +31,7 @@ def check_name(name: str) -> str:
 
 def find(name: str) -> Allocation:
     """Return the allocation of that name; raise `BudgetError` for an unknown one."""
-    from gpmt.core.allocation import Allocation
+    from gpmt.core.selection.allocation import Allocation
 
     module = import_module(f"{__name__}.{check_name(name)}")
     [kind] = [

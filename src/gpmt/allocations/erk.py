@@ -1,7 +1,7 @@
 """Erdős–Rényi-Kernel (Evci et al. 2020, "Rigging the Lottery", section 3)."""
 
-from gpmt.core.allocation import CountAllocation, Problem
-from gpmt.core.share import share
+from gpmt.core.selection.allocation import CountAllocation, Problem
+from gpmt.core.selection.share import share
 
 
 class ERK(CountAllocation):

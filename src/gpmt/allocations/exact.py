@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from gpmt.core.allocation import Allocation, Problem
-from gpmt.core.keys import KeyFormat, KeySource
-from gpmt.core.select import Selection, select
+from gpmt.core.keys.keys import KeyFormat, KeySource
+from gpmt.core.selection.allocation import Allocation, Problem
+from gpmt.core.selection.select import Selection, select
 
 
 class Exact(Allocation):

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpmt.core import lamp_loops
-from gpmt.core.allocation import CountAllocation, Problem
-from gpmt.core.key_reader import map_groups, thread_count
-from gpmt.core.keys import KEY32, MagnitudeKeys
-from gpmt.core.lamp_loops import BINS, TOP_BINS
+from gpmt.core.keys import lamp_loops
+from gpmt.core.keys.key_reader import map_groups, thread_count
+from gpmt.core.keys.keys import KEY32, MagnitudeKeys
+from gpmt.core.keys.lamp_loops import BINS, TOP_BINS
+from gpmt.core.selection.allocation import CountAllocation, Problem
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gpmt.allocations.exact import Exact
-from gpmt.core.keys import CHUNK, KeyFormat, KeySource
+from gpmt.core.keys.keys import CHUNK, KeyFormat, KeySource
 
 FORMAT = KeyFormat(torch.float32, torch.int32, 31, 1 << 31)
 """31 random bits; none of them stands for infinity."""

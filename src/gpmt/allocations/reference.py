@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from gpmt.core.allocation import Allocation, Problem
-from gpmt.core.budget import floor_of
-from gpmt.core.key_reader import count_above
-from gpmt.core.keys import KeyFormat, KeySource
-from gpmt.core.select import Cut, Selection, select
+from gpmt.core.budget.budget import floor_of
+from gpmt.core.keys.key_reader import count_above
+from gpmt.core.keys.keys import KeyFormat, KeySource
+from gpmt.core.selection.allocation import Allocation, Problem
+from gpmt.core.selection.select import Cut, Selection, select
 from gpmt.errors import BudgetError
 
 MAX_ROUNDS = 10_000

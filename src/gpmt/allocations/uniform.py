@@ -1,7 +1,7 @@
 """Uniform pruning: the same density in every tensor."""
 
-from gpmt.core.allocation import CountAllocation, Problem
-from gpmt.core.share import share
+from gpmt.core.selection.allocation import CountAllocation, Problem
+from gpmt.core.selection.share import share
 
 
 class Uniform(CountAllocation):

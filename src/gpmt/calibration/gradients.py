@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.calibration.batches import Batch, Loss, calibrating, each_batch, loss_of, run
-from gpmt.core.blocks import WHOLE
-from gpmt.core.scope import Scope
+from gpmt.core.blocks.blocks import WHOLE
+from gpmt.core.scope.scope import Scope
 from gpmt.errors import CalibrationError, ScoresError
 from gpmt.warning import warn
 
@@ -31,7 +31,7 @@ def mean_gradients(
     Raises `CalibrationError` as `each_batch`, `run` and `loss_of` do, and `ScoresError` for gradients that are NaN or
     infinite. Warns of tensors, and of blocks of tensors, whose gradient is zero.
 
-    >>> from gpmt.core.scope import find_scope
+    >>> from gpmt.core.scope.scope import find_scope
     >>> layer = nn.Linear(2, 1, bias=False)
     >>> batches = [torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])]
     >>> mean_gradients(layer, find_scope(layer), batches, lambda output, batch: output.sum())

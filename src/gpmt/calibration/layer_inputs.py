@@ -15,7 +15,7 @@ from gpmt.calibration.batches import calibrating, each_batch, run
 from gpmt.calibration.inputs import Inputs
 from gpmt.calibration.prunable import prunable
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import Scope
+from gpmt.core.scope.scope import Scope
 from gpmt.errors import CalibrationError
 from gpmt.warning import warn
 

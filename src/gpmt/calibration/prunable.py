@@ -6,7 +6,7 @@ from torch import nn
 
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import Scope, find_scope
+from gpmt.core.scope.scope import Scope, find_scope
 from gpmt.errors import ScoresError
 from gpmt.model_tools import unwrap
 

@@ -20,7 +20,7 @@ from gpmt.calibration.batches import (
     read_batch,
 )
 from gpmt.calibration.gradients import accumulators, check_gradients, differentiated, gradients
-from gpmt.core.scope import Scope
+from gpmt.core.scope.scope import Scope
 from gpmt.errors import CalibrationError
 from gpmt.torch_private import tree_leaves, tree_map_only
 

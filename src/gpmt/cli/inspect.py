@@ -25,9 +25,9 @@ from gpmt.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gpmt.core.coverage import Coverage
-    from gpmt.core.judgement import Judgement
-    from gpmt.core.tensor_count import TensorCount
+    from gpmt.core.scope.coverage import Coverage
+    from gpmt.core.scope.judgement import Judgement
+    from gpmt.core.scope.tensor_count import TensorCount
     from gpmt.formats.arrays import MaskArray
 
 EXAMPLES = examples(
@@ -159,8 +159,8 @@ class _Contents:
 
 def _without_torch(path: Path, silent: bool) -> _Contents | None:
     """Look into a file whose network is not known, and whose tensors NumPy can read; None for any other."""
-    from gpmt.core.coverage import Coverage
-    from gpmt.core.judgement import BY_NAMES
+    from gpmt.core.scope.coverage import Coverage
+    from gpmt.core.scope.judgement import BY_NAMES
     from gpmt.formats.array_counts import count_array, outside, prunable
     from gpmt.formats.arrays import read_weights
     from gpmt.formats.masks.summary import summary
@@ -200,7 +200,7 @@ def _with_torch(path: Path, request: _Request) -> tuple[_Contents, dict[str, int
         checkpoint = load(path)
 
     from gpmt.cli.network import find_network
-    from gpmt.core.scope import find_scope
+    from gpmt.core.scope.scope import find_scope
     from gpmt.counting import count_tensors
 
     with working(f"counting {path}", quiet=request.silent):

@@ -222,7 +222,7 @@ def check_exists(path: Path) -> None:
 
 def check_request(*, sparsity: str | None = None, min_kept: str = "0") -> None:
     """Raise `BudgetError` for a value that cannot be right for any network, before PyTorch is imported."""
-    from gpmt.core.budget import parse_min_kept, parse_sparsity
+    from gpmt.core.budget.budget import parse_min_kept, parse_sparsity
 
     if sparsity is not None:
         parse_sparsity(sparsity)

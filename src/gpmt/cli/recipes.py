@@ -10,7 +10,7 @@ import typer
 
 from gpmt.cli.narration import working
 from gpmt.cli.options import AsJson, Quiet, Verbose, examples, print_json
-from gpmt.core.budget import parse_sparsity
+from gpmt.core.budget.budget import parse_sparsity
 from gpmt.core.units.names import PLURALS
 from gpmt.errors import RecipeError
 

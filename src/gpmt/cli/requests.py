@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpmt import allocations
-from gpmt.core.budget import parse_sparsity
-from gpmt.core.minimum import Minimum
+from gpmt.core.budget.budget import parse_sparsity
+from gpmt.core.budget.minimum import Minimum
 from gpmt.core.units.names import PLURALS, check_granularity
 from gpmt.errors import BudgetError
 

@@ -154,7 +154,7 @@ class Prepared:
     def _scores(self, name: str, patterns: Mapping[str, Any], tell: Tell) -> dict[str, Tensor]:
         """Return the scores of all prunable tensors, under their names in the file."""
         from gpmt import scores
-        from gpmt.core.scope import find_scope
+        from gpmt.core.scope.scope import find_scope
 
         if name not in NAMES:
             return scores.load(name, self.target, **patterns)

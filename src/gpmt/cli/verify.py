@@ -33,7 +33,7 @@ from gpmt.core.units.names import PLURALS, check_granularity
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from gpmt.core.blocks import BlockRule
+    from gpmt.core.blocks.blocks import BlockRule
     from gpmt.core.units import names
     from gpmt.planning import groups
     from gpmt.verification import Verification

@@ -17,7 +17,7 @@ from gpmt.calibration.inputs import Inputs, wide, wide_device
 from gpmt.calibration.layer_inputs import LayerInputs, followers, in_order, survey, visit, without_inputs
 from gpmt.compensation.solvers import SOLVERS, damped
 from gpmt.core.missing_data import check_has_data
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import CalibrationError, MaskError, WeightsError
 from gpmt.masks import Masks
 from gpmt.model_tools import plain_name, unwrap

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from gpmt.core.layers import EMBEDDINGS, KNOWN
-from gpmt.core.reach import Reach
+from gpmt.core.layers.layers import EMBEDDINGS, KNOWN
+from gpmt.core.layers.reach import Reach
 from gpmt.errors import ScopeError
 
 Pattern = str | type[nn.Module]

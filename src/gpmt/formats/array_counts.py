@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gpmt.core.adapters import in_adapter
-from gpmt.core.block_names import blocks_by_name
-from gpmt.core.blocks import WHOLE, Blocks
-from gpmt.core.coverage import Outside, sorted_by_size
-from gpmt.core.layer_names import Neighbours, kind_by_name, role_by_name
-from gpmt.core.reach import Reach
-from gpmt.core.roles import Role
-from gpmt.core.tensor_count import BlockCount, TensorCount
+from gpmt.core.blocks.block_names import blocks_by_name
+from gpmt.core.blocks.blocks import WHOLE, Blocks
+from gpmt.core.layers.adapters import in_adapter
+from gpmt.core.layers.layer_names import Neighbours, kind_by_name, role_by_name
+from gpmt.core.layers.reach import Reach
+from gpmt.core.layers.roles import Role
+from gpmt.core.scope.coverage import Outside, sorted_by_size
+from gpmt.core.scope.tensor_count import BlockCount, TensorCount
 from gpmt.formats.arrays import Array, CodedArray
 
 _FLOATS = ("float64", "float32", "float16", "bfloat16")

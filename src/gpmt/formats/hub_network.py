@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpmt.core.blocks import Blocks, Split
-from gpmt.core.described import Described, Description
+from gpmt.core.blocks.blocks import Blocks, Split
 from gpmt.core.memory import identity
+from gpmt.core.scope.described import Described, Description
 from gpmt.errors import CheckpointError, first_sentence
 from gpmt.extras import import_extra
 from gpmt.formats.hub_folder import COMPRESSION, CONFIG, read_config

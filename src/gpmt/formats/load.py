@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from gpmt.core.described import Described
 from gpmt.core.memory import identity
+from gpmt.core.scope.described import Described
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.checkpoint import Checkpoint
 from gpmt.formats.hub_folder import CONFIG

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gpmt.core.missing_data import check_has_data
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.bits import SignedZeros, keeps_signs, nonzero
 from gpmt.masks import Masks

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
-from gpmt.core.schedule import Schedule
+from gpmt.core.schedule.schedule import Schedule
 from gpmt.extras_private import averaged_model
 from gpmt.integrations.start import start
 from gpmt.pruner.pruner import Pruner

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from gpmt.core.schedule import OneShot, Schedule
+from gpmt.core.schedule.schedule import OneShot, Schedule
 from gpmt.pruner.pruner import Pruner
 
 

@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import has_length
 
 from gpmt.atomic import atomic_path
-from gpmt.core.schedule import Schedule
+from gpmt.core.schedule.schedule import Schedule
 from gpmt.core.shards import local, local_part
 from gpmt.errors import CheckpointError
 from gpmt.integrations.start import start

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpmt.core.blocks import Blocks
-from gpmt.core.scope import Scope
+from gpmt.core.blocks.blocks import Blocks
+from gpmt.core.scope.scope import Scope
 from gpmt.core.units.unit import Unit
 from gpmt.planning.items import Item
 

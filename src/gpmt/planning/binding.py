@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from gpmt.core.key_reader import KeyReader, count_above, thread_count
-from gpmt.core.keys import KeyFormat, KeySource, is_all_zero
-from gpmt.core.scope import Scope
-from gpmt.core.select import Cut, select
+from gpmt.core.keys.key_reader import KeyReader, count_above, thread_count
+from gpmt.core.keys.keys import KeyFormat, KeySource, is_all_zero
+from gpmt.core.scope.scope import Scope
+from gpmt.core.selection.select import Cut, select
+from gpmt.core.selection.threshold_search import check_keys
 from gpmt.core.shards import whole
-from gpmt.core.threshold_search import check_keys
 from gpmt.errors import PlanError, ScopeError
 from gpmt.planning.case import Case
 from gpmt.planning.items import items_of

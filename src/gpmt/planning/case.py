@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from gpmt.core.allocation import Problem
-from gpmt.core.budget import check_feasible, pruned_count
-from gpmt.core.keys import KeyFormat, KeySource, ScoreKeys, score_format_of
-from gpmt.core.minimums import Minimums
-from gpmt.core.reparametrised import KeysKeeping
-from gpmt.core.scope import Scope
-from gpmt.core.select import Selection
+from gpmt.core.budget.budget import check_feasible, pruned_count
+from gpmt.core.budget.minimums import Minimums
+from gpmt.core.keys.keys import KeyFormat, KeySource, ScoreKeys, score_format_of
+from gpmt.core.scope.reparametrised import KeysKeeping
+from gpmt.core.scope.scope import Scope
+from gpmt.core.selection.allocation import Problem
+from gpmt.core.selection.select import Selection
 from gpmt.errors import BudgetError, ScopeError
 from gpmt.planning.groups import Group, automatic_minimum_of, divide
 from gpmt.planning.items import Item, named

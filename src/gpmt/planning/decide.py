@@ -9,15 +9,15 @@ from typing import Any, Unpack
 
 from torch import Tensor, nn
 
-from gpmt.core.budget import pruned_count
-from gpmt.core.key_reader import KeyReader, thread_count
-from gpmt.core.keys import SCORE64, KeyFormat, KeySource
-from gpmt.core.minimum import is_automatic
-from gpmt.core.minimums import Minimums
+from gpmt.core.budget.budget import pruned_count
+from gpmt.core.budget.minimum import is_automatic
+from gpmt.core.budget.minimums import Minimums
+from gpmt.core.keys.key_reader import KeyReader, thread_count
+from gpmt.core.keys.keys import SCORE64, KeyFormat, KeySource
 from gpmt.core.missing_data import check_has_data
-from gpmt.core.select import Cut
+from gpmt.core.selection.select import Cut
+from gpmt.core.selection.threshold_search import check_keys
 from gpmt.core.shards import whole
-from gpmt.core.threshold_search import check_keys
 from gpmt.errors import BudgetError
 from gpmt.planning.case import Case
 from gpmt.planning.decision import decisions

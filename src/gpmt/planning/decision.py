@@ -9,9 +9,9 @@ from typing import Any, Unpack
 
 from torch import Tensor
 
-from gpmt.core.keys import KeyFormat, KeySource, MagnitudeKeys, key_format_of
-from gpmt.core.scope import Scope
-from gpmt.core.select import Cut, select
+from gpmt.core.keys.keys import KeyFormat, KeySource, MagnitudeKeys, key_format_of
+from gpmt.core.scope.scope import Scope
+from gpmt.core.selection.select import Cut, select
 from gpmt.planning.case import Case
 from gpmt.planning.groups import Group
 from gpmt.planning.items import Item, items_of

@@ -12,15 +12,15 @@ from typing import Any
 
 from gpmt import allocations
 from gpmt.atomic import atomic_path
-from gpmt.core.axes import Axes
-from gpmt.core.blocks import MAX_BLOCKS, Blocks, Split
-from gpmt.core.budget import parse_sparsity, pruned_count
-from gpmt.core.coverage import Coverage, Outside
-from gpmt.core.judgement import Judgement
-from gpmt.core.minimum import Minimum
-from gpmt.core.minimums import Minimums
-from gpmt.core.nm import NM
-from gpmt.core.select import Cut
+from gpmt.core.blocks.blocks import MAX_BLOCKS, Blocks, Split
+from gpmt.core.budget.budget import parse_sparsity, pruned_count
+from gpmt.core.budget.minimum import Minimum
+from gpmt.core.budget.minimums import Minimums
+from gpmt.core.layers.axes import Axes
+from gpmt.core.scope.coverage import Coverage, Outside
+from gpmt.core.scope.judgement import Judgement
+from gpmt.core.selection.nm import NM
+from gpmt.core.selection.select import Cut
 from gpmt.core.units.in_runs import InRuns
 from gpmt.core.units.registry import unit_of
 from gpmt.core.units.unit import Unit

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gpmt.core.budget import exact_fraction
-from gpmt.core.first_match import Named, first_matches
+from gpmt.core.budget.budget import exact_fraction
+from gpmt.core.budget.first_match import Named, first_matches
 from gpmt.errors import PlanError
 from gpmt.planning.plan import Plan
 from gpmt.planning.rows import BlockPlan

@@ -13,12 +13,12 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from gpmt.core.key_packing import pack_keys
-from gpmt.core.keys import ScoreKeys, score_format_of
-from gpmt.core.minimums import Minimums
-from gpmt.core.packed_bits import unpack
-from gpmt.core.scope import Scope
-from gpmt.core.select import select
+from gpmt.core.budget.minimums import Minimums
+from gpmt.core.keys.key_packing import pack_keys
+from gpmt.core.keys.keys import ScoreKeys, score_format_of
+from gpmt.core.keys.packed_bits import unpack
+from gpmt.core.scope.scope import Scope
+from gpmt.core.selection.select import select
 from gpmt.core.shards import whole
 from gpmt.errors import MethodError, ScopeError
 from gpmt.masks import Masks

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
-from gpmt.core.budget import Ratio, parse_sparsity, pruned_count
-from gpmt.core.first_match import Named, first_matches
-from gpmt.core.minimum import automatic_minimum
+from gpmt.core.budget.budget import Ratio, parse_sparsity, pruned_count
+from gpmt.core.budget.first_match import Named, first_matches
+from gpmt.core.budget.minimum import automatic_minimum
 from gpmt.errors import BudgetError
 
 Within = Literal["network", "tensor", "row"]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpmt.core.axes import Axes
-from gpmt.core.blocks import WHOLE
-from gpmt.core.first_match import Named
-from gpmt.core.scope import Scope
+from gpmt.core.blocks.blocks import WHOLE
+from gpmt.core.budget.first_match import Named
+from gpmt.core.layers.axes import Axes
+from gpmt.core.scope.scope import Scope
 from gpmt.core.units.unit import Unit
 from gpmt.errors import ScopeError
 

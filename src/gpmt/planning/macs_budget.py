@@ -21,10 +21,10 @@ from typing import Any
 
 from torch import Tensor
 
-from gpmt.core.budget import exact_fraction
-from gpmt.core.keys import SCORE64, KeySource, key_value
-from gpmt.core.priced_keys import PricedKeys, less_price, per_price
-from gpmt.core.select import Selection, select
+from gpmt.core.budget.budget import exact_fraction
+from gpmt.core.keys.keys import SCORE64, KeySource, key_value
+from gpmt.core.keys.priced_keys import PricedKeys, less_price, per_price
+from gpmt.core.selection.select import Selection, select
 from gpmt.errors import BudgetError
 
 MaxMacs = int | str

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from gpmt.core.scope import Scope
+from gpmt.core.scope.scope import Scope
 from gpmt.core.units.unit import Unit
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypedDict
 
-from gpmt.core.blocks import BlockRule
-from gpmt.core.minimums import MinKept
+from gpmt.core.blocks.blocks import BlockRule
+from gpmt.core.budget.minimums import MinKept
 from gpmt.core.patterns import Patterns
 from gpmt.core.units.names import Granularity
 from gpmt.planning.groups import Within

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from gpmt.core.blocks import WHOLE
-from gpmt.core.keys import KeyFormat, KeySource, MagnitudeKeys, is_all_zero, key_value
-from gpmt.core.minimums import Minimums
-from gpmt.core.scope import Scope
-from gpmt.core.select import Cut
+from gpmt.core.blocks.blocks import WHOLE
+from gpmt.core.budget.minimums import Minimums
+from gpmt.core.keys.keys import KeyFormat, KeySource, MagnitudeKeys, is_all_zero, key_value
+from gpmt.core.scope.scope import Scope
+from gpmt.core.selection.select import Cut
 from gpmt.core.units.unit import Unit
 from gpmt.planning.groups import Group
 from gpmt.planning.items import Item

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from gpmt.core.key_packing import pack_keys
-from gpmt.core.keys import KeyFormat, KeySource, MagnitudeKeys
-from gpmt.core.select import Cut
+from gpmt.core.keys.key_packing import pack_keys
+from gpmt.core.keys.keys import KeyFormat, KeySource, MagnitudeKeys
+from gpmt.core.selection.select import Cut
 from gpmt.errors import WeightsError
 from gpmt.torch_private import write_count
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gpmt.core.coverage import Coverage
-from gpmt.core.judgement import Judgement
-from gpmt.core.minimums import Minimums
+from gpmt.core.budget.minimums import Minimums
+from gpmt.core.scope.coverage import Coverage
+from gpmt.core.scope.judgement import Judgement
 from gpmt.core.units.registry import unit_of
 from gpmt.core.units.unit import Unit
 from gpmt.errors import PlanError

@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from gpmt import allocations
-from gpmt.core.allocation import Allocation
-from gpmt.core.blocks import BlockRule
-from gpmt.core.minimum import is_automatic
-from gpmt.core.minimums import Minimums, MinKept
-from gpmt.core.nm import NM
+from gpmt.core.blocks.blocks import BlockRule
+from gpmt.core.budget.minimum import is_automatic
+from gpmt.core.budget.minimums import Minimums, MinKept
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import Scope, find_scope
+from gpmt.core.scope.scope import Scope, find_scope
+from gpmt.core.selection.allocation import Allocation
+from gpmt.core.selection.nm import NM
 from gpmt.core.units.in_runs import InRuns
 from gpmt.core.units.registry import unit_of
 from gpmt.core.units.unit import Unit

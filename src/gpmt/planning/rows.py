@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from gpmt.core.axes import PLAIN, Axes
-from gpmt.core.blocks import WHOLE, Blocks
-from gpmt.core.select import Cut
+from gpmt.core.blocks.blocks import WHOLE, Blocks
+from gpmt.core.layers.axes import PLAIN, Axes
+from gpmt.core.selection.select import Cut
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from fractions import Fraction
 
 import torch
 
-from gpmt.core.budget import largest_sparsity
-from gpmt.core.nm import NM
-from gpmt.core.runs import most_in_a_run
+from gpmt.core.budget.budget import largest_sparsity
+from gpmt.core.selection.nm import NM
+from gpmt.core.selection.runs import most_in_a_run
 from gpmt.core.units.in_runs import InRuns
 from gpmt.errors import BudgetError, ScopeError
 from gpmt.planning.items import Item

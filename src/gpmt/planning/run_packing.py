@@ -7,8 +7,8 @@ from functools import partial
 
 from torch import Tensor
 
-from gpmt.core.keys import KeyFormat, KeySource
-from gpmt.core.runs import pack_runs
+from gpmt.core.keys.keys import KeyFormat, KeySource
+from gpmt.core.selection.runs import pack_runs
 from gpmt.planning.packing import MaskPacker
 
 

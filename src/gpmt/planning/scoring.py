@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gpmt.core.missing_data import check_has_data
-from gpmt.core.scope import Scope
+from gpmt.core.scope.scope import Scope
 from gpmt.core.shards import whole
 from gpmt.errors import BudgetError, ScoresError
 from gpmt.suggestions import close_names

@@ -8,8 +8,8 @@ from fractions import Fraction
 from functools import cached_property
 
 from gpmt.arithmetic import ceil_div
-from gpmt.core.budget import floor_of, largest_sparsity
-from gpmt.core.layers import output_dim
+from gpmt.core.budget.budget import floor_of, largest_sparsity
+from gpmt.core.layers.layers import output_dim
 from gpmt.core.units.unit import Unit
 from gpmt.planning.rows import GroupPlan, TensorPlan
 

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from torch import Tensor, nn
 
-from gpmt.core.budget import Ratio, exact_fraction, floor_of, parse_sparsity
+from gpmt.core.budget.budget import Ratio, exact_fraction, floor_of, parse_sparsity
 from gpmt.errors import BudgetError
 from gpmt.macs import count_macs, sparse_macs
 from gpmt.model_tools import Example

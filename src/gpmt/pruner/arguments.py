@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from gpmt.core.minimum import is_automatic
-from gpmt.core.nm import NM
+from gpmt.core.budget.minimum import is_automatic
 from gpmt.core.patterns import Patterns, listed
-from gpmt.core.schedule import Schedule
+from gpmt.core.schedule.schedule import Schedule
+from gpmt.core.selection.nm import NM
 from gpmt.errors import BudgetError, MaskError, ScopeError
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap

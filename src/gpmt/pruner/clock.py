@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gpmt.core.schedule import Event, Schedule
-from gpmt.core.schedule_checks import event_at
+from gpmt.core.schedule.schedule import Event, Schedule
+from gpmt.core.schedule.schedule_checks import event_at
 from gpmt.pruner.arguments import steps_per_unit
 from gpmt.pruner.step_counter import StepCounter
 
@@ -28,7 +28,7 @@ class Clock:
         schedule: what happens when, in its own unit of time.
 
     >>> import torch
-    >>> from gpmt.core.schedule import Gradual
+    >>> from gpmt.core.schedule.schedule import Gradual
     >>> clock = Clock(Gradual(0.5, end=2, unit="epoch"), steps_per_epoch=3)
     >>> for _ in range(4):
     ...     clock.add(None)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gpmt.core.budget import Ratio, parse_sparsity
+from gpmt.core.budget.budget import Ratio, parse_sparsity
 from gpmt.core.shards import reshard
 from gpmt.errors import MethodError, WeightsError
 from gpmt.masks import Masks

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gpmt.core.shards import is_shared, local, local_part
-from gpmt.core.soft_thresholds import in_loops
+from gpmt.core.soft.soft_thresholds import in_loops
 from gpmt.torch_private import write_count
 
 

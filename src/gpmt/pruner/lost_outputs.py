@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpmt.core.axes import Axes
+from gpmt.core.layers.axes import Axes
 from gpmt.core.shards import local, local_part, whole
 from gpmt.masks import Masks
 

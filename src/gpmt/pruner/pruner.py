@@ -10,9 +10,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from gpmt.core.budget import exact_fraction
-from gpmt.core.schedule import Schedule
-from gpmt.core.schedule_checks import check_schedule, last_restore
+from gpmt.core.budget.budget import exact_fraction
+from gpmt.core.schedule.schedule import Schedule
+from gpmt.core.schedule.schedule_checks import check_schedule, last_restore
 from gpmt.errors import MaskError
 from gpmt.masks import Masks
 from gpmt.planning.options import PlanOptions
@@ -122,7 +122,7 @@ class Pruner:
     once of each tensor.
 
     >>> import torch
-    >>> from gpmt.core.schedule import OneShot
+    >>> from gpmt.core.schedule.schedule import OneShot
     >>> model = nn.Linear(10, 10)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     >>> pruner = Pruner(model, optimizer, schedule=OneShot(0.75))

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gpmt.core.scope import Scope, find_scope
+from gpmt.core.scope.scope import Scope, find_scope
 from gpmt.core.shards import reshard
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap

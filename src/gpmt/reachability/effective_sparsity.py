@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpmt.core.axes import Axes
-from gpmt.core.blocks import WHOLE, BlockRule
+from gpmt.core.blocks.blocks import WHOLE, BlockRule
+from gpmt.core.layers.axes import Axes
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import Scope, find_scope
+from gpmt.core.scope.scope import Scope, find_scope
 from gpmt.core.units.names import Granularity
 from gpmt.core.units.registry import unit_of
 from gpmt.core.units.unit import Unit

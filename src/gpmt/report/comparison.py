@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from gpmt.core.budget import parse_sparsity
+from gpmt.core.budget.budget import parse_sparsity
 from gpmt.report.durations import duration
 from gpmt.report.fitting import Column, draw_table, fits
 from gpmt.report.tables import UNBOUNDED

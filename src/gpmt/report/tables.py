@@ -15,7 +15,7 @@ from gpmt.report.fitting import Column, draw_table, fits
 
 if TYPE_CHECKING:  # PyTorch is not needed to draw what others counted
     from gpmt.core.compare import Difference
-    from gpmt.core.tensor_count import TensorCount
+    from gpmt.core.scope.tensor_count import TensorCount
     from gpmt.formats.arrays import MaskArray
     from gpmt.planning.plan import Plan
     from gpmt.verification import Verification

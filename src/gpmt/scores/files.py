@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gpmt.atomic import atomic_path
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import ScoresError, first_line
 from gpmt.formats.sorted_header import save_safetensors
 from gpmt.model_tools import unwrap

@@ -9,10 +9,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from gpmt.core.keys import flat_chunks
+from gpmt.core.keys.keys import flat_chunks
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.core.shards import whole
 from gpmt.errors import ScoresError
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from gpmt.allocations.random import random_bits
-from gpmt.core.blocks import WHOLE
+from gpmt.core.blocks.blocks import WHOLE
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.core.shards import is_shared
 
 _CHUNK = 1 << 17

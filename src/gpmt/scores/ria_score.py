@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gpmt.calibration.applications import laid_out_like
 from gpmt.calibration.layer_inputs import LayerInputs, survey_scope
-from gpmt.core.blocks import WHOLE, Blocks
+from gpmt.core.blocks.blocks import WHOLE, Blocks
 from gpmt.core.patterns import Patterns
 
 POWER = 0.5

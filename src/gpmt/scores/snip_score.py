@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gpmt.calibration.batches import Loss
 from gpmt.calibration.gradients import mean_gradients
 from gpmt.calibration.prunable import prunable
-from gpmt.core.layers import BATCH_NORMS
+from gpmt.core.layers.layers import BATCH_NORMS
 from gpmt.core.patterns import Patterns
 
 

@@ -13,7 +13,7 @@ from gpmt.calibration.batches import calibrating, each_batch, run
 from gpmt.calibration.gradients import differentiated, warn_of_zeros
 from gpmt.calibration.prunable import prunable
 from gpmt.core.patterns import Patterns
-from gpmt.core.scope import Scope
+from gpmt.core.scope.scope import Scope
 from gpmt.errors import ScoresError, first_line
 from gpmt.model_tools import logits_of
 from gpmt.torch_private import tree_leaves, tree_map_only

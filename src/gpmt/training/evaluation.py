@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gpmt.core.budget import parse_sparsity
+from gpmt.core.budget.budget import parse_sparsity
 from gpmt.formats.checkpoint import Checkpoint
 from gpmt.macs import count_macs
 from gpmt.training.recipes.schema import Compute, Recipe

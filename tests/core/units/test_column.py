@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpmt.core.axes import Axes
+from gpmt.core.layers.axes import Axes
 from gpmt.core.units.column import Column
 from gpmt.errors import ScopeError
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from gpmt.core.axes import Axes
-from gpmt.core.nm import NM
+from gpmt.core.layers.axes import Axes
+from gpmt.core.selection.nm import NM
 from gpmt.core.units.in_runs import InRuns
 from gpmt.errors import ScopeError
 

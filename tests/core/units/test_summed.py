@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpmt.core.axes import Axes
+from gpmt.core.layers.axes import Axes
 from gpmt.core.units.registry import UNITS
 from gpmt.errors import ScopeError, WeightsError
 

@@ -1,6 +1,6 @@
 import torch
 
-from gpmt.core.axes import Axes
+from gpmt.core.layers.axes import Axes
 from gpmt.core.units.vector import Vector
 
 

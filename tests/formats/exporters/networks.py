@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 import gpmt
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 
 
 class Small(nn.Module):

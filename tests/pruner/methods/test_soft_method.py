@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import gpmt
-from gpmt.core.schedule import OneShot
+from gpmt.core.schedule.schedule import OneShot
 from gpmt.errors import MethodError
 from gpmt.pruner.methods import soft_rule
 

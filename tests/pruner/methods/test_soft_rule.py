@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 import gpmt
-from gpmt.core.blocks import WHOLE, Blocks, Split
-from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
+from gpmt.core.blocks.blocks import WHOLE, Blocks, Split
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot, Schedule
 from gpmt.errors import MaskError, WeightsError
 
 VALUES = st.sampled_from([0.0, 0.5, -0.5, 1.0, -2.0]) | st.floats(-4, 4, width=16)

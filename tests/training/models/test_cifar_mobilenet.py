@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.training.models import construct
 from gpmt.training.models.cifar_mobilenet import CifarMobileNetV2, InvertedResidual
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.training.models import construct
 from gpmt.training.models.cifar_resnet_imagenet import BasicBlock, Bottleneck, CifarImageNetResNet
 

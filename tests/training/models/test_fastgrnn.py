@@ -1,6 +1,6 @@
 import torch
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.macs import count_macs
 from gpmt.training.models import build
 from gpmt.training.models.fastgrnn import FastGRNN

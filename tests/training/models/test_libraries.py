@@ -3,7 +3,7 @@ import sys
 import pytest
 import torch
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import RecipeError
 from gpmt.training.models import build, check_name, construct, logits
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.training.models.mobilenet_small import InvertedResidual, MobileNetSmall
 
 

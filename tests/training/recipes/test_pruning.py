@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gpmt.core.schedule import ACDC, Gradual, OneShot
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot
 from gpmt.errors import RecipeError
 from gpmt.pruner.methods.registry import methods_by_name
 from gpmt.training.recipes.files import load_recipe

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import gpmt
-from gpmt.core.budget import check_feasible, parse_min_kept, parse_sparsity, pruned_count
-from gpmt.core.scope import find_scope
+from gpmt.core.budget.budget import check_feasible, parse_min_kept, parse_sparsity, pruned_count
+from gpmt.core.scope.scope import find_scope
 from gpmt.training.models import construct
 from gpmt.training.recipes.files import load_recipe, shipped
 from gpmt.training.recipes.schema import Recipe, Training

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.training.run.runs import digits_recipe, interrupt, same_weights, short_recipe
 
-from gpmt.core.schedule import Gradual
+from gpmt.core.schedule.schedule import Gradual
 from gpmt.training.recipes.files import load_recipe
 from gpmt.training.recipes.schema import Training
 from gpmt.training.run.learning_rates import chosen_rates, given_rates, relative_change

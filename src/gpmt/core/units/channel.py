@@ -9,7 +9,7 @@ class Channel(Summed):
     """All weights of one input: an input channel of a convolution, a column of a matrix.
 
     >>> import torch
-    >>> from gpmt.core.axes import Axes
+    >>> from gpmt.core.layers.axes import Axes
     >>> Channel().values("conv.weight", Axes(), torch.tensor([[[1.0, 2.0], [0.0, 0.5]]]))
     tensor([3.0000, 0.5000], dtype=torch.float64)
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gpmt.core.axes import Axes
+from gpmt.core.layers.axes import Axes
 from gpmt.core.units.summed import Summed
 from gpmt.errors import ScopeError
 

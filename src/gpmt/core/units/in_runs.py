@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gpmt.core.axes import Axes
-from gpmt.core.nm import NM
+from gpmt.core.layers.axes import Axes
+from gpmt.core.selection.nm import NM
 from gpmt.core.units.weight import Weight
 from gpmt.errors import ScopeError
 

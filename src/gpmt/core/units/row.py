@@ -9,7 +9,7 @@ class Row(Summed):
     """All weights of one output: a row of a matrix, a filter of a convolution.
 
     >>> import torch
-    >>> from gpmt.core.axes import Axes
+    >>> from gpmt.core.layers.axes import Axes
     >>> Row().values("fc.weight", Axes(), torch.tensor([[1.0, -2.0], [0.5, 0.0]]))
     tensor([3.0000, 0.5000], dtype=torch.float64)
     """

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpmt.core.axes import Axes
-from gpmt.core.keys import CHUNK
+from gpmt.core.keys.keys import CHUNK
+from gpmt.core.layers.axes import Axes
 from gpmt.core.missing_data import check_has_data
 from gpmt.core.units import unit_loops
 from gpmt.core.units.unit import Unit

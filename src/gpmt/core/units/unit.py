@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gpmt.core.axes import Axes
+from gpmt.core.layers.axes import Axes
 from gpmt.core.units.names import PLURALS
 
 

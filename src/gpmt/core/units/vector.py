@@ -10,7 +10,7 @@ class Vector(Summed):
     """Four consecutive inputs of one output, at the same tap of a convolution; the last ones may be fewer.
 
     >>> import torch
-    >>> from gpmt.core.axes import Axes
+    >>> from gpmt.core.layers.axes import Axes
     >>> Vector().values("fc.weight", Axes(), torch.ones(1, 6))
     tensor([4., 2.], dtype=torch.float64)
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gpmt.core.axes import Axes
+from gpmt.core.layers.axes import Axes
 from gpmt.core.units.unit import Unit
 
 

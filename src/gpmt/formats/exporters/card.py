@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import Checkpoint
 from gpmt.formats.suffixes import SPARSE_SUFFIX

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from gpmt.core.scope import Scope, find_scope
+from gpmt.core.scope.scope import Scope, find_scope
 from gpmt.errors import CheckpointError, first_sentence
 from gpmt.model_tools import Example, evaluating, quiet, split_example, unwrap
 

@@ -12,8 +12,8 @@ from typing import Any, Literal, Self, get_args
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gpmt.core.budget import pruned_count
-from gpmt.core.schedule import Schedule
+from gpmt.core.budget.budget import pruned_count
+from gpmt.core.schedule.schedule import Schedule
 from gpmt.core.shards import reshard
 from gpmt.errors import MethodError
 from gpmt.planning.exchange import Across, Exchange

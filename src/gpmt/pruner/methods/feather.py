@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpmt.core import soft_loops
-from gpmt.core.budget import exact_fraction
-from gpmt.core.schedule import Schedule
-from gpmt.core.soft_thresholds import feather
+from gpmt.core.budget.budget import exact_fraction
+from gpmt.core.schedule.schedule import Schedule
+from gpmt.core.soft import soft_loops
+from gpmt.core.soft.soft_thresholds import feather
 from gpmt.errors import MethodError
 from gpmt.planning.items import Item
 from gpmt.pruner.methods.soft_method import SoftMethod
@@ -41,7 +41,7 @@ class Feather(SoftMethod):
 
     Raises `MethodError` for other values.
 
-    >>> from gpmt.core.schedule import OneShot
+    >>> from gpmt.core.schedule.schedule import OneShot
     >>> Feather().for_schedule(OneShot(0.98)).theta
     0.5
     """

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 
-from gpmt.core.schedule import Event, Schedule
+from gpmt.core.schedule.schedule import Event, Schedule
 from gpmt.core.shards import reshard, whole
 from gpmt.errors import MethodError
 from gpmt.planning.options import PlanOptions

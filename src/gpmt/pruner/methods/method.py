@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from torch.optim import Optimizer
 
-from gpmt.core.schedule import Schedule
+from gpmt.core.schedule.schedule import Schedule
 from gpmt.planning.options import PlanOptions
 from gpmt.pruner.methods.rule import Rule
 from gpmt.pruner.trained_network import TrainedNetwork

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gpmt.core.schedule import Schedule
+from gpmt.core.schedule.schedule import Schedule
 from gpmt.core.shards import whole
 from gpmt.errors import MethodError
 from gpmt.planning.exchange import Exchange

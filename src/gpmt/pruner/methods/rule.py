@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from gpmt.core.schedule import Event
+from gpmt.core.schedule.schedule import Event
 from gpmt.errors import MaskError
 from gpmt.masks import Masks
 from gpmt.pruner.trained_network import TrainedNetwork

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gpmt.core.schedule import Schedule
-from gpmt.core.scope import Scope
+from gpmt.core.schedule.schedule import Schedule
+from gpmt.core.scope.scope import Scope
 from gpmt.errors import MethodError
 from gpmt.planning.items import Item
 from gpmt.planning.options import PlanOptions

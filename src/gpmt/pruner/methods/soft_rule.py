@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gpmt.core import soft_loops
-from gpmt.core.blocks import WHOLE
-from gpmt.core.key_reader import map_groups, thread_count
-from gpmt.core.keys import KEY32, key_value
-from gpmt.core.schedule import Event
-from gpmt.core.scope import Scope
+from gpmt.core.blocks.blocks import WHOLE
+from gpmt.core.keys.key_reader import map_groups, thread_count
+from gpmt.core.keys.keys import KEY32, key_value
+from gpmt.core.schedule.schedule import Event
+from gpmt.core.scope.scope import Scope
 from gpmt.core.shards import is_shared, local, reshard, whole
-from gpmt.core.soft_thresholds import in_loops, kept_by, threshold_of
+from gpmt.core.soft import soft_loops
+from gpmt.core.soft.soft_thresholds import in_loops, kept_by, threshold_of
 from gpmt.errors import MaskError, MethodError
 from gpmt.masks import Masks
 from gpmt.planning.decision import Decision, decide_cuts

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpmt.core import soft_loops
-from gpmt.core.scope import Scope
-from gpmt.core.soft_thresholds import rescaling, soft
+from gpmt.core.scope.scope import Scope
+from gpmt.core.soft import soft_loops
+from gpmt.core.soft.soft_thresholds import rescaling, soft
 from gpmt.errors import MethodError
 from gpmt.planning.items import Item
 from gpmt.pruner.methods.soft_method import SoftMethod

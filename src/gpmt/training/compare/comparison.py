@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from gpmt.core.budget import parse_sparsity
-from gpmt.core.minimum import AUTO
+from gpmt.core.budget.budget import parse_sparsity
+from gpmt.core.budget.minimum import AUTO
 from gpmt.errors import RecipeError
 from gpmt.training.compare.budget import EpochBudget, budget_of, changes, dense_phases, phases
 from gpmt.training.compare.methods import ComparedMethod, Row, choose

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from gpmt.core.budget import parse_sparsity
+from gpmt.core.budget.budget import parse_sparsity
 from gpmt.errors import BudgetError, RecipeError
 from gpmt.training.recipes.pruning import FROM_SCRATCH, SOFT, fitting_schedule
 from gpmt.training.recipes.section import has_weights

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator
 
-from gpmt.core.budget import parse_sparsity
+from gpmt.core.budget.budget import parse_sparsity
 from gpmt.training.recipes.section import Section
 
 Sparsity = Annotated[float | int | str, PlainValidator(lambda value: _parsed(value))]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, model_validator
 
 from gpmt import allocations
-from gpmt.core.budget import exact_fraction, parse_sparsity
-from gpmt.core.minimum import Minimum
-from gpmt.core.nm import NM
-from gpmt.core.schedule import ACDC, Gradual, OneShot, Schedule
+from gpmt.core.budget.budget import exact_fraction, parse_sparsity
+from gpmt.core.budget.minimum import Minimum
+from gpmt.core.schedule.schedule import ACDC, Gradual, OneShot, Schedule
+from gpmt.core.selection.nm import NM
 from gpmt.core.units.names import Granularity
 from gpmt.training.recipes.section import NAMES_ALONE, Count, Section
 

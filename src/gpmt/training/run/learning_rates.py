@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from gpmt.core.schedule import Schedule
+from gpmt.core.schedule.schedule import Schedule
 from gpmt.core.shards import whole
 from gpmt.training.recipes.schema import Dense, Recipe, Training
 

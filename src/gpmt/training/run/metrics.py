@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from gpmt import allocations
-from gpmt.core.tensor_count import TensorCount
+from gpmt.core.scope.tensor_count import TensorCount
 from gpmt.macs import count_macs, sparse_macs
 from gpmt.training.models import construct
 from gpmt.training.run.environment import machine, versions

@@ -5,8 +5,8 @@ from typing import cast
 from torch import nn
 from torch.optim import Optimizer
 
-from gpmt.core.nm import NM
-from gpmt.core.schedule import Schedule
+from gpmt.core.schedule.schedule import Schedule
+from gpmt.core.selection.nm import NM
 from gpmt.errors import BudgetError, MethodError, RecipeError
 from gpmt.planning.options import PlanOptions
 from gpmt.pruner.arguments import complete

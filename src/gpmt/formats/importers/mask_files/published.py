@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpmt.core.scope import find_scope
+from gpmt.core.scope.scope import find_scope
 from gpmt.errors import CheckpointError, MaskError
 from gpmt.formats.importers.inert_pickle import Call, Global, InertError, Persistent, read_pickle
 from gpmt.formats.importers.source import Source

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpmt.core.candidates import find_candidates
-from gpmt.core.roles import Role
+from gpmt.core.layers.roles import Role
+from gpmt.core.scope.candidates import find_candidates
 from gpmt.errors import CheckpointError
 from gpmt.formats.checkpoint import Checkpoint
 from gpmt.formats.hub_folder import COMPRESSION

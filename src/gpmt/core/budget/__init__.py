@@ -1,0 +1,1 @@
+"""Sparsities, minimums and floors as exact numbers."""

@@ -1,0 +1,1 @@
+"""Magnitudes and scores as integers, and the loops over them."""

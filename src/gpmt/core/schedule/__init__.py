@@ -1,0 +1,1 @@
+"""When to prune to which sparsity."""

@@ -1,0 +1,1 @@
+"""Which tensors of a network can be pruned, and what lies outside."""

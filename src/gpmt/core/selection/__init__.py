@@ -1,0 +1,1 @@
+"""Exact selection, given totals and floors."""

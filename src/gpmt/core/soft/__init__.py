@@ -1,0 +1,1 @@
+"""Functions that shrink kept weights by a threshold."""
