@@ -142,7 +142,7 @@ def test_the_share_falls_to_nothing() -> None:
 
 
 def test_the_end_is_set_by_the_training(toy: Any) -> None:
-    assert gpmt.RigL().for_training(1000) == gpmt.RigL(end=750)
+    assert gpmt.RigL().for_training(10_000) == gpmt.RigL(end=7500, interval=100)
     assert gpmt.RigL(end=5).for_training(1000).end == 5
     assert method_of("set+ham", alpha=3, inner={"interval": 7}).for_training(100) == gpmt.HAM(
         alpha=3, inner=gpmt.SET(interval=7, end=75)
@@ -154,6 +154,12 @@ def test_the_end_is_set_by_the_training(toy: Any) -> None:
             toy.start(gpmt.OneShot(0.5), method=name)
 
 
+def test_short_trainings_have_thirty_updates() -> None:
+    assert gpmt.SET().for_training(1000) == gpmt.SET(end=750, interval=25)
+    assert gpmt.SET().for_training(8) == gpmt.SET(end=6, interval=1)
+    assert gpmt.SET(end=300).last == 200
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -161,7 +167,6 @@ def test_the_end_is_set_by_the_training(toy: Any) -> None:
         ({"alpha": 1.0}, "alpha of rigl is 1.0, but"),
         ({"alpha": "30%"}, "alpha of rigl is '30%', but"),
         ({"interval": 0}, "interval of rigl is 0, but must be a number of steps, at least 1"),
-        ({"interval": None}, "interval of rigl is None, but"),
         ({"end": 2.5}, "end of rigl is 2.5, but"),
         ({"anneal": "linear"}, "anneal of rigl is 'linear', but must be 'cosine' or 'constant'"),
         ({"across": "layer"}, "across of rigl is 'layer', but must be 'tensor' or 'network'"),

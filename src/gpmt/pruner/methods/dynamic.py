@@ -26,6 +26,9 @@ from gpmt.torch_private import is_inner_step
 
 Anneal = Literal["cosine", "constant"]
 _SHARE_OF_TRAINING = Fraction(3, 4)
+_INTERVAL = 100
+"""Steps between updates, as published, where the training is long enough for `_UPDATES` of them."""
+_UPDATES = 30
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Dynamic(Method):
     """The settings of dynamic sparse training; a subclass says what grows."""
 
     alpha: float = 0.3
-    interval: int = 100
+    interval: int | None = None
     end: int | None = None
     anneal: Anneal = "cosine"
     across: Across = "tensor"
@@ -46,7 +49,7 @@ class Dynamic(Method):
             )
         for name in ("interval", "end"):
             value = getattr(self, name)
-            if value is None and name == "end":
+            if value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise MethodError(
@@ -78,19 +81,24 @@ class Dynamic(Method):
                 )
 
     def for_training(self, steps: int) -> Self:
-        """Stop the updates after three quarters of the training, unless `end` is set."""
-        if self.end is not None:
-            return self
-        return replace(self, end=max(1, math.floor(_SHARE_OF_TRAINING * steps)))
+        """Stop the updates after three quarters of the training, and do `_UPDATES` or more, unless both are set."""
+        end = max(1, math.floor(_SHARE_OF_TRAINING * steps)) if self.end is None else self.end
+        interval = min(_INTERVAL, max(1, end // _UPDATES)) if self.interval is None else self.interval
+        return replace(self, end=end, interval=interval)
+
+    @property
+    def steps_between(self) -> int:
+        """The steps from one update to the next."""
+        return _INTERVAL if self.interval is None else self.interval
 
     @property
     def last(self) -> int:
         """The step of the last update."""
-        return 0 if self.end is None else (self.end - 1) // self.interval * self.interval
+        return 0 if self.end is None else (self.end - 1) // self.steps_between * self.steps_between
 
     def updates_at(self, step: int) -> bool:
-        """Whether weights are exchanged after this step: every `interval` steps before `end`."""
-        return 0 < step <= self.last and step % self.interval == 0
+        """Whether weights are exchanged after this step: every `steps_between` steps before `end`."""
+        return 0 < step <= self.last and step % self.steps_between == 0
 
     def share(self, step: int) -> float:
         """Return how much of the kept weights an update at this step exchanges.
@@ -125,7 +133,9 @@ class DynamicRule(Rule):
         else:
             assert self.network.fixed is not None
             total = self.network.fixed.total_kept
-        exchange.check_floors(exchange.floors, total=total, share=self.method.share(self.method.interval))
+        exchange.check_floors(
+            exchange.floors, total=total, share=self.method.share(self.method.steps_between)
+        )
 
     def update(self, step: int) -> None:
         """Drop the smallest of the kept weights, and let as many others grow."""

@@ -39,7 +39,8 @@ class RigL(Dynamic):
 
     Args:
         alpha: the share that the first updates exchange, between 0 and 1.
-        interval: steps of the optimiser between updates.
+        interval: steps of the optimiser between updates; by default 100, and in short trainings of a recipe so few
+            that there are 30 updates.
         end: the step from which on masks stay; a recipe sets it to three quarters of the training.
         anneal: "cosine", or "constant" for the same share at every update.
         across: "tensor" exchanges within each block, whose count stays; "network" compares the weights of all blocks,
