@@ -174,7 +174,7 @@ def test_a_network_of_the_users_own(dense: str) -> None:
         (["FILE", "--recipe", "gp91", *DATA], "recipe gp91 is not known; "),
         (
             ["FILE", "--model", "resnet20", *DATA, "size=big"],
-            "gpmt eval: data.size is 'big', but must be a integer",
+            "gpmt eval: data.size is 'big', but must be a whole number",
         ),
         (
             ["FILE", "--model", "resnet20", *DATA, "sise=8"],
