@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from tests.ranks import module_of, run_ranks
 
 from gpmt.core.schedule.schedule import Gradual, OneShot
 from gpmt.masks import Masks
@@ -30,29 +27,12 @@ pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this PyTorch is
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Run the script once as two processes and return what each found."""
-    folder = tmp_path_factory.mktemp("fsdp")
-    command = [sys.executable, str(SCRIPT)]
-    with contextlib.ExitStack() as stack:
-        files = [stack.enter_context((folder / f"errors{rank}").open("w+")) for rank in range(2)]
-        processes = [
-            subprocess.Popen([*command, str(rank), "2", str(folder)], stderr=files[rank]) for rank in range(2)
-        ]
-        for process in processes:
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-        for process, errors in zip(processes, files, strict=True):
-            assert process.wait(timeout=300) == 0, Path(errors.name).read_text()
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    return run_ranks(SCRIPT, tmp_path_factory.mktemp("fsdp"))
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fsdp_rank", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(SCRIPT)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpmt.cli.options import AsJson, DryRun, Quiet, RecipeName, Verbose, examples, print_json
+from gpmt.cli.options import AsJson, DryRun, Jobs, Quiet, RecipeName, Verbose, examples, print_json
 from gpmt.errors import GpmtError, RecipeError
 from gpmt.training.compare.methods import METHODS
 
@@ -76,9 +76,7 @@ def compare(
             help="The comparison's folder; comparisons/RECIPE if not given.",
         ),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, which share cores and GPUs.")
-    ] = 1,
+    jobs: Jobs = 1,
     resume: Annotated[
         bool,
         typer.Option(

@@ -98,6 +98,7 @@ ShowBlocks = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be done, and write nothing.", show_default=False)
 ]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, which share cores and GPUs.")]
 Allocation = Annotated[str, typer.Option(help=f"{', '.join(_ALLOCATIONS[:-1])} or {_ALLOCATIONS[-1]}.")]
 Seed = Annotated[int, typer.Option(help="For allocations and scores that draw at random.")]
 Scope = Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpmt.cli.options import AsJson, Quiet, RecipeName, Verbose, examples, print_json
+from gpmt.cli.options import AsJson, Jobs, Quiet, RecipeName, Verbose, examples, print_json
 from gpmt.errors import GpmtError
 
 EXAMPLES = examples(
@@ -47,9 +47,7 @@ def sweep(
             help="The sweep's folder; sweeps/RECIPE if not given.",
         ),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Runs at a time, which share cores and GPUs.")
-    ] = 1,
+    jobs: Jobs = 1,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Keep finished runs, and go on with the others; the grid may grow."),
