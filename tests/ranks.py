@@ -16,8 +16,8 @@ import torch
 def run_ranks(script: Path, folder: Path, *, count: int = 2, seconds: float = 300) -> list[dict[str, Any]]:
     """Run a script as so many processes; return what each saved as rankN.pt in the folder.
 
-    The script gets its rank, the number of processes, and the folder. Where a process fails, the message is what it wrote
-    to standard error.
+    The script gets its rank, the number of processes, and the folder. Where a process fails, the message is what it
+    wrote to standard error.
     """
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context((folder / f"errors{rank}").open("w+")) for rank in range(count)]
