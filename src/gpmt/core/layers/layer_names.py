@@ -26,6 +26,7 @@ _ROUTER_BY_EXPERTS = r"gate|shared_expert_gate"
 _ROUTER = r"router|router_gate|routing_fn|gate_network"
 # Heads: the first kind by its name alone, the others where they also have the shape of an embedding of words.
 _HEAD = r"(.*\.)?lm_heads?|lm_heads?\.\d+"
+_STACKED_HEADS = r"(.*\.)?codebooks_head"  # of CSM, a matrix for each codebook
 _HEAD_BY_SHAPE = (
     r"(.*\.)?(\w+_lm_head|lm_loss|embed_out|output|output_(projection|layer)|proj_out|vocab_projector|unembed|to_logits"
     r"|decoder|head|generator|(pred_layer|lm_head)\.(out_)?proj)"
@@ -120,10 +121,12 @@ def names_router(name: str, neighbours: Neighbours) -> bool:
 
 
 def names_head(name: str, tensor: Shaped, neighbours: Neighbours) -> bool:
-    """Whether a matrix gives the outputs for a vocabulary: `lm_head`, or a usual name and an embedding's shape."""
-    if not _is_matrix(tensor) or not name.endswith("weight"):
+    """Whether matrices give the outputs for a vocabulary: `lm_head`, or a usual name and an embedding's shape."""
+    if not name.endswith("weight"):
         return False
     layer = _last_two(name.rpartition(".")[0])
+    if not _is_matrix(tensor):
+        return _fits(_STACKED_HEADS, layer)
     return _fits(_HEAD, layer) or (
         tuple(tensor.shape) in neighbours.vocabularies and _fits(_HEAD_BY_SHAPE, layer)
     )
