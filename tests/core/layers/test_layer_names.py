@@ -49,7 +49,7 @@ def test_an_output_head_is_asked_for_by_name(layer: str) -> None:
 def test_a_stack_of_output_heads_is_one() -> None:
     heads = {"depth_decoder.codebooks_head.weight": torch.zeros(3, 9, 4)}
     assert names(FC | heads) == ["fc.weight"]
-    assert names(FC | heads, scope=["*", "*.codebooks_head"]) == ["fc.weight", *heads]
+    assert names(FC | heads, scope=["*", "depth_decoder.codebooks_head"]) == ["fc.weight", *heads]
 
 
 def test_a_classifier_is_no_output_head() -> None:
