@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
+from numpy.typing import NDArray
+
+Loop = Callable[[NDArray[np.float32], np.float32, int, np.float32, NDArray[np.float32]], None]
+"""Writes T(w) of flat weights into the last array: of the weights above a limit, and of the first few equal to it. In
+between stand the limit, how many of those, and the threshold t."""
 
 _CHUNK = 1024
 _THIRD, _ROOT = np.float32(1 / 3), np.int32(0x2A51_4067)

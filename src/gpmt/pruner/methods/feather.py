@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gpmt.core.budget.budget import exact_fraction
@@ -71,21 +69,9 @@ class Feather(SoftMethod):
         """Return T(w) of one block."""
         return feather(weight, kept, threshold, self.power)
 
-    def has_loop(self, item: Item) -> bool:
-        """Whether there is a loop: of the power 3."""
-        return self.power == 3
-
-    def loop(
-        self,
-        item: Item,
-        weights: NDArray[np.float32],
-        limit: np.float32,
-        ties: int,
-        threshold: np.float32,
-        shown: NDArray[np.float32],
-    ) -> None:
-        """Write T(w) of one block."""
-        soft_loops.feather3(weights, limit, ties, threshold, shown)
+    def loop(self, item: Item) -> soft_loops.Loop | None:
+        """Return the loop of the power 3."""
+        return soft_loops.feather3 if self.power == 3 else None
 
 
 def _is_number(value: object) -> bool:

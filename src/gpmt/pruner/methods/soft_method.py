@@ -6,13 +6,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
 from gpmt.core.schedule.schedule import Schedule
 from gpmt.core.scope.scope import Scope
+from gpmt.core.soft.soft_loops import Loop
 from gpmt.errors import MethodError
 from gpmt.planning.items import Item
 from gpmt.planning.options import PlanOptions
@@ -21,6 +20,15 @@ from gpmt.pruner.methods.rule import Rule
 from gpmt.pruner.methods.soft_rule import SoftRule
 from gpmt.pruner.optimizers import reevaluates, several_evaluations, stepping, with_inner
 from gpmt.pruner.trained_network import TrainedNetwork
+
+_ALLOWED: dict[str, tuple[str | None, ...]] = {
+    "granularity": ("weight",),
+    "within": ("network", "tensor"),
+    "pattern": (None,),
+    "scores": (None,),
+    "max_macs": (None,),
+}
+"""The options under which single weights are ranked by their magnitudes; the first of each is the default."""
 
 
 class SoftMethod(Method):
@@ -49,21 +57,9 @@ class SoftMethod(Method):
     def shrink(self, item: Item, weight: Tensor, kept: Tensor, threshold: float) -> Tensor:
         """Return T(w) of one block: the kept weights shrunk by its threshold, and +0.0 for all others."""
 
-    def has_loop(self, item: Item) -> bool:
-        """Whether `loop` does the same as `shrink`, in one pass, of a block of float32 weights on the CPU."""
-        return False
-
-    def loop(
-        self,
-        item: Item,
-        weights: NDArray[np.float32],
-        limit: np.float32,
-        ties: int,
-        threshold: np.float32,
-        shown: NDArray[np.float32],
-    ) -> None:
-        """Write T(w) of one block, given flat: of weights above the limit, and of the first `ties` equal to it."""
-        raise NotImplementedError
+    def loop(self, item: Item) -> Loop | None:
+        """Return what does as `shrink` in one pass over a block of float32 weights on the CPU; None where nothing does."""
+        return None
 
     @property
     def gradient_scale(self) -> float:
@@ -81,10 +77,9 @@ class SoftMethod(Method):
                 f"the method {self.name} finds the masks anew at every step, so it cannot train under given ones; "
                 "give a schedule in place of masks, or the method hard"
             )
-        plain = {"granularity": "weight", "within": ("network", "tensor"), "pattern": None, "scores": None}
-        for name, value in (*plain.items(), ("max_macs", None)):
-            given: Any = options.get(name, value)
-            if given not in (value if isinstance(value, tuple) else (value,)) and given != value:
+        for name, allowed in _ALLOWED.items():
+            given: Any = options.get(name, allowed[0])
+            if given not in allowed:
                 shown = repr(given) if isinstance(given, str) else "given"
                 raise MethodError(
                     f"{name} is {shown}, but the method {self.name} shrinks single weights by thresholds of their "

@@ -297,20 +297,16 @@ class SoftRule(Rule):
                 decision.case.found.blocks.get(name, WHOLE) if decision.case.request.method.blocks else WHOLE
             )
             views[name] = blocks.views(target)[::-1]
-        loops: dict[int, tuple[float, Tensor]] = {}
+        loops: dict[int, tuple[soft_loops.Loop, float, Tensor]] = {}
         for place, item in enumerate(decision.items):
             if item.tensor not in targets:
                 continue
             view = views[item.tensor].pop()
             cut, threshold = decision.cuts[place], self._threshold(decision, place)
-            if (
-                threshold
-                and decision.key_format is KEY32
-                and self.method.has_loop(item)
-                and in_loops(item.values)
-                and in_loops(view)
-            ):
-                loops[place] = threshold, view
+            plain = decision.key_format is KEY32 and in_loops(item.values) and in_loops(view)
+            loop = self.method.loop(item) if threshold and plain else None
+            if loop is not None:
+                loops[place] = loop, threshold, view
                 continue
             weight = item.values.reshape(item.shape)
             kept = kept_by(weight, cut, decision.key_format)
@@ -320,9 +316,8 @@ class SoftRule(Rule):
 
         def work(group: list[int]) -> None:
             for place in (places[index] for index in group):
-                item, cut, (threshold, view) = decision.items[place], decision.cuts[place], loops[place]
-                self.method.loop(
-                    item,
+                item, cut, (loop, threshold, view) = decision.items[place], decision.cuts[place], loops[place]
+                loop(
                     item.values.view(-1).numpy(),
                     np.float32(key_value(cut.key, KEY32)),
                     cut.ties,

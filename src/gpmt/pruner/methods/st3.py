@@ -61,20 +61,23 @@ class ST3(SoftMethod):
         scale = rescaling(weight, kept, item.axes) if self.rescale else None
         return soft(weight, kept, threshold, scale)
 
-    def has_loop(self, item: Item) -> bool:
-        """Whether there is a loop: where each output is a row."""
-        return not self.rescale or (item.axes.output == 0 and not item.axes.stacked and item.numel > 0)
+    def loop(self, item: Item) -> soft_loops.Loop | None:
+        """Return the loop, which rescales only where each output is a row."""
+        plain: soft_loops.Loop = soft_loops.soft
+        if not self.rescale:
+            return plain
+        if item.axes.output != 0 or item.axes.stacked or not item.numel:
+            return None
+        width = item.numel // item.shape[0]
 
-    def loop(
-        self,
-        item: Item,
-        weights: NDArray[np.float32],
-        limit: np.float32,
-        ties: int,
-        threshold: np.float32,
-        shown: NDArray[np.float32],
-    ) -> None:
-        """Write T(w) of one block."""
-        soft_loops.soft(weights, limit, ties, threshold, shown)
-        if self.rescale:
-            soft_loops.rescale(weights, shown, weights.size // item.shape[0])
+        def rescaled(
+            weights: NDArray[np.float32],
+            limit: np.float32,
+            ties: int,
+            threshold: np.float32,
+            shown: NDArray[np.float32],
+        ) -> None:
+            plain(weights, limit, ties, threshold, shown)
+            soft_loops.rescale(weights, shown, width)
+
+        return rescaled
