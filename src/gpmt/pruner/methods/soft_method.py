@@ -58,7 +58,7 @@ class SoftMethod(Method):
         """Return T(w) of one block: the kept weights shrunk by its threshold, and +0.0 for all others."""
 
     def loop(self, item: Item) -> Loop | None:
-        """Return what does as `shrink` in one pass over a block of float32 weights on the CPU; None where nothing does."""
+        """Return what does as `shrink` in one pass over float32 weights on the CPU; None where nothing does."""
         return None
 
     @property
