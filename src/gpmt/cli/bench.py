@@ -249,8 +249,8 @@ def _document(result: _Result, inputs: Inputs) -> dict[str, Any]:
 
 
 def _print(path: Path, result: _Result, inputs: Inputs) -> None:
-    from gpmt.report.tables import console, shape_text
     from gpmt.runtime.codegen import processor
+    from gpmt.terminal.tables import console, shape_text
 
     screen = console()
     tensors = list(inputs.values()) if isinstance(inputs, Mapping) else list(inputs)
@@ -279,7 +279,7 @@ def _print(path: Path, result: _Result, inputs: Inputs) -> None:
 
 
 def _engine_table(result: _Result, width: int) -> Table:
-    from gpmt.report.fitting import Column, draw_table
+    from gpmt.terminal.fitting import Column, draw_table
 
     timings = result.timings
     errors = [result.differences.get(name) for name in timings]
@@ -297,7 +297,7 @@ def _engine_table(result: _Result, width: int) -> Table:
 
 
 def _layer_table(result: _Result, width: int) -> Table:
-    from gpmt.report.fitting import Column, draw_table
+    from gpmt.terminal.fitting import Column, draw_table
 
     layers, total = result.layers, sum(layer.seconds for layer in result.layers)
     kept, dense = (sum(getattr(layer, f"{kind}_macs") for layer in layers) for kind in ("kept", "dense"))

@@ -172,8 +172,8 @@ def _seed(text: str) -> int:
 
 
 def _print(document: dict[str, Any], out: Path) -> None:
-    from gpmt.report.comparison import comparison_tables, epochs_line, legend, troubles
-    from gpmt.report.tables import console
+    from gpmt.terminal.comparison import comparison_tables, epochs_line, legend, troubles
+    from gpmt.terminal.tables import console
 
     screen = console()
     screen.print(f"{document['title']}: top-1 % on the test data after the last epoch")
@@ -202,8 +202,8 @@ def _preview(
     if as_json:
         print_json(document)
     elif not quiet:
-        from gpmt.report.comparison import epochs_line, infeasible_lines, preview_table
-        from gpmt.report.tables import console
+        from gpmt.terminal.comparison import epochs_line, infeasible_lines, preview_table
+        from gpmt.terminal.tables import console
 
         screen = console()
         screen.print(f"{document['title']}: {len(document['runs'])} runs")

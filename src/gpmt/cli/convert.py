@@ -116,7 +116,7 @@ def convert(
     if as_json:
         print_json(document)
     elif not quiet:
-        from gpmt.report.tables import console
+        from gpmt.terminal.tables import console
 
         screen = console()
         screen.print(f"{source}: {checkpoint.source}, {len(checkpoint.state_dict)} tensors")

@@ -81,7 +81,7 @@ def _print(comparison: Comparison) -> None:
     from rich.table import Table
 
     from gpmt.demo import percent
-    from gpmt.report.tables import console
+    from gpmt.terminal.tables import console
 
     screen = console()
     table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)

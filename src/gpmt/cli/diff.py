@@ -81,7 +81,7 @@ def _tensors(path: Path) -> _Content:
 
 
 def _print(comparison: Comparison, a: Path, b: Path) -> None:
-    from gpmt.report.tables import console, difference_table
+    from gpmt.terminal.tables import console, difference_table
 
     screen, rows = console(), comparison.tensors
     changed = [row for row in rows if row.changed]

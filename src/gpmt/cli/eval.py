@@ -135,7 +135,7 @@ def _recipe_for(
 
 
 def _print(result: Evaluation) -> None:
-    from gpmt.report.tables import check_lines, console, count_table
+    from gpmt.terminal.tables import check_lines, console, count_table
 
     screen = console()
     verification, score = result.verification, result.score

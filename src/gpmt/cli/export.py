@@ -113,7 +113,7 @@ def export(
             document | facts | {"card": str(card) if card else None, "left_out": dict(checkpoint.damaged)}
         )
     elif not quiet:
-        from gpmt.report.tables import console
+        from gpmt.terminal.tables import console
 
         screen = console()
         screen.print(f"wrote {out}: {_describe(facts, values)}")

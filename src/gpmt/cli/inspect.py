@@ -231,7 +231,7 @@ def _with_torch(path: Path, request: _Request) -> tuple[_Contents, dict[str, int
 
 
 def _print(contents: _Contents, macs: dict[str, int | None] | None) -> None:
-    from gpmt.report.tables import console, count_table, totals
+    from gpmt.terminal.tables import console, count_table, totals
 
     screen, path = console(), contents.path
     screen.print(count_table(contents.rows, macs=macs, out=screen))
@@ -261,7 +261,7 @@ def _inspect_masks(path: Path, masks: Mapping[str, MaskArray], silent: bool) -> 
     numel, kept = (sum(getattr(mask, key) for mask in masks.values()) for key in ("numel", "kept"))
     sparsity = (numel - kept) / numel if numel else 0.0
     if not silent:
-        from gpmt.report.tables import console, mask_table
+        from gpmt.terminal.tables import console, mask_table
 
         screen = console()
         screen.print(mask_table(masks, out=screen))

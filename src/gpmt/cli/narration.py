@@ -33,7 +33,7 @@ def working(what: str, *, quiet: bool = False) -> Iterator[Tell]:
     if quiet or verbose:
         yield lambda text: None
     else:
-        from gpmt.report.tables import console
+        from gpmt.terminal.tables import console
 
         with console(stderr=True).status(what) as status:
             yield status.update

@@ -162,8 +162,8 @@ def plan(
     from gpmt.formats.load import load
     from gpmt.planning.what_if import what_if as compare
     from gpmt.prune import plan as make_plan
-    from gpmt.report.plan_tables import print_plan, print_what_if
-    from gpmt.report.tables import console
+    from gpmt.terminal.plan_tables import print_plan, print_what_if
+    from gpmt.terminal.tables import console
 
     silent = quiet or as_json
     with working(f"reading {source}", quiet=silent) as tell:

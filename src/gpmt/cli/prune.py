@@ -297,15 +297,15 @@ _NAMES = {"blocks": "--split"}
 
 
 def _print(decided: Plan, network: Network | None, *, blocks: bool) -> None:
-    from gpmt.report.plan_tables import print_plan
-    from gpmt.report.tables import console
+    from gpmt.terminal.plan_tables import print_plan
+    from gpmt.terminal.tables import console
 
     print_plan(decided, macs=network.macs if network else None, blocks=blocks, out=console())
 
 
 def _say(text: str) -> None:
     """Print a sentence, which a terminal wraps at words."""
-    from gpmt.report.tables import console
+    from gpmt.terminal.tables import console
 
     console().print(text)
 

@@ -100,8 +100,8 @@ def _summary(name: str, recipe: Recipe) -> dict[str, Any]:
 
 
 def _print(listed: list[tuple[str, Recipe]]) -> None:
-    from gpmt.report.fitting import Column, draw_table
-    from gpmt.report.tables import console
+    from gpmt.terminal.fitting import Column, draw_table
+    from gpmt.terminal.tables import console
 
     screen = console()
     rows: list[tuple[str, ...]] = []

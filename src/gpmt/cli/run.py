@@ -125,8 +125,8 @@ def _preview(
     if as_json:
         print_json(found.to_dict())
     elif not quiet:
-        from gpmt.report.plan_tables import print_plan
-        from gpmt.report.tables import console
+        from gpmt.terminal.plan_tables import print_plan
+        from gpmt.terminal.tables import console
 
         screen = console()
         for line in found.lines():
@@ -142,7 +142,7 @@ def _preview(
 def _print(metrics: dict[str, Any], out: Path) -> None:
     from rich.table import Table
 
-    from gpmt.report.tables import console
+    from gpmt.terminal.tables import console
 
     screen = console()
     table = Table(title=metrics["title"], title_justify="left")

@@ -109,8 +109,8 @@ def sweep(
 
 
 def _print(results: dict[str, Any], out: Path) -> None:
-    from gpmt.report.sweep import sweep_table
-    from gpmt.report.tables import console
+    from gpmt.terminal.sweep import sweep_table
+    from gpmt.terminal.tables import console
 
     screen = console()
     screen.print(results["title"])

@@ -118,7 +118,7 @@ def verify(
     if as_json:
         print_json({"file": str(path), **result.to_dict()})
     elif not quiet:
-        from gpmt.report.tables import check_lines, console, count_table
+        from gpmt.terminal.tables import check_lines, console, count_table
 
         screen = console()
         screen.print(count_table(result.tensors, unit=result.unit, blocks=blocks, out=screen))

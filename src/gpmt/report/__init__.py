@@ -1,1 +1,1 @@
-"""Results as tables for people to read."""
+"""Reports of pruning: what runs, plans, sweeps and files tell, as figures and as a page."""

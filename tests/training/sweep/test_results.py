@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from gpmt.report.sweep import sweep_table
-from gpmt.report.tables import console
+from gpmt.terminal.sweep import sweep_table
+from gpmt.terminal.tables import console
 from gpmt.training.sweep.results import MEASURES, summarise
 
 

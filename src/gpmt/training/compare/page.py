@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gpmt.report.comparison import (
+from gpmt.terminal.comparison import (
     cell_text,
     epochs_line,
     epochs_text,

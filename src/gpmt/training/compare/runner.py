@@ -9,7 +9,7 @@ from typing import Any
 
 from gpmt.atomic import atomic_path
 from gpmt.errors import BudgetError, MethodError, RecipeError
-from gpmt.report.comparison import infeasible_lines
+from gpmt.terminal.comparison import infeasible_lines
 from gpmt.training.compare.comparison import DENSE, Comparison
 from gpmt.training.compare.outcome import outcome
 from gpmt.training.compare.page import page

@@ -13,7 +13,7 @@ from gpmt.errors import RecipeError
 from gpmt.extras_private import forget_optimizer
 from gpmt.formats.checkpoint import load_checkpoint
 from gpmt.pruner.pruner import Pruner
-from gpmt.report.durations import duration
+from gpmt.terminal.durations import duration
 from gpmt.training.recipes.schema import Dense, Finetune, Training
 from gpmt.training.run.batch_norms import recalibrate_on
 from gpmt.training.run.learning_rates import chosen_rates, given_rates, relative_change, squared_norm

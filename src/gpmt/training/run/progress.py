@@ -10,7 +10,7 @@ from typing import Protocol
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from gpmt.report.tables import console
+from gpmt.terminal.tables import console
 
 REDRAW_SECONDS = 0.5
 """How often the rate and the loss are shown; reading a loss makes the program wait for a GPU."""

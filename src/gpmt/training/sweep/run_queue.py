@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from gpmt.report.durations import duration
+from gpmt.terminal.durations import duration
 from gpmt.training.run.progress import Reporter
 from gpmt.training.sweep.grid import Grid, Point
 from gpmt.training.sweep.results import result_row, summarise, write_results

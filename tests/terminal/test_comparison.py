@@ -1,7 +1,7 @@
 import io
 from typing import Any
 
-from gpmt.report.comparison import (
+from gpmt.terminal.comparison import (
     comparison_tables,
     epochs_line,
     infeasible_lines,
@@ -10,7 +10,7 @@ from gpmt.report.comparison import (
     preview_table,
     troubles,
 )
-from gpmt.report.tables import console
+from gpmt.terminal.tables import console
 
 
 def cell(sparsity: str, mean: float | None = 0.9, std: float | None = 0.01, **changes: Any) -> dict[str, Any]:

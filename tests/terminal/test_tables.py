@@ -6,7 +6,7 @@ from rich.console import Console
 
 import gpmt
 from gpmt.core.compare import compare
-from gpmt.report.tables import check_lines, console, count_table, difference_table, plan_table
+from gpmt.terminal.tables import check_lines, console, count_table, difference_table, plan_table
 from gpmt.verification import verify
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from gpmt.report.fitting import Column, draw_table
-from gpmt.report.tables import UNBOUNDED
+from gpmt.terminal.fitting import Column, draw_table
+from gpmt.terminal.tables import UNBOUNDED
 
 _PHASES = {
     "dense_top1": "dense",

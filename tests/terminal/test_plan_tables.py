@@ -8,8 +8,8 @@ from rich.console import Console
 from tests.planning.plans import divided_plan, weights
 
 import gpmt
-from gpmt.report.plan_tables import group_table, print_plan, print_what_if
-from gpmt.report.tables import count_table
+from gpmt.terminal.plan_tables import group_table, print_plan, print_what_if
+from gpmt.terminal.tables import count_table
 from gpmt.verification import verify
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from gpmt.report.fitting import Column, draw_table, fold
-from gpmt.report.tables import Macs, plan_table
+from gpmt.terminal.fitting import Column, draw_table, fold
+from gpmt.terminal.tables import Macs, plan_table
 
 if TYPE_CHECKING:  # PyTorch is not needed to draw what others counted
     from gpmt.planning.plan import Plan

@@ -1,6 +1,6 @@
 import pytest
 
-from gpmt.report.durations import duration
+from gpmt.terminal.durations import duration
 
 
 @pytest.mark.parametrize(

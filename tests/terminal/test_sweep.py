@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
-from gpmt.report.sweep import sweep_table
-from gpmt.report.tables import console
+from gpmt.terminal.sweep import sweep_table
+from gpmt.terminal.tables import console
 
 
 def test_columns_without_values_are_left_out_and_seeds_are_counted():

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gpmt.report.fitting import Column, draw_table, fit, fold
+from gpmt.terminal.fitting import Column, draw_table, fit, fold
 
 NAMES = ["encoder.layer.1.attention.self.query", "encoder.layer.11.attention.self.query"]
 

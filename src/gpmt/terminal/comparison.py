@@ -8,9 +8,9 @@ from typing import Any
 from rich.table import Table
 
 from gpmt.core.budget.budget import parse_sparsity
-from gpmt.report.durations import duration
-from gpmt.report.fitting import Column, draw_table, fits
-from gpmt.report.tables import UNBOUNDED
+from gpmt.terminal.durations import duration
+from gpmt.terminal.fitting import Column, draw_table, fits
+from gpmt.terminal.tables import UNBOUNDED
 
 BEST, DEAD, PARTIAL = "*", "†", "‡"
 LEGEND = {

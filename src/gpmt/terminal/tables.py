@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gpmt.report.fitting import Column, draw_table, fits
+from gpmt.terminal.fitting import Column, draw_table, fits
 
 if TYPE_CHECKING:  # PyTorch is not needed to draw what others counted
     from gpmt.core.compare import Difference

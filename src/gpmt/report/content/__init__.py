@@ -1,0 +1,1 @@
+"""What a report tells, as plain values: read from files here, drawn elsewhere."""

@@ -1,0 +1,1 @@
+"""One self-contained page of HTML, drawn with Plotly in the reader's browser."""
