@@ -59,7 +59,13 @@ def test_both_sets_of_versions_are_accepted() -> None:
         assert not refused, f"{file}: {refused}"
 
 
-IMPORT_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "markdown_it": "markdown-it-py"}
+IMPORT_NAMES = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+    "markdown_it": "markdown-it-py",
+    "mlflow": "mlflow-skinny",
+}
 """What packages are called by those who import them, where it is another name."""
 
 BROUGHT = {"huggingface-hub", "pyarrow", "tokenizers"}

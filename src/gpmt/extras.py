@@ -9,20 +9,32 @@ _EXTRAS = {
     "PIL": "train",
     "accelerate": "train",
     "datasets": "hf",
+    "jinja2": "report",
     "lightning": "lightning",
+    "matplotlib": "report",
+    "mlflow": "trackers",
     "onnx": "onnx",
     "onnx_ir": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "plotly": "report",
     "pydantic": "train",
     "sklearn": "train",
     "tensorboard": "train",
     "timm": "train",
     "torchvision": "train",
+    "trackio": "trackers",
     "transformers": "hf",
+    "wandb": "trackers",
     "yaml": "train",
 }
-_INDEX_NAMES = {"PIL": "pillow", "onnx_ir": "onnx-ir", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+_INDEX_NAMES = {
+    "PIL": "pillow",
+    "mlflow": "mlflow-skinny",
+    "onnx_ir": "onnx-ir",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 """What a package index calls packages that are imported under another name."""
 
 
