@@ -77,6 +77,7 @@ ORDER = [
     "verification_groups",
     "verification",
     "terminal",
+    "report.palette",
     "report.content",
     "report.figures",
     "report.page",
