@@ -7,7 +7,9 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo test test-all test-oldest check format bench clean
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs # Material's advertisement for its successor
+
+.PHONY: demo test test-all test-oldest check format bench docs docs-build clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gpmt demo
@@ -34,6 +36,14 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/training_step.py
+
+# The documentation on http://127.0.0.1:8000, rebuilt whenever a page or the package changes.
+docs: $(VENV)/.dev
+	$(MKDOCS) serve --strict --watch src/gpmt
+
+# The documentation in build/site, where index.html opens from disk; a warning is an error.
+docs-build: $(VENV)/.dev
+	$(MKDOCS) build --strict --quiet
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gpmt needs Python 3.11 or newer: make PYTHON=...")'
