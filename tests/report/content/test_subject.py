@@ -1,3 +1,5 @@
+from tests.report import examples
+
 from gpmt.report.content.subject import Layer, Score, Subject
 
 
@@ -14,3 +16,20 @@ def test_a_subject_finds_its_scores():
     assert subject.sparsity == 0.6
     assert subject.score("dense") == Score("dense", 0.9)
     assert subject.score("finetuned") is None
+
+
+def test_a_subject_finds_dead_layers_and_binding_floors():
+    run = examples.run()
+    assert [layer.name for layer in run.dead] == ["dw.weight"]
+    assert [layer.name for layer in run.binding] == ["qkv.weight[q]", "qkv.weight[v]"]
+
+
+def test_the_examples_add_up():
+    for subject in [*examples.report().subjects, examples.many_layers()]:
+        if subject.layers:
+            assert sum(layer.numel for layer in subject.layers) == subject.numel
+            assert sum(layer.kept for layer in subject.layers) == subject.kept
+        for one in subject.histograms:
+            assert one.after is not None
+            weights = sum(one.after) + one.zeros_after
+            assert one.before is None or sum(one.before) + one.zeros_before == weights

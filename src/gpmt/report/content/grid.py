@@ -26,13 +26,13 @@ class Cell:
         asked: the sparsity asked for, as a fraction.
         seeds: those that are finished.
         sparsity: the share pruned as counted in the written files.
-        dense, pruned, finetuned: top-1 accuracies as fractions; None where there is no such moment.
+        dense, pruned, recalibrated, finetuned: top-1 accuracies as fractions; None where there is no such moment.
         finetuned_top5: top-5 likewise.
         macs: multiply-accumulates without zeros, as a share of the dense ones; None where they are not counted.
         latency_ms: as measured with the runtime; None where it is not.
         fewest: the smallest number of weights that a layer keeps, in any seed.
         dead: the most layers without any weight, in any seed.
-        lost: seeds without a result: diverged, failed or still to do, as "seed 2 diverged".
+        lost: seeds without a result: diverged, failed, to do or infeasible, as "seed 2 diverged".
     """
 
     method: str
@@ -43,6 +43,7 @@ class Cell:
     sparsity: Spread | None = None
     dense: Spread | None = None
     pruned: Spread | None = None
+    recalibrated: Spread | None = None
     finetuned: Spread | None = None
     finetuned_top5: Spread | None = None
     macs: float | None = None
@@ -66,7 +67,10 @@ class Grid:
         kind, title, path: what it is, what it is called, and the path that was given.
         cells: in the order of the experiment; cells of one label make one curve.
         dense: top-1 of networks that are never pruned with the same budget (comparisons); else None.
+        epochs: of training of each run, dense and fine-tuning together; None where runs differ in them.
         total, finished: numbers of runs.
+        runs: the paths of the folders of those that are finished.
+        versions, machine, commands: as of a `Subject`.
         missing, warnings: as of a `Subject`.
     """
 

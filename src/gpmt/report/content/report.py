@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 from gpmt.report.content.grid import Grid
 from gpmt.report.content.subject import Subject
@@ -26,3 +28,24 @@ class Report:
     grids: Sequence[Grid] = ()
     problems: Sequence[str] = ()
     made: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values that JSON has; numbers that are not finite become None."""
+        document: dict[str, Any] = _plain(self)
+        return document
+
+
+def _plain(value: Any) -> Any:
+    """Return values as JSON has them: classes and mappings as objects, sequences as lists."""
+    match value:
+        case str() | bool() | int() | None:
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    return str(value)

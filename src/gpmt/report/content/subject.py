@@ -88,7 +88,12 @@ class ChannelMap:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What was measured at the end of an epoch; `number` counts from 0, the state before training, in its phase."""
+    """What was measured at the end of an epoch.
+
+    `number` counts from 0, the state before training, in its phase. `values` has the columns of history.csv that are
+    known: ``test_top1``, ``test_top5``, ``test_loss``, ``train_top1``, ``train_loss``, ``lr``, ``sparsity``,
+    ``images_per_second``, ``seconds`` and, where batch norms were recalibrated, ``recalibrated_top1`` and so on.
+    """
 
     phase: Literal["dense", "finetune"]
     number: int
@@ -141,9 +146,12 @@ class Subject:
         thresholds: by label of the group ("" for the whole network), the smallest magnitude that its ranking keeps.
         schedule, method, allocation: their names; "" if not known.
         layers, histograms, channels, history, scores: see their classes; in the order of the network or of time.
-        macs_rule: how multiply-accumulates are counted, in a sentence; "" where they are not.
+        macs_dense, macs_sparse: multiply-accumulates of the network for one input, with all weights and without
+            zeros; None where they are not counted.
+        macs_rule: how they are counted, in a sentence; "" where they are not.
+        epochs: of training, by phase, as asked for; empty for plans and files.
         seconds: measured times, by phase.
-        recipe: all settings of the run, nested; empty for others.
+        recipe: all settings of the run, nested; those of the request for a plan; empty for files.
         missing: what this subject cannot tell and why, a sentence each ("accuracy: a plan has none").
         warnings: what is wrong with it, a sentence each: dead layers, failed checks, diverged training.
     """
@@ -171,9 +179,12 @@ class Subject:
     scores: Sequence[Score] = ()
     sizes: Sizes = Sizes()
     latency: Latency | None = None
+    macs_dense: int | None = None
+    macs_sparse: int | None = None
     macs_rule: str = ""
     seed: int | None = None
     verified: bool | None = None
+    epochs: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -186,6 +197,16 @@ class Subject:
     def sparsity(self) -> float:
         """Fraction of the units in the scope that is pruned."""
         return 1 - self.kept / max(self.numel, 1)
+
+    @property
+    def dead(self) -> list[Layer]:
+        """The layers that had weights and keep none."""
+        return [layer for layer in self.layers if layer.dead]
+
+    @property
+    def binding(self) -> list[Layer]:
+        """The layers whose floor decided how many weights they keep."""
+        return [layer for layer in self.layers if layer.binds]
 
     def score(self, stage: Stage) -> Score | None:
         """Return the evaluation at a stage, None if there is none."""
