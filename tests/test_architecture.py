@@ -82,6 +82,7 @@ ORDER = [
     "report.figures",
     "report.page",
     "report",
+    "sensitivities",
     "training.data",
     "training.models",
     "training.recipes",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from gpmt.reachability.effective_sparsity import EffectiveSparsity, effective_sparsity
     from gpmt.recalibration import recalibrate
     from gpmt.runtime.program import Program, compile, load_program
+    from gpmt.sensitivities.measure import sensitivity
+    from gpmt.sensitivities.result import Sensitivity
     from gpmt.verification import Verification, verify
     from gpmt.warning import GpmtWarning
 
@@ -57,6 +59,7 @@ _HOME = {
     "SET": "gpmt.pruner.methods.set_",
     "ST3": "gpmt.pruner.methods.st3",
     "Schedule": "gpmt.core.schedule.schedule",
+    "Sensitivity": "gpmt.sensitivities.result",
     "SparseFile": "gpmt.formats.sparse.reader",
     "SparseSize": "gpmt.formats.sparse.writer",
     "Split": "gpmt.core.blocks.blocks",
@@ -73,6 +76,7 @@ _HOME = {
     "prune_": "gpmt.prune",
     "recalibrate": "gpmt.recalibration",
     "save_sparse": "gpmt.formats.sparse.writer",
+    "sensitivity": "gpmt.sensitivities.measure",
     "verify": "gpmt.verification",
     "what_if": "gpmt.planning.what_if",
 }
@@ -104,6 +108,7 @@ __all__ = [
     "Pruner",
     "RigL",
     "Schedule",
+    "Sensitivity",
     "SparseFile",
     "SparseSize",
     "Split",
@@ -121,6 +126,7 @@ __all__ = [
     "recalibrate",
     "save_sparse",
     "scores",
+    "sensitivity",
     "verify",
     "what_if",
 ]

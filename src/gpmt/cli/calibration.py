@@ -29,12 +29,14 @@ class Calibration:
         samples: how many samples or sequences at most.
         batch_size: how many at a time; None for the usual number.
         sequence_length: tokens of a sequence; None for the usual number.
+        option: how the command line names the data, for messages.
     """
 
     data: str
     samples: int = 128
     batch_size: int | None = None
     sequence_length: int | None = None
+    option: str = "--calibrate"
 
     @property
     def text(self) -> Path | None:
@@ -47,7 +49,7 @@ class Calibration:
         if self.text is not None:
             if not self.text.is_file():
                 raise CalibrationError(
-                    f"--calibrate is {self.data}, but there is no such file; check the path"
+                    f"{self.option} is {self.data}, but there is no such file; check the path"
                 )
             return
         from gpmt.suggestions import did_you_mean
@@ -56,7 +58,7 @@ class Calibration:
         name, colon, folder = self.data.partition(":")
         if name not in NAMES:
             raise CalibrationError(
-                f"--calibrate is {self.data}, but must be NAME:FOLDER with a data set, or a .txt or .jsonl file of "
+                f"{self.option} is {self.data}, but must be NAME:FOLDER with a data set, or a .txt or .jsonl file of "
                 f"text; {did_you_mean(name, NAMES)}"
             )
         if self.sequence_length is not None and name != "hf":
@@ -64,10 +66,10 @@ class Calibration:
                 f"--sequence-length is {self.sequence_length}, but {name} has no texts; leave it out"
             )
         if not colon and name != "digits":
-            raise CalibrationError(f"--calibrate is {name}, but its folder is missing; give {name}:FOLDER")
+            raise CalibrationError(f"{self.option} is {name}, but its folder is missing; give {name}:FOLDER")
         if colon and not Path(folder).expanduser().is_dir():
             raise CalibrationError(
-                f"--calibrate is {self.data}, but {folder} is not a folder; check the path"
+                f"{self.option} is {self.data}, but {folder} is not a folder; check the path"
             )
 
     def batches(self, network: nn.Module, *, size: int | None, folder: Path | None) -> Batches:
@@ -86,8 +88,8 @@ class Calibration:
             return Batches(self._samples(network, size, folder))
         if folder is None or getattr(network, "main_input_name", None) != "input_ids":
             raise CalibrationError(
-                f"--calibrate is {self.data}, a text, but {type(network).__name__} takes none; give a data set such "
-                "as cifar10:FOLDER"
+                f"{self.option} is {self.data}, a text, but {type(network).__name__} takes none; give a data set "
+                "such as cifar10:FOLDER"
             )
         return Batches(self._sequences(network, self.text, folder))
 

@@ -100,22 +100,11 @@ class Scoring:
         """
         if self.calibration is None and self.scores != "synflow":
             return Prepared(self, checkpoint, network)
-        from gpmt.formats.runnable import Runnable
-
-        folder = _folder(checkpoint, model)
-        if network is not None:
-            runnable = Runnable(network.module, checkpoint.state_dict)
-        elif folder is not None:
-            runnable = Runnable.of_folder(folder, checkpoint.state_dict)
-        else:
-            raise GpmtError(
-                f"{checkpoint.path} does not say which network it belongs to, which is needed to run it; name it "
-                "with --model"
-            )
+        runnable = make_runnable(checkpoint, network, model=model)
         if self.calibration is None:
             return Prepared(self, checkpoint, network, runnable)
         tell(f"reading {self.calibration.data}")
-        batches = self.calibration.batches(runnable.network, size=_size(network, runnable), folder=folder)
+        batches = read_batches(self.calibration, checkpoint, network, runnable, model=model)
         return Prepared(self, checkpoint, network, runnable, batches)
 
     @property
@@ -240,6 +229,34 @@ class Prepared:
         finally:
             if self.batches is not None:
                 self.batches.tell = lambda number: None
+
+
+def make_runnable(checkpoint: Checkpoint, network: Network | None, *, model: str | None) -> Runnable:
+    """Return the network of a file ready to run. Raises `GpmtError` where it is not known."""
+    from gpmt.formats.runnable import Runnable
+
+    if network is not None:
+        return Runnable(network.module, checkpoint.state_dict)
+    folder = _folder(checkpoint, model)
+    if folder is None:
+        raise GpmtError(
+            f"{checkpoint.path} does not say which network it belongs to, which is needed to run it; name it "
+            "with --model"
+        )
+    return Runnable.of_folder(folder, checkpoint.state_dict)
+
+
+def read_batches(
+    calibration: Calibration,
+    checkpoint: Checkpoint,
+    network: Network | None,
+    runnable: Runnable,
+    *,
+    model: str | None,
+) -> Batches:
+    """Read the data for the network of a file. Raises `CalibrationError` or `DataError` as `Calibration.batches`."""
+    folder = _folder(checkpoint, model)
+    return calibration.batches(runnable.network, size=_size(network, runnable), folder=folder)
 
 
 def compensation_line(done: Compensation) -> str:

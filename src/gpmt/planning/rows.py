@@ -132,11 +132,15 @@ class GroupPlan(_OfBlocks):
         return "" if self.label is None else f" of {self.label}"
 
     def with_blocks(self, blocks: Sequence[BlockPlan]) -> GroupPlan:
-        """Return the group with other counts of its blocks, and the sparsity and no threshold where these changed."""
+        """Return the group with other counts of its blocks.
+
+        Where these changed, it has no threshold, and another sparsity if its total is another.
+        """
         if [block.kept for block in blocks] == [block.kept for block in self.blocks]:
             return replace(self, blocks=tuple(blocks))
         pruned, numel = sum(block.pruned for block in blocks), sum(block.numel for block in blocks)
-        return GroupPlan(self.label, Fraction(pruned, numel), tuple(blocks), None)
+        sparsity = self.sparsity if pruned == self.pruned else Fraction(pruned, numel)
+        return GroupPlan(self.label, sparsity, tuple(blocks), None)
 
     def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
         """Return the plan as plain values, ready for JSON."""
