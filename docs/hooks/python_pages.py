@@ -7,7 +7,19 @@ import gpmt
 GROUPS: dict[str, tuple[str, list[str]]] = {
     "pruning": (
         "Planning and pruning",
-        ["plan", "prune_", "Plan", "Masks", "find_scope", "Blocks", "Split", "what_if", "WhatIf"],
+        [
+            "plan",
+            "prune_",
+            "Plan",
+            "Masks",
+            "find_scope",
+            "Blocks",
+            "Split",
+            "what_if",
+            "WhatIf",
+            "sensitivity",
+            "Sensitivity",
+        ],
     ),
     "training": (
         "Pruning while training",
