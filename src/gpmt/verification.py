@@ -145,7 +145,8 @@ def verify(
         masks: masks, or the path of a file of them. Every weight they prune must be zero. They take the place of
             the zeros in the checks of total and minimum, since a weight that is kept may be zero by itself; how
             many are is reported.
-        scope, exclude: the patterns given when pruning; by default the tensors of the masks, or all prunable ones.
+        scope: the patterns given when pruning; by default the tensors of the masks, or all prunable ones.
+        exclude: the patterns of tensors that were left alone.
         blocks: as given when pruning: how tensors divide into blocks.
         granularity: as given when pruning; with "column", the total and the minimum count columns, and a column is
             zero if all its weights are; the same of rows, channels and vectors of four.

@@ -217,10 +217,12 @@ def effective_sparsity(
         example: its input, a tensor, several, or a mapping by argument name; the values do not matter, the sizes do.
             One sample is enough.
         masks: which weights are kept; without them, those that are not zero.
-        scope, exclude: patterns of the tensors to judge; by default those of the masks, or all prunable ones. Of
-            tensors in scope that have no mask all weights are kept.
-        blocks, granularity: as given when pruning: what `numel`, `kept` and `active` count; a unit counts as kept, or
-            active, if any of its weights is.
+        scope: patterns of the tensors to judge; by default those of the masks, or all prunable ones. Of tensors in
+            scope that have no mask all weights are kept.
+        exclude: patterns of tensors not to judge.
+        blocks: as given when pruning: how tensors divide into blocks.
+        granularity: as given when pruning: what `numel`, `kept` and `active` count; a unit counts as kept, or active,
+            if any of its weights is.
 
     Returns:
         The counts; `sparsity` is the effective one.

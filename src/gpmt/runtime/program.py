@@ -205,7 +205,8 @@ class Program:
         """Return the time of every native step in a call, of one sample where the batch is dynamic.
 
         Args:
-            args, kwargs: as for a call.
+            *args: as for a call.
+            **kwargs: as for a call.
 
         Raises:
             RuntimeProgramError: as for a call.
