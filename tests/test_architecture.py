@@ -76,6 +76,7 @@ ORDER = [
     "verification_runs",
     "verification_groups",
     "verification",
+    "runs",
     "terminal",
     "report.palette",
     "report.content",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.cli.commands import error, gpmt
+from tests.runs.examples import changed, finished_run, sweep
 
 from gpmt.training.compare import runner
 from gpmt.training.sweep.runner import Interrupted
@@ -82,3 +83,44 @@ def test_a_comparison_is_printed_and_a_second_one_over_it_is_refused(monkeypatch
     assert "not empty" in error(*small, "--min-kept", "none")
     document = json.loads(gpmt(*small, "--min-kept", "none", "--resume", "--json").stdout)
     assert document["finished"] == document["total"] == 3
+
+
+def test_runs_are_set_side_by_side():
+    finished_run(Path("runs/a"))
+    finished_run(Path("runs/b"), changed(prune={"sparsity": 0.95}), sparsity=0.975)
+    lines = [" ".join(line.split()) for line in gpmt("compare", "runs/a", "runs/b").stdout.splitlines()]
+    assert "prune.sparsity 0.9 0.95" in lines
+    assert "sparsity 95.0000% 97.5000%" in lines
+    assert "fc.weight 1.111%* 1.111%*" not in lines
+    assert "fc.weight 1.111%* 1.111%*" in " ".join(
+        gpmt("compare", "runs/a", "runs/b", "--layers").stdout.split()
+    )
+    document = json.loads(gpmt("compare", "runs/a", "runs/b", "--json").stdout)
+    assert document["settings"] == {"prune.sparsity": [0.9, 0.95]}
+    assert [run["kept"] for run in document["runs"]] == [50, 50]
+    assert "layers" not in document
+    document = json.loads(gpmt("compare", "runs/a", "runs/b", "--json", "--layers").stdout)
+    assert [layer["name"] for layer in document["layers"]] == ["conv.weight", "fc.weight"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["runs/a"], "runs/a is one run; give another to compare it with"),
+        (["runs/a", "sparsity=0.9"],
+         "sparsity=0.9 is not the folder of a run; give runs alone, or a recipe and KEY=VALUE"),
+        (["digits", "runs/a"],
+         "runs/a is the folder of a run, but digits is not; give runs alone, or a recipe and KEY=VALUE"),
+        (["sweeps/s", "runs/a"],
+         "sweeps/s is the folder of a sweep; give those of its runs, which gpmt runs --all lists"),
+        (["digits", "--layers"], "--layers is for runs side by side, but digits is not the folder of a run"),
+        (["runs/a", "runs/a", "--seeds", "0,1,2"],
+         "--seeds is for a recipe, but runs/a is the folder of a run; leave one of them out"),
+        (["runs/a", "runs/a", "-s", "0.9"],
+         "--sparsity is for a recipe, but runs/a is the folder of a run; leave one of them out"),
+    ],
+)  # fmt: skip
+def test_runs_and_recipes_are_not_mixed(arguments: list[str], sentence: str):
+    finished_run(Path("runs/a"))
+    sweep(Path("sweeps/s"), "x")
+    assert error("compare", *arguments) == sentence

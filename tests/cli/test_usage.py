@@ -31,7 +31,7 @@ def test_usage_is_written_as_everywhere():
         ("convert", "gpmt convert [OPTIONS] IN [OUT]"),
         ("inspect", "gpmt inspect [OPTIONS] FILE..."),
         ("run", "gpmt run [OPTIONS] RECIPE [KEY=VALUE]..."),
-        ("compare", "gpmt compare [OPTIONS] RECIPE [KEY=VALUE]..."),
+        ("compare", "gpmt compare [OPTIONS] RECIPE|RUN [KEY=VALUE|RUN]..."),
         ("recipes", "gpmt recipes [OPTIONS] [NAME]"),
     ):
         result = CliRunner().invoke(app, [command, "--help"], prog_name="gpmt")

@@ -1,16 +1,18 @@
-"""``gpmt compare``: one recipe under several methods of pruning, each with the same number of epochs."""
+"""``gpmt compare``: one recipe under several methods of pruning with as many epochs each, or runs side by side."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpmt.cli.options import AsJson, DryRun, Jobs, Quiet, RecipeName, Verbose, examples, print_json
+from gpmt.cli.options import AsJson, DryRun, Jobs, Quiet, Verbose, examples, print_json
 from gpmt.errors import GpmtError, RecipeError
+from gpmt.formats.run_result import is_run, is_sweep
 from gpmt.training.compare.methods import METHODS
 
 if TYPE_CHECKING:
@@ -21,15 +23,28 @@ EXAMPLES = examples(
     "gpmt compare digits --sparsity 0.95 --methods GP,GP+MT,gradual,AC/DC --seeds 0,1 --dry-run",
     "gpmt compare fashion-mnist-lenet5 data.root=FMNIST --sparsity 0.95,0.98,0.99 --epochs 5 --min-kept 0.05% "
     "--jobs 2 -o fashion",
+    "gpmt compare runs/gp runs/gp-mt --layers",
 )
+_ONLY_RECIPES = {
+    "methods", "sparsity", "seeds", "min_kept", "epochs", "out", "jobs", "resume", "force", "dry_run",
+}  # fmt: skip
+"""Options that are not for runs side by side."""
 
 
 def compare(
-    recipe: RecipeName,
+    context: typer.Context,
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|RUN",
+            help="A shipped recipe's name, the path of a YAML file, or the folder of a run.",
+        ),
+    ],
     settings: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...", help="Changes of all runs, such as data.root=FOLDER or dense.epochs=5."
+            metavar="[KEY=VALUE|RUN]...",
+            help="Changes of all runs, such as data.root=FOLDER or dense.epochs=5; or further runs.",
         ),
     ] = None,
     methods: Annotated[
@@ -87,11 +102,20 @@ def compare(
         bool, typer.Option("--force", "-f", help="Remove the runs in the folder first.")
     ] = False,
     dry_run: DryRun = False,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers", help="Of runs: the density of every layer side by side.", show_default=False
+        ),
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Compare methods of pruning on one recipe, with the same number of epochs in all: top-1 as mean ± deviation.
+
+    Given folders of gpmt run, nothing is trained: they are set side by side, the settings in which they differ and
+    what came of them.
 
     Methods that prune a trained network train it first, once for all that share it; the others prune while they train
     from scratch for all epochs. Where the recipe has a checkpoint, all start from it. From the first run on the table
@@ -100,6 +124,12 @@ def compare(
     Exit code 0: all done and verified, diverged runs and infeasible cells marked; 1: verification of a result failed;
     2: the request is not valid, or a run failed; 130: interrupted.
     """
+    paths = [recipe, *(settings or [])]
+    if is_run(Path(recipe)):
+        _side_by_side(context, [Path(path) for path in paths], layers=layers, as_json=as_json, quiet=quiet)
+        return
+    _check_recipe(paths, layers)
+
     from gpmt.training.compare.comparison import make_comparison
     from gpmt.training.recipes.files import short_name
 
@@ -154,6 +184,43 @@ def compare(
         )
     if not all(run["verified"] for run in document["runs"]):
         raise typer.Exit(1)
+
+
+def _check_recipe(paths: Sequence[str], layers: bool) -> None:
+    """Refuse runs beside a recipe, a sweep in its place, and what is for runs alone."""
+    if is_sweep(Path(paths[0])):
+        raise RecipeError(
+            f"{paths[0]} is the folder of a sweep; give those of its runs, which gpmt runs --all lists"
+        )
+    if run := next((path for path in paths if is_run(Path(path))), None):
+        raise RecipeError(
+            f"{run} is the folder of a run, but {paths[0]} is not; give runs alone, or a recipe and KEY=VALUE"
+        )
+    if layers:
+        raise RecipeError(f"--layers is for runs side by side, but {paths[0]} is not the folder of a run")
+
+
+def _side_by_side(
+    context: typer.Context, paths: Sequence[Path], *, layers: bool, as_json: bool, quiet: bool
+) -> None:
+    """Print what runs have come to, and in which settings they differ."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in _ONLY_RECIPES and source is not None and source.name == "COMMANDLINE":
+            raise RecipeError(
+                f"{parameter.opts[0]} is for a recipe, but {paths[0]} is the folder of a run; leave one of them out"
+            )
+
+    from gpmt.runs.side_by_side import compare_runs
+
+    compared = compare_runs(paths)
+    if as_json:
+        print_json(compared.to_dict(layers=layers))
+    elif not quiet:
+        from gpmt.terminal.side_by_side import print_side_by_side
+        from gpmt.terminal.tables import console
+
+        print_side_by_side(compared, layers=layers, out=console())
 
 
 def _listed(option: str, text: str) -> list[str]:

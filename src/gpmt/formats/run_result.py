@@ -15,7 +15,7 @@ _CONFIG = "config.json"
 
 def is_run(path: Path) -> bool:
     """Tell whether a path is the folder of a run (`gpmt run`), by its recipe."""
-    return (path / RECIPE).is_file() and not os.path.lexists(path / _CONFIG) and not _is_sweep(path)
+    return (path / RECIPE).is_file() and not os.path.lexists(path / _CONFIG) and not is_sweep(path)
 
 
 def weights_file(path: Path) -> Path:
@@ -23,7 +23,7 @@ def weights_file(path: Path) -> Path:
 
     Raises `CheckpointError` for a run that has no model.pt yet, and for the folder of a sweep.
     """
-    if _is_sweep(path):
+    if is_sweep(path):
         raise CheckpointError(f"{path} is the folder of a sweep; give that of one of its runs")
     if not is_run(path):
         return path
@@ -35,5 +35,6 @@ def weights_file(path: Path) -> Path:
     return path / RESULT
 
 
-def _is_sweep(path: Path) -> bool:
+def is_sweep(path: Path) -> bool:
+    """Tell whether a path is the folder of a sweep or a comparison."""
     return (path / _SWEEP).is_file() and (path / RECIPE).is_file()

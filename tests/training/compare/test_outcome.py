@@ -1,8 +1,8 @@
 import pytest
 from tests.training.compare.comparisons import results_of, small_comparison
 
+from gpmt.runs.log import NOT_FINITE
 from gpmt.training.compare.outcome import outcome
-from gpmt.training.run.phase import DIVERGED
 from gpmt.training.sweep.grid import Point
 
 
@@ -43,7 +43,7 @@ def test_what_has_no_result_says_why():
         comparison,
         top1,
         failed={
-            "GP sparsity=0.9 seed=1": f"{DIVERGED} nan in epoch 1",
+            "GP sparsity=0.9 seed=1": f"{NOT_FINITE} nan in epoch 1",
             "gradual sparsity=0.9 seed=0": "killed by SIGKILL",
         },
         infeasible={f"GP+MT sparsity=0.95 seed={seed}": "too many" for seed in (0, 1)},

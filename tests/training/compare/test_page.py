@@ -1,8 +1,8 @@
 from tests.training.compare.comparisons import results_of, small_comparison
 
+from gpmt.runs.log import NOT_FINITE
 from gpmt.training.compare.outcome import outcome
 from gpmt.training.compare.page import page
-from gpmt.training.run.phase import DIVERGED
 
 ABOUT = {"commands": ["gpmt compare digits", "gpmt compare digits --resume"], "versions": {"torch": "2.10"}}
 
@@ -13,7 +13,7 @@ def test_the_page_holds_tables_commands_and_the_checklist():
         comparison,
         lambda point: 0.95 if point.variant == "GP+MT" else 0.9,
         infeasible={f"gradual+MT sparsity=0.95 seed={seed}": "no room" for seed in (0, 1)},
-        failed={"GP sparsity=0.95 seed=0": f"{DIVERGED} inf"},
+        failed={"GP sparsity=0.95 seed=0": f"{NOT_FINITE} inf"},
         dead={"GP sparsity=0.9 seed=0"},
     )
     lines = page(outcome(comparison, results), ABOUT).splitlines()
@@ -26,7 +26,7 @@ def test_the_page_holds_tables_commands_and_the_checklist():
     assert "| dense | – | 90.00 ± 0.00 | 90.00 ± 0.00 | 6 | 3.5 s |" in lines
     assert "| GP | – | 90 % | 90.0000 % | 100 | 0 | 1 | 15.00 % | yes |" in lines
     assert "* infeasible: gradual+MT at 95 %: no room" in lines
-    assert f"* GP sparsity=0.95 seed=0: {DIVERGED} inf" in lines
+    assert f"* GP sparsity=0.95 seed=0: {NOT_FINITE} inf" in lines
     assert "* [ ] at least 3 seeds: 1" in lines
     assert "* [x] the total budget in epochs, the same for all" in lines
     assert [line for line in lines if line.startswith("†")]

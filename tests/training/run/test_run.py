@@ -5,6 +5,8 @@ import torch
 from tests.training.run.runs import comparable, digits_recipe, same_weights
 
 from gpmt.errors import BudgetError, CheckpointError, DataError, RecipeError, ScopeError
+from gpmt.runs.log import locked
+from gpmt.runs.run_summary import read_run
 from gpmt.training.models import build
 from gpmt.training.run.run import run
 
@@ -48,3 +50,26 @@ def test_a_loss_that_diverges_names_the_learning_rate_and_keeps_the_last_state(t
     ):
         run(digits_recipe("dense.lr=1e30"), out)
     assert len(torch.load(out / "state.pt", weights_only=True)["record"]["history"]["dense"]) == 1
+    listed = read_run(out)
+    assert (listed.state, listed.note[:29]) == ("diverged", "the loss became nan in epoch ")
+
+
+def test_a_finished_run_is_listed_with_what_it_reported(digits):
+    out, metrics = digits
+    listed = read_run(out)
+    assert (listed.state, listed.note, listed.title) == ("finished", "", metrics["title"])
+    assert (listed.top1, listed.dense_top1) == (metrics["finetuned"]["top1"], metrics["dense"]["top1"])
+    assert (listed.sparsity, listed.asked, listed.min_kept) == (metrics["sparsity"], "0.93", "0.25%")
+    assert (listed.epochs, listed.total_epochs, listed.when) == (4, 4, metrics["finished"])
+    assert listed.seconds == pytest.approx(sum(metrics["seconds"].values()))
+
+
+def test_a_folder_that_a_run_writes_is_left_to_it(tmp_path: Path):
+    out = tmp_path / "run"
+    out.mkdir()
+    with (
+        locked(out / "log.txt"),
+        pytest.raises(RecipeError, match="run is in use by a run; wait for it or end it, or choose another"),
+    ):
+        run(digits_recipe(), out, force=True)
+    assert [path.name for path in out.iterdir()] == ["log.txt"]

@@ -22,6 +22,7 @@ from tests.training.run.runs import (
 from tests.waiting import wait_until
 
 from gpmt.errors import GpmtError
+from gpmt.runs.run_summary import read_run
 from gpmt.training.recipes.files import load_recipe
 from gpmt.training.run import phase
 from gpmt.training.run.run import Stopped, run
@@ -80,6 +81,8 @@ def test_a_killed_reader_is_one_sentence_and_resuming_goes_on(
         with pytest.raises(GpmtError, match=r"worker.*died.*lower data.workers"):
             run(recipe, out)
     assert torch.load(out / "state.pt", weights_only=True)["phase"] == "dense"
+    listed = read_run(out)
+    assert (listed.state, listed.note[:25]) == ("failed", "in epoch 1 of 1 of dense:")
     assert run(recipe, out, resume=True)["verified"]
 
 
@@ -90,7 +93,9 @@ def test_a_killed_run_resumes_to_the_same_result(digits, tmp_path: Path):
     command = [*GPMT, "run", "digits", *SHORT, "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=ONE_THREAD)
     wait_until((out / "dense.pt").exists)
+    assert read_run(out).state == "running"
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+    assert (read_run(out).state, read_run(out).note) == ("interrupted", "it ended without a word")
     assert comparable(run(digits_recipe(), out, resume=True)) == comparable(digits[1])
     assert same_weights(out / "model.pt", digits[0] / "model.pt")

@@ -16,6 +16,7 @@ from tests.training.run.runs import (
 
 from gpmt.errors import CheckpointError, RecipeError
 from gpmt.masks import Masks
+from gpmt.runs.run_summary import read_run
 from gpmt.training.run.run import Interrupted, run
 
 EVERYTHING = (
@@ -39,6 +40,9 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_weights(
         interrupt(patch, epoch=2)
         with pytest.raises(Interrupted, match=r"in epoch 2 of . of finetune"):
             run(recipe, tmp_path / "parts", dense_from=dense)
+    listed = read_run(tmp_path / "parts")
+    assert (listed.state, listed.epochs) == ("interrupted", 3)
+    assert listed.note.startswith("in epoch 2 of ")
     parts = run(recipe, tmp_path / "parts", resume=True)
     for file in ("model.pt", "best.pt", "dense.pt"):
         assert same_weights(tmp_path / "whole" / file, tmp_path / "parts" / file)

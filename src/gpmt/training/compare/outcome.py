@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from gpmt.runs.log import NOT_FINITE
 from gpmt.training.compare.comparison import DENSE, Comparison
-from gpmt.training.run.phase import DIVERGED
 from gpmt.training.sweep.grid import Point
 from gpmt.training.sweep.results import summarise
 
@@ -88,7 +88,7 @@ class _Reader:
         [summary] = summarise(runs, ["sparsity", "seed"]) or [{}]
         counted = runs and all(row["macs_dense"] for row in runs)
         left = {p.recipe.seed: p.title for p in points if p.recipe.seed not in {r["seed"] for r in runs}}
-        diverged = [seed for seed, run in left.items() if self.failed.get(run, "").startswith(DIVERGED)]
+        diverged = [seed for seed, run in left.items() if self.failed.get(run, "").startswith(NOT_FINITE)]
         return {
             "sparsity": sparsity,
             "seeds": [row["seed"] for row in runs],

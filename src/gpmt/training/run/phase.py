@@ -13,6 +13,7 @@ from gpmt.errors import RecipeError
 from gpmt.extras_private import forget_optimizer
 from gpmt.formats.checkpoint import load_checkpoint
 from gpmt.pruner.pruner import Pruner
+from gpmt.runs.log import NOT_FINITE
 from gpmt.terminal.durations import duration
 from gpmt.training.recipes.schema import Dense, Finetune, Training
 from gpmt.training.run.batch_norms import recalibrate_on
@@ -30,8 +31,6 @@ from gpmt.training.run.states import (
 )
 
 PHASES = ("dense", "finetune")
-DIVERGED = "the loss became"
-"""What the error of a training begins with whose loss is not finite."""
 
 
 class Phase:
@@ -171,7 +170,7 @@ class Phase:
         rate = trained.images / (time.monotonic() - start)
         if not math.isfinite(trained.loss):
             raise RecipeError(
-                f"{DIVERGED} {trained.loss} in epoch {epoch} of {self.name}; "
+                f"{NOT_FINITE} {trained.loss} in epoch {epoch} of {self.name}; "
                 f"lower {self.name}.lr, which is {settings.lr}"
             )
         tested = setup.evaluate(self.evaluated)

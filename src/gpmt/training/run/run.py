@@ -1,12 +1,14 @@
 """One run of a recipe from start to end: its checks, its experiment, its metrics, and how it stops."""
 
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
 
-from gpmt.errors import GpmtError
+from gpmt.errors import GpmtError, first_line
+from gpmt.runs.log import DIVERGED, FAILED, INTERRUPTED, NOT_FINITE, STOPPED, locked
 from gpmt.training.recipes.schema import Recipe
 from gpmt.training.run.devices import make_accelerator
 from gpmt.training.run.experiment import Experiment
@@ -65,25 +67,44 @@ def run(
     if accelerator.is_main_process:
         folder.start(recipe, resume=resume, tensorboard=tensorboard)
     reporter.log = folder.log
-    experiment.setup.record["commands"].append(command)
-    reporter.line(f"{recipe.title}: {command}")
-    if recipe.budget_split:
-        reporter.line(recipe.budget_split)
-    try:
-        experiment.execute()
-        results = [_finish(experiment) if accelerator.is_main_process else None]
-    except KeyboardInterrupt:
-        reporter.note(f"interrupted {experiment.progress}")
-        raise Interrupted(experiment.progress) from None
-    except TimeBudgetSpent as spent:
-        reporter.note(f"stopped {spent}, {experiment.progress}")
-        raise Stopped(f"{spent}, {experiment.progress}") from None
-    except RuntimeError as error:
-        if sentence := _resource_failure(error, experiment.progress):
-            raise GpmtError(sentence) from error
-        raise
+    # Whoever lists runs sees by the lock that this one is running.
+    with locked(folder.log) if accelerator.is_main_process else nullcontext():
+        experiment.setup.record["commands"].append(command)
+        reporter.line(f"{recipe.title}: {command}")
+        if recipe.budget_split:
+            reporter.line(recipe.budget_split)
+        results = _execute(experiment)
     broadcast_object_list(results)
     return results[0] or {}
+
+
+def _execute(experiment: Experiment) -> list[dict[str, Any] | None]:
+    """Carry out an experiment; its metrics are None in all processes but the first. The log has how it ended."""
+    note = experiment.setup.reporter.note
+    try:
+        experiment.execute()
+        return [_finish(experiment) if experiment.setup.accelerator.is_main_process else None]
+    except KeyboardInterrupt:
+        note(f"{INTERRUPTED} {experiment.progress}")
+        raise Interrupted(experiment.progress) from None
+    except SystemExit:
+        note(f"{INTERRUPTED} by a signal, {experiment.progress}")
+        raise
+    except TimeBudgetSpent as spent:
+        note(f"{STOPPED} {spent}, {experiment.progress}")
+        raise Stopped(f"{spent}, {experiment.progress}") from None
+    except Exception as error:
+        sentence = _resource_failure(error, experiment.progress) if isinstance(error, RuntimeError) else None
+        words = sentence or first_line(error)
+        with suppress(OSError):  # the disk may be full
+            note(
+                f"{DIVERGED}: {words}"
+                if words.startswith(NOT_FINITE)
+                else f"{FAILED} {experiment.progress}: {words}"
+            )
+        if sentence:
+            raise GpmtError(sentence) from error
+        raise
 
 
 def _resource_failure(error: RuntimeError, progress: str) -> str | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from gpmt.atomic import atomic_path
 from gpmt.errors import CheckpointError, RecipeError
 from gpmt.formats.run_result import RECIPE, RESULT
+from gpmt.runs.log import LOG, is_locked
 from gpmt.training.recipes.files import load_recipe
 from gpmt.training.recipes.schema import Recipe
 
@@ -50,7 +51,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.recipe = path / RECIPE
-        self.log = path / "log.txt"
+        self.log = path / LOG
         self.state = path / "state.pt"
         self.dense = path / "dense.pt"
         self.model = path / RESULT
@@ -68,6 +69,10 @@ class RunFolder:
             raise RecipeError(
                 f"{self.path} {state}, so there is nothing to go on with; leave out --resume to start one, or give "
                 "the folder of the run with -o"
+            )
+        if is_locked(self.log):
+            raise RecipeError(
+                f"{self.path} is in use by a run; wait for it or end it, or choose another folder with -o"
             )
         if not self.path.exists() or force:
             return
