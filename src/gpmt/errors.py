@@ -55,6 +55,10 @@ class RuntimeProgramError(GpmtError):
     """A network, an input or a machine that the CPU runtime cannot work with."""
 
 
+class FigureError(GpmtError):
+    """A figure or table that cannot be drawn of what was given, or in the form asked for."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error of another library says, or its type where it says nothing.
 
