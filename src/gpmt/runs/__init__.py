@@ -1,0 +1,1 @@
+"""What the folders of runs and sweeps tell, read from their files without PyTorch."""
