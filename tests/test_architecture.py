@@ -81,6 +81,7 @@ ORDER = [
     "report.palette",
     "report.content",
     "report.figures",
+    "report.tables",
     "report.page",
     "report",
     "sensitivities",

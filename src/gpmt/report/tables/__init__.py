@@ -1,0 +1,1 @@
+"""Tables for papers: results of sweeps and comparisons, and the blocks of a network."""
