@@ -59,6 +59,10 @@ class FigureError(GpmtError):
     """A figure or table that cannot be drawn of what was given, or in the form asked for."""
 
 
+class ReportError(GpmtError):
+    """A report that has nothing to tell, or a file of it that cannot be read."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error of another library says, or its type where it says nothing.
 

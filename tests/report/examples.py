@@ -54,15 +54,11 @@ def layers() -> list[Layer]:
             13440,
         ),
         Layer("dw.weight", "dw.weight", "Conv2d", (16, 1, 3, 3), 144, 0, 0, False, None, 16, 0, 9216, 0),
+        Layer("qkv.weight.q", "qkv.weight", "Linear", (16, 16), 256, 60, 60, True, None, 16, 12, 16384, 3840),
         Layer(
-            "qkv.weight[q]", "qkv.weight", "Linear", (16, 16), 256, 60, 60, True, None, 16, 12, 16384, 3840
+            "qkv.weight.k", "qkv.weight", "Linear", (16, 16), 256, 61, 60, False, None, 16, 11, 16384, 3904
         ),
-        Layer(
-            "qkv.weight[k]", "qkv.weight", "Linear", (16, 16), 256, 61, 60, False, None, 16, 11, 16384, 3904
-        ),
-        Layer(
-            "qkv.weight[v]", "qkv.weight", "Linear", (16, 16), 256, 60, 60, True, None, 16, 16, 16384, 3840
-        ),
+        Layer("qkv.weight.v", "qkv.weight", "Linear", (16, 16), 256, 60, 60, True, None, 16, 16, 16384, 3840),
         Layer(
             "mlp.weight", "mlp.weight", "Linear", (256, 16), 4096, 120, 60, False, None, 256, 40, 262144, 7680
         ),
@@ -188,7 +184,7 @@ def collapsed_run() -> Subject:
     """Return the run without floors: the same sparsity, one layer more dead, accuracy as by chance."""
     alone = [
         replace(layer, floor=0, binds=False)
-        if layer.name != "qkv.weight[v]"
+        if layer.name != "qkv.weight.v"
         else replace(layer, kept=0, floor=0, binds=False, live_outputs=0, macs_sparse=0)
         for layer in layers()
     ]

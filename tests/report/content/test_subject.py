@@ -21,7 +21,7 @@ def test_a_subject_finds_its_scores():
 def test_a_subject_finds_dead_layers_and_binding_floors():
     run = examples.run()
     assert [layer.name for layer in run.dead] == ["dw.weight"]
-    assert [layer.name for layer in run.binding] == ["qkv.weight[q]", "qkv.weight[v]"]
+    assert [layer.name for layer in run.binding] == ["qkv.weight.q", "qkv.weight.v"]
 
 
 def test_the_examples_add_up():

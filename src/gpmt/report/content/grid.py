@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean, stdev
 from typing import Literal
 
 
@@ -13,6 +14,18 @@ class Spread:
 
     mean: float
     std: float | None = None
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Spread | None:
+        """Return the spread of the values that are known; None where none is.
+
+        >>> Spread.of([0.5, None, 1.5]), Spread.of([0.5]), Spread.of([])
+        (Spread(mean=1.0, std=0.7071067811865476), Spread(mean=0.5, std=None), None)
+        """
+        known = [value for value in values if value is not None]
+        if not known:
+            return None
+        return cls(fmean(known), stdev(known) if len(known) > 1 else None)
 
 
 @dataclass(frozen=True)

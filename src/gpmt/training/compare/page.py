@@ -1,8 +1,12 @@
 """The page of a comparison: its tables, how it was made, and what a credible report of pruning contains."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from gpmt.report.content.checklist import checklist
+from gpmt.report.content.comparison_folder import comparison_grid
+from gpmt.report.content.report import Report
 from gpmt.terminal.comparison import (
     cell_text,
     epochs_line,
@@ -15,7 +19,6 @@ from gpmt.terminal.comparison import (
     score_text,
     time_text,
 )
-from gpmt.training.compare.checklist import checklist
 
 
 def page(document: Mapping[str, Any], sweep: Mapping[str, Any]) -> str:
@@ -26,6 +29,7 @@ def page(document: Mapping[str, Any], sweep: Mapping[str, Any]) -> str:
         sweep: what sweep.json holds: commands and versions.
     """
     seeds = document["seeds"]
+    report = Report(document["title"], grids=[comparison_grid(document, sweep, Path())])
     spread = "mean ± sample standard deviation over the seeds" if len(seeds) > 1 else "one seed"
     parts = [
         f"# Comparison: {document['title']}",
@@ -47,7 +51,7 @@ def page(document: Mapping[str, Any], sweep: Mapping[str, Any]) -> str:
         "## What a credible report contains",
         "\n".join(
             f"* [{'x' if item.present else ' '}] {item.text}" + (f": {item.note}" if item.note else "")
-            for item in checklist(document)
+            for item in checklist(report)
         ),
         "## Made with",
         ", ".join(f"{name} {version}" for name, version in sweep["versions"].items())

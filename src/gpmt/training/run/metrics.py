@@ -46,7 +46,10 @@ def run_metrics(setup: Setup) -> tuple[dict[str, Any], Verification]:
         "weights": verification.numel,
         "kept": verification.kept,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "macs": total_macs(macs, verification.tensors),
+        "macs": {
+            **total_macs(macs, verification.tensors),
+            "layers": {name: count for name, count in macs.items() if count is not None},
+        },
         "fewest_kept": {"name": fewest.name, "kept": fewest.kept, "weights": fewest.numel},
         # Without a minimum a layer may lose all its weights; that is a result of the run, not an error.
         "verified": all(check.ok for check in verification.checks if check.name != "dead"),

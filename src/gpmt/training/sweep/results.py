@@ -4,11 +4,12 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from gpmt.atomic import atomic_path
+from gpmt.report.content.grid import Spread
 from gpmt.training.sweep.grid import Point
 
 PHASES = ("dense", "pruned", "recalibrated", "finetuned")
@@ -90,10 +91,8 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, float | None] | None:
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    return {"mean": fmean(known), "std": stdev(known) if len(known) > 1 else None}
+    spread = Spread.of(values)
+    return None if spread is None else asdict(spread)
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
