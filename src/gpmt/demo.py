@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from gpmt.core.budget.budget import Ratio
 from gpmt.core.schedule.schedule import OneShot
 from gpmt.errors import BudgetError
+from gpmt.html_tables import html_table
 from gpmt.planning.decide import decide
 from gpmt.pruner.pruner import Pruner
 from gpmt.training.data import datasets
@@ -97,6 +98,26 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Return all measurements as plain values, ready for JSON, with their summary in words."""
         return {**asdict(self), "reading": self.reading()}
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                percent(level.sparsity),
+                method,
+                outcome.kept,
+                outcome.dead,
+                percent(outcome.accuracy_pruned),
+                percent(outcome.accuracy_finetuned),
+            ]
+            for level in self.levels
+            for method, outcome in (("GP", level.gp), ("GP+MT", level.gp_mt))
+        ]
+        return html_table(
+            ["sparsity", "method", "kept", "dead layers", "top-1 pruned", "fine-tuned"],
+            rows,
+            title=f"dense {percent(self.accuracy_dense)}",
+            notes=[self.reading()],
+        )
 
     def reading(self) -> str:
         """Say where the minimum helps most, and where it makes no difference or lowers the accuracy."""

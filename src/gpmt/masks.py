@@ -21,6 +21,7 @@ from gpmt.core.shards import local, local_part
 from gpmt.errors import MaskError
 from gpmt.formats.masks.hashes import mask_hash, structure_hash
 from gpmt.formats.masks.summary import summary
+from gpmt.html_tables import Share, html_table
 from gpmt.model_tools import not_a_network, plain_name, unwrap
 from gpmt.torch_private import is_traceable_wrapper_subclass
 
@@ -293,6 +294,25 @@ class Masks(Mapping[str, Tensor]):
 
     def __repr__(self) -> str:
         return summary(len(self), self.total_kept, self.total_numel)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                name,
+                "×".join(map(str, self.shape(name))),
+                self.numel(name),
+                self.kept(name),
+                Share(self.kept(name) / max(self.numel(name), 1)),
+            ]
+            for name in self
+        ]
+        kept, numel = self.total_kept, self.total_numel
+        return html_table(
+            ["tensor", "shape", "weights", "kept", "density"],
+            rows,
+            title=f"masks of {len(self):,} tensors: {self.total_pruned:,} of {numel:,} weights pruned",
+            total=["total", "", numel, kept, Share(kept / max(numel, 1))],
+        )
 
     def structure(self) -> str:
         """Return the SHA-256 (hex) of the names and shapes, whatever their order: what the masks belong to.

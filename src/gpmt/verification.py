@@ -24,6 +24,7 @@ from gpmt.core.units.registry import unit_of
 from gpmt.counting import count_blocks, count_tensors
 from gpmt.errors import BudgetError, GpmtError
 from gpmt.formats.load import load
+from gpmt.html_tables import html_table
 from gpmt.masks import Masks
 from gpmt.model_tools import Example, plain_name
 from gpmt.planning.groups import Budget, Sparsity, Within, automatic_minimum_of, check_within, divide
@@ -113,6 +114,14 @@ class Verification:
         verdict = "ok" if self.ok else "FAILED"
         lines = [f"{check.status}: {check.name}: {check.message}" for check in self.checks]
         return "\n".join([*lines, f"{verdict}: {self.pruned:,} of {self.numel:,} {self.unit} are zero"])
+
+    def _repr_html_(self) -> str:
+        verdict = "ok" if self.ok else "FAILED"
+        return html_table(
+            ["status", "check", "result"],
+            [[check.status, check.name, check.message] for check in self.checks],
+            title=f"{verdict}: {self.pruned:,} of {self.numel:,} {self.unit} are zero",
+        )
 
 
 def verify(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -23,6 +23,9 @@ from gpmt.planning.macs_budget import MacsPlan
 from gpmt.planning.mask_maker import MaskMaker
 from gpmt.planning.rows import BlockPlan, GroupPlan, TensorPlan
 from gpmt.planning.shortage import shortages_of
+
+if TYPE_CHECKING:
+    from gpmt.report.figures.paper_figure import PaperFigure
 
 
 class Plan:
@@ -305,3 +308,24 @@ class Plan:
 
     def __repr__(self) -> str:
         return f"<Plan: {self.summary()}>"
+
+    def figure(self, *, width: str | float = "column", title: str = "") -> PaperFigure:
+        """Draw the density of every block, with the floors and where they decide; a notebook shows the figure.
+
+        Args:
+            width: "column" of a paper (8.5 cm), "page" (17.5 cm), or cm.
+            title: above the figure.
+
+        Returns:
+            A Matplotlib figure; ``savefig("density.pdf")`` writes it.
+
+        Raises `FigureError` for another width, and where Matplotlib is not installed.
+        """
+        from gpmt.planning.picture import figure_of
+
+        return figure_of(self, width=width, title=title)
+
+    def _repr_html_(self) -> str:
+        from gpmt.planning.picture import html_of
+
+        return html_of(self)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gpmt.core.budget.budget import Ratio, exact_fraction, floor_of, parse_sparsity
 from gpmt.errors import BudgetError
+from gpmt.html_tables import html_table
 from gpmt.macs import count_macs, sparse_macs
 from gpmt.model_tools import Example
 from gpmt.planning.decide import check_request, decide
@@ -111,6 +112,27 @@ class WhatIf:
                 text += f"; min_kept for {float(100 * self.at_least):g}% of every block: {row.min_kept:,}"
             lines.append(text)
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        unit = self.rows[0].plan.unit
+        heads = ["sparsity", f"{unit} kept", "empty blocks", "floors that bind"]
+        heads += ["effective sparsity"] * (self.rows[0].effective is not None)
+        heads += ["MACs left"] * (self.dense_macs is not None)
+        heads += [f"min_kept for {float(100 * self.at_least):g} % of every block"]
+        rows = [
+            [
+                f"{float(100 * row.sparsity):.6g} %",
+                row.plan.kept,
+                len(row.empty),
+                row.binding,
+                *([] if row.effective is None else [f"{100 * row.effective:.6g} %"]),
+                *([] if row.macs is None else [row.macs]),
+                "–" if row.min_kept is None else row.min_kept,
+            ]
+            for row in self.rows
+        ]
+        blocks, numel = len(self.rows[0].plan.blocks), self.rows[0].plan.numel
+        return html_table(heads, rows, title=f"what if: {numel:,} {unit} in {blocks:,} blocks")
 
 
 def what_if(

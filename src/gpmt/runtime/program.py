@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.formats.sparse.writer import SparseSize
+from gpmt.html_tables import html_table
 from gpmt.model_tools import Example
 from gpmt.runtime.codegen import processor
 from gpmt.runtime.dynamic_batch import with_dynamic_batch
@@ -246,6 +247,21 @@ class Program:
         ]
         lines += [f"  on PyTorch: {label} ({why})" for label, why in self.fallbacks]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        engine = self._executors.engine
+        steps = [step for step in engine.steps if isinstance(step, NativeStep)]
+        rows = [
+            [
+                step.label,
+                step.macs.name,
+                choice.spec.description,
+                f"{step.macs.kept / step.macs.dense:.1%}" if step.macs.dense else "",
+            ]
+            for step, choice in zip(steps, engine.choices, strict=True)
+        ]
+        title, *notes = repr(self).splitlines()
+        return html_table(["operator", "weights", "kernel", "MACs left"], rows, title=title, notes=notes)
 
     def _checked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:
         """Return the inputs of a call by name, and how many samples they have."""

@@ -24,6 +24,7 @@ from gpmt.core.scope.judgement import BY_NAMES, Judgement
 from gpmt.core.scope.reparametrised import Effective
 from gpmt.core.shards import is_shared
 from gpmt.errors import ScopeError
+from gpmt.html_tables import html_table
 from gpmt.model_tools import not_a_network, unwrap
 
 
@@ -65,6 +66,19 @@ class Scope:
     def numel(self) -> int:
         """Number of prunable weights; tied tensors count once."""
         return sum(tensor.numel() for tensor in self.tensors.values())
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [name, self.kinds[name], "×".join(map(str, tensor.shape)), tensor.numel()]
+            for name, tensor in self.tensors.items()
+        ]
+        return html_table(
+            ["tensor", "layer", "shape", "weights"],
+            rows,
+            title=f"{len(rows):,} prunable tensors",
+            notes=[str(self.judged), *self.coverage.lines()],
+            total=["total", "", "", self.numel],
+        )
 
 
 def find_scope(
