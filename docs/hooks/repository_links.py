@@ -26,6 +26,6 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
             _log.warning("%s: %s is not in the repository", page.file.src_uri, link["target"])
         path = place.relative_to(ROOT).as_posix()
         text = link["text"]
-        return text if text.strip("`") in path else f"{text} (`{path}`)"
+        return text if text.strip("`/") in path else f"{text} (`{path}`)"
 
     return _LINK.sub(replaced, markdown)

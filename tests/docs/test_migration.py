@@ -1,4 +1,4 @@
-"""The migration pages leave nothing out: every function of torch.nn.utils.prune, every option, every published row."""
+"""The migration pages leave nothing out: functions of torch.nn.utils.prune, options of scripts, published rows."""
 
 import inspect
 import re
