@@ -67,11 +67,12 @@ def test_what_the_function_gives(network: nn.Module) -> None:
 
 def test_the_suggested_plan_is_one_that_prune_takes(network: nn.Module) -> None:
     gpmt("sensitivity", *NETWORK, *DATA, "-s", "50%,90%,95%", *OUT, "-q")
-    suggested = ("--suggest", 0.9, "--min-kept", 10, "--plan", "plan.json")
+    suggested = ("--suggest", 0.9, "--min-kept", 10, "--plan", "plan.json", "--figure", "found.svg")
     printed = gpmt("sensitivity", *NETWORK, *OUT, "--resume", *suggested).stdout
+    assert Path("found.svg").read_text().count("6.weight") == 1
     plan = Sensitivity.load("found.json").suggest(network, 0.9, min_kept=10)
     assert f"suggested: {plan.summary()}" in printed
-    assert "wrote found.json and plan.json" in printed
+    assert "wrote found.json and plan.json and found.svg" in printed
     gpmt("prune", "net.pt", "-o", "out.pt", "--plan", "plan.json")
     pruned = package.load("out.pt").state_dict
     kept = [int(pruned[row.name].count_nonzero()) for row in plan.blocks]
@@ -148,11 +149,12 @@ def test_what_is_asked_for_is_checked_first(network: nn.Module) -> None:
     assert error(*NETWORK, *DATA, "--plan", "p.json").startswith("--plan belongs to --suggest; give it too")
     assert error(*NETWORK, *DATA, "--min-kept", 3).startswith("--min-kept belongs to --suggest; give it too")
     assert error(*NETWORK, *DATA, *OUT, "--suggest", 0.9, "--plan", "found.json") == (
-        "--plan is found.json, which is that of -o; give each a name of its own"
+        "found.json is named twice, or is the input; give each output a name of its own"
     )
     assert error(*NETWORK, *DATA, "-o", "net.pt", "--force").startswith(
         "net.pt is named twice, or is the input"
     )
+    assert error(*NETWORK, *DATA, "--figure", "f.jpg").endswith("let its name end in .svg, .pdf or .png")
     assert "close names" in error(*NETWORK, *DATA, "--blocks", "3.weigth")
     assert not Path("found.json").exists()
     Path("found.json").write_text("{}")

@@ -29,7 +29,7 @@ def blocks(draw: st.DrawFn) -> Cost:
     return Cost(tuple(points), draw(st.integers(0, max(numbers))))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(blocks(), min_size=1, max_size=4), st.data())
 def test_the_sum_of_the_convex_costs_is_the_smallest_of_all(costs: list[Cost], data: st.DataObject) -> None:
     total = data.draw(st.integers(0, sum(cost.most for cost in costs)))
@@ -45,7 +45,7 @@ def test_the_sum_of_the_convex_costs_is_the_smallest_of_all(costs: list[Cost], d
     assert of(chosen) == min(of(numbers) for numbers in every if sum(numbers) == total)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 8), st.floats(-1, 1)), min_size=1, max_size=6))
 def test_hulls_are_the_lowest_lines(points: list[tuple[int, float]]) -> None:
     hull = convex(points)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gpmt.atomic import check_output
+from gpmt.atomic import atomic_path, check_output
 from gpmt.cli.files import Force, refuse_existing
 from gpmt.cli.measuring import IMAGES, RECALIBRATION, Progress, Request
 from gpmt.cli.narration import working
@@ -143,6 +143,14 @@ def sensitivity(
             metavar="PLAN", help="Write what --suggest comes to, for gpmt prune --plan.", show_default=False
         ),
     ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw it, as .svg, .pdf or .png: a line for each block, a field for each sparsity.",
+            show_default=False,
+        ),
+    ] = None,
     model: ModelName = None,
     input_shape: InputShape = None,
     as_json: AsJson = False,
@@ -164,7 +172,8 @@ def sensitivity(
     options: dict[str, Any] = {"scope": scope or None, "exclude": exclude or (), "blocks": blocks_of(split)}
     minimum = min_kept_of(min_kept)
     check_exists(source)
-    _check_outputs(source, out, plan, resume=resume, force=force)
+    _check_outputs(source, out, [plan, figure], resume=resume, force=force)
+    picture = None if figure is None else _format(figure)
     going_on = resume and out is not None and out.exists()
     request = Request(data, images, batch_size, sequence_length, model, sparsities, recalibrate)
     request.check(going_on=going_on)
@@ -216,18 +225,24 @@ def sensitivity(
             warn(text)
         if plan is not None:
             suggestion.save(plan)
+    if figure is not None and picture is not None:
+        drawing = found.figure(metric, plan=suggestion).rendered(picture)
+        with atomic_path(figure) as temporary:
+            temporary.write_bytes(drawing)
     if as_json:
-        names = {"input": source, "output": out, "plan": plan}
+        names = {"input": source, "output": out, "plan": plan, "figure": figure}
         print_json(
             {name: None if path is None else str(path) for name, path in names.items()}
             | found.to_dict()
             | {"suggestion": None if suggestion is None else suggestion.to_dict()}
         )
     elif not quiet:
-        _print(found, metric, suggestion, [path for path in (out, plan) if path is not None])
+        _print(found, metric, suggestion, [path for path in (out, plan, figure) if path is not None])
 
 
-def _check_outputs(source: Path, out: Path | None, plan: Path | None, *, resume: bool, force: bool) -> None:
+def _check_outputs(
+    source: Path, out: Path | None, others: Sequence[Path | None], *, resume: bool, force: bool
+) -> None:
     """Raise `CheckpointError` for files that cannot be written, or that must not be replaced."""
     if resume and out is None:
         raise CheckpointError("--resume goes on with the file of -o, which is missing; give -o FILE")
@@ -235,13 +250,22 @@ def _check_outputs(source: Path, out: Path | None, plan: Path | None, *, resume:
         raise CheckpointError(
             f"{out} exists; give another name, --resume to go on with it, or --force to replace it"
         )
-    refuse_existing(source, out, force=True)
-    refuse_existing(source, plan, force=force)
-    for path in (out, plan):
+    refuse_existing(source, out, *others, force=True)
+    refuse_existing(source, *others, force=force)
+    for path in (out, *others):
         if path is not None:
             check_output(path)
-    if out is not None and plan is not None and out.resolve() == plan.resolve():
-        raise CheckpointError(f"--plan is {plan}, which is that of -o; give each a name of its own")
+
+
+def _format(figure: Path) -> str:
+    """Return the format of a figure, once it is known that figures can be drawn here."""
+    from gpmt.errors import FigureError
+    from gpmt.extras import import_extra
+    from gpmt.report.figures.kinds import format_of
+
+    found = format_of(figure)
+    import_extra("matplotlib", FigureError)
+    return found
 
 
 def _print(

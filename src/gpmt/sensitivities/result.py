@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from torch import Tensor, nn
 
@@ -14,6 +14,9 @@ from gpmt.core.budget.budget import Ratio
 from gpmt.errors import CalibrationError
 from gpmt.planning.options import PlanOptions
 from gpmt.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from gpmt.report.figures.paper_figure import PaperFigure
 
 Metric = Literal["top1", "loss"]
 
@@ -116,6 +119,22 @@ class Sensitivity:
         from gpmt.sensitivities.suggest import suggest
 
         return suggest(self, target, sparsity, **options)
+
+    def figure(
+        self, metric: Metric | None = None, *, plan: Plan | None = None, width: str | float = "column"
+    ) -> PaperFigure:
+        """Draw a line for each block and a field for each sparsity (Matplotlib, of the extra "report").
+
+        Args:
+            metric: "top1" or "loss"; by default `metric`.
+            plan: one whose share of each block is drawn beside it, such as `suggest` returns.
+            width: "column" (8.5 cm), "page" (17.5 cm), or cm.
+
+        Raises `FigureError` where no block is measured, and where Matplotlib is missing.
+        """
+        from gpmt.sensitivities.drawing import draw
+
+        return draw(self, metric or self.metric, plan, width)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, in full or not at all. Raises `CheckpointError` where the file cannot be written."""
