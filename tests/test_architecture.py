@@ -30,6 +30,7 @@ ORDER = [
     "report.content.subject",
     "report.content.grid",
     "report.content.report",
+    "report.content.sensitivity",
     "report.figures",
     "model_tools",
     "core.missing_data",
