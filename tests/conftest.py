@@ -16,6 +16,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--slow", action="store_true", help="also run the tests that take more than a few seconds"
     )
+    parser.addoption("--browser", action="store_true", help="also run the tests that open pages in Chromium")
 
 
 def pytest_configure(config):
@@ -28,5 +29,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with `make test-all`"))
+        if item.get_closest_marker("browser") and not config.getoption("--browser"):
+            item.add_marker(pytest.mark.skip(reason="browser: run with `make test-browser`"))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
