@@ -47,7 +47,9 @@ def browser() -> Iterator[Any]:
 def page(browser: Any) -> Iterator[Any]:
     """A page that fails the test for a request that leaves the disk, and for an error in the console."""
     opened, faults = browser.new_page(), []
-    opened.on("request", lambda request: request.url.startswith(("file:", "data:")) or faults.append(request.url))
+    opened.on(
+        "request", lambda request: request.url.startswith(("file:", "data:")) or faults.append(request.url)
+    )
     opened.on("console", lambda message: message.type in ("error", "warning") and faults.append(message.text))
     opened.on("pageerror", lambda error: faults.append(str(error)))
     yield opened
