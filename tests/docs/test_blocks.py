@@ -8,7 +8,7 @@ from tests.docs.runner import run_page
 READ = {path.relative_to(ROOT).as_posix(): read_page(path) for path in PAGES}
 
 NOT_RUN = 50
-"""How many blocks of Python and of commands may be checked only; a third of them are measurements in docs/results.md."""
+"""How many blocks of Python and commands may be checked only; a third of them are measurements in docs/results.md."""
 
 pytestmark = [
     # As in tests/test_examples.py: what Lightning and the Trainer of transformers say of themselves.

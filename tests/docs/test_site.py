@@ -1,4 +1,4 @@
-"""The built site, opened from disk: it asks nobody for anything, its search finds, it is dark where asked and narrow."""
+"""The built site, opened from disk: it asks nobody for anything, its search finds, dark mode and narrow screens work."""
 
 import os
 import subprocess
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.browser import chromium
 from tests.docs.pages import ROOT
 
