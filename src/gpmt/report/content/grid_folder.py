@@ -46,7 +46,7 @@ class Run:
         """The seed, from the metrics or the settings."""
         noted = None if self.metrics is None else self.metrics.count("seed")
         text = self.values.get("seed", "0")
-        return noted if noted is not None else int(text) if text.isdigit() else 0
+        return noted if noted is not None else int(text) if text.isdecimal() else 0
 
     @property
     def asked(self) -> float:

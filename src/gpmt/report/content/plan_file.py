@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from gpmt.core.units.registry import unit_of
 from gpmt.errors import ReportError
 from gpmt.planning.document import FORMAT
 from gpmt.planning.plan import Plan
 from gpmt.report.content.documents import Document
 from gpmt.report.content.layers import planned_layers, thresholds, with_macs
 from gpmt.report.content.subject import Subject
-from gpmt.report.content.wording import MACS_RULE, dead_sentences, minimum_text, scope_text, sparsity_text
+from gpmt.report.content.wording import (
+    MACS_RULE,
+    dead_sentences,
+    minimum_text,
+    scope_text,
+    sparsity_text,
+    unit_text,
+)
 
 _SETTINGS = ("sparsity", "min_kept", "allocation", "within", "granularity", "pattern", "ranked_by", "macs")
 
@@ -35,7 +41,7 @@ def read_plan(path: Path, document: Document) -> Subject:
     """
     loaded = Plan.load(path) if document.text("format") == FORMAT else None
     plan = document if loaded is None else Document(loaded.to_dict())
-    unit = unit_of(plan.text("granularity") or "weight").plural
+    unit = unit_text(plan.text("granularity"))
     layers = with_macs(planned_layers(plan, unit), document.numbers("dense_macs"))
     if loaded is not None and len(loaded.groups) > 1:
         labels = {block.name: group.label for group in loaded.groups for block in group.blocks}

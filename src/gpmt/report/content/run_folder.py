@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-from gpmt.core.units.registry import unit_of
 from gpmt.errors import GpmtError
 from gpmt.formats.load import load
 from gpmt.formats.run_result import RECIPE, RESULT
@@ -28,6 +27,7 @@ from gpmt.report.content.wording import (
     scope_text,
     sparsity_text,
     starts_trained,
+    unit_text,
 )
 from gpmt.runs.log import DIVERGED, INTERRUPTED, LOG, STOPPED, ending
 
@@ -88,7 +88,7 @@ class _Run:
     def subject(self) -> Subject:
         """Return all that the files tell."""
         prune, plan = self.recipe.object("prune"), self.record.object("plan")
-        unit = _unit(plan.text("granularity") or prune.text("granularity"))
+        unit = unit_text(plan.text("granularity") or prune.text("granularity"))
         history = self._history()
         subject = Subject(
             kind="run",
@@ -277,14 +277,6 @@ class _Run:
         except GpmtError as error:
             self.problems.append(str(error))
             return None
-
-
-def _unit(granularity: str) -> str:
-    """Return what is counted, by the name of a granularity; weights for one that is not known."""
-    try:
-        return unit_of(granularity or "weight").plural
-    except GpmtError:
-        return "weights"
 
 
 def _plain(value: Any) -> Mapping[str, Tensor] | None:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from gpmt.core.budget.budget import parse_sparsity
+from gpmt.core.units.registry import unit_of
 from gpmt.errors import GpmtError
 from gpmt.report.content.documents import Document
 from gpmt.report.content.subject import Layer
@@ -78,6 +79,18 @@ def scope_text(plan: Document, tensors: int, unit: str, numel: int) -> str:
     elif judged.text("by") == "names":
         text += "; judged by names and shapes"
     return text
+
+
+def unit_text(granularity: str) -> str:
+    """Return what is counted, by the name of a granularity; weights for one that is not known.
+
+    >>> unit_text("row"), unit_text("")
+    ('rows', 'weights')
+    """
+    try:
+        return unit_of(granularity).plural
+    except GpmtError:
+        return "weights"
 
 
 def dead_sentences(layers: Iterable[Layer], unit: str) -> list[str]:
