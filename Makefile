@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs # Material's advertisement for its successor
 
-.PHONY: demo test test-all test-oldest check format bench docs docs-build clean
+.PHONY: demo test test-all test-browser test-oldest check format bench docs docs-build clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gpmt demo
@@ -19,6 +19,11 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(PYTEST) --slow
+
+# Pages opened in Chromium, and checked for accessibility by axe-core, which is no part of the package.
+test-browser: $(VENV)/.dev $(VENV)/axe/package/axe.min.js
+	command -v chromium || $(BIN)/playwright install chromium
+	GPMT_AXE=$(VENV)/axe/package/axe.min.js $(BIN)/python -m pytest --browser -m browser
 
 # The fast tests with the oldest versions that pyproject.toml allows, in an environment of their own.
 test-oldest:
@@ -56,12 +61,17 @@ $(VENV)/.torch: $(CONSTRAINTS) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml $(VENV)/.torch
-	$(PIP) --editable '.[train]'
+	$(PIP) --editable '.[train,report]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.torch
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/axe/package/axe.min.js: | $(VENV)/bin/python
+	command -v chromium && command -v npm || ! command -v apt-get || apt-get install --yes --no-install-recommends chromium npm
+	mkdir -p $(VENV)/axe
+	cd $(VENV)/axe && npm pack --silent axe-core@4.14.1 && tar -xzf axe-core-*.tgz package/axe.min.js && touch package/axe.min.js
 
 clean:
 	rm -rf $(VENV) $(OLDEST) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -107,6 +107,7 @@ ORDER = [
     "training.sweep",
     "training.compare",
     "demo",
+    "demo_report",
     "cli",
 ]
 MODULES = sorted(ROOT.rglob("*.py"))

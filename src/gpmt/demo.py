@@ -19,7 +19,9 @@ from gpmt.core.schedule.schedule import OneShot
 from gpmt.errors import BudgetError
 from gpmt.html_tables import html_table
 from gpmt.planning.decide import decide
+from gpmt.planning.rows import TensorPlan
 from gpmt.pruner.pruner import Pruner
+from gpmt.report.content.subject import Layer
 from gpmt.training.data import datasets
 from gpmt.training.data.source import Source
 from gpmt.training.models import construct
@@ -49,7 +51,8 @@ NOISE = 0.02
 class Outcome:
     """One pruned and fine-tuned network: counts of weights and layers, and accuracies as fractions.
 
-    `dead` is the number of layers that keep no weight. `sparsest` is the layer that keeps the smallest share.
+    `dead` is the number of layers that keep no weight. `sparsest` is the layer that keeps the smallest share;
+    `layers` are all of them, as a report tells of them.
     """
 
     min_kept: int
@@ -60,6 +63,7 @@ class Outcome:
     sparsest_weights: int
     accuracy_pruned: float
     accuracy_finetuned: float
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,10 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all measurements as plain values, ready for JSON, with their summary in words."""
-        return {**asdict(self), "reading": self.reading()}
+        document = asdict(self)
+        for level in document["levels"]:
+            del level["gp"]["layers"], level["gp_mt"]["layers"]
+        return {**document, "reading": self.reading()}
 
     def _repr_html_(self) -> str:
         rows = [
@@ -209,6 +216,10 @@ def percent(fraction: float) -> str:
     return f"{round(100 * fraction, 1):g} %"
 
 
+def _layer(row: TensorPlan) -> Layer:
+    return Layer(row.name, row.name, row.kind, row.shape, row.numel, row.kept, row.floor, row.binds)
+
+
 @dataclass(frozen=True)
 class _Trainer:
     """Trains, prunes and evaluates networks on the same data."""
@@ -228,7 +239,7 @@ class _Trainer:
             warnings.simplefilter(
                 "ignore", GpmtWarning
             )  # the comparison shows the layers that are lost itself
-            Pruner(network, optimizer, schedule=OneShot(sparsity), min_kept=min_kept)
+            plan = Pruner(network, optimizer, schedule=OneShot(sparsity), min_kept=min_kept).plan
         pruned = self.accuracy(network)
         recalibrate_on(network, self.source, RECIPE.prune.recalibration)
         self.train(network, optimizer, settings, title)
@@ -243,6 +254,7 @@ class _Trainer:
             sparsest_weights=sparsest.numel,
             accuracy_pruned=pruned,
             accuracy_finetuned=self.accuracy(network),
+            layers=() if plan is None else tuple(map(_layer, plan.tensors)),
         )
 
     def train(self, network: nn.Module, optimizer: Optimizer, settings: Training, title: str) -> None:

@@ -1,5 +1,6 @@
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,10 +36,15 @@ def test_the_table_and_what_to_do_next():
     for words in ("Sparsity is counted over the 54,128 weights of 17", "Seed 1", "  gpmt verify pruned.pth"):
         assert words in result.stdout
     assert "dense network:" in result.stderr
+    assert "See the collapse and the rescue: open gpmt-demo.html in a browser (file:///" in result.stdout
+    text = Path("gpmt-demo.html").read_text(encoding="utf-8")
+    assert "GP + 20" in text
+    assert "blocks.4.project.weight" in text
 
 
 def test_json():
-    result = gpmt("demo", "--sparsities", "90%", "--min-kept", 20, "--json")
+    result = gpmt("demo", "--sparsities", "90%", "--min-kept", 20, "--json", "-o", "page.html")
+    assert Path("page.html").exists()
     document = json.loads(result.stdout)
     assert [level["sparsity"] for level in document["levels"]] == [0.9]
     assert document["levels"][0]["gp_mt"]["min_kept"] == 20
@@ -51,6 +57,7 @@ def test_json():
         (["--sparsities", "0.9,2"], "sparsity is 2"),
         (["--sparsities", "0.9,"], "sparsity is"),
         (["--sparsities", "0.99", "--min-kept", "0.5%"], "min_kept"),
+        (["-o", "nowhere/page.html"], "nowhere does not exist"),
     ],
 )
 def test_errors_are_one_sentence(arguments, message):

@@ -14,6 +14,9 @@ def test_prints_a_table_and_leaves_a_folder_named_after_the_recipe():
     result = gpmt(*RECIPE)
     for text in ("dense", "pruned", "fine-tuned", "top-1", "(verified)", "written to runs/digits: model.pt"):
         assert text in result.stdout
+    assert "a page that shows it: runs/digits/report.html" in result.stdout
+    assert "fine-tuning top-1 is" not in Path("runs/digits/report.html").read_text()
+    assert "report.html" in Path("runs/digits/README.md").read_text()
     assert "finetune epoch 1/1: lr 0.1, sparsity 93.00%, train loss" in result.stderr
     gpmt("verify", "runs/digits/model.pt", "--masks", "runs/digits/masks.safetensors", "--sparsity", "0.93")
     assert "resume" in gpmt(*RECIPE, code=2).stderr
@@ -22,9 +25,12 @@ def test_prints_a_table_and_leaves_a_folder_named_after_the_recipe():
 
 
 def test_json_is_all_that_stdout_has():
-    metrics = json.loads(gpmt(*RECIPE, "finetune.epochs=0", "--out", "elsewhere", "--json").stdout)
+    metrics = json.loads(
+        gpmt(*RECIPE, "finetune.epochs=0", "--out", "elsewhere", "--json", "--no-report").stdout
+    )
     assert metrics["finetuned"] == metrics["recalibrated"]
     assert Path("elsewhere/metrics.json").exists()
+    assert not Path("elsewhere/report.html").exists()
 
 
 def test_layers_that_are_pruned_away_are_told_on_stderr():

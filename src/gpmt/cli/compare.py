@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpmt.cli.options import AsJson, DryRun, Jobs, Quiet, Verbose, examples, print_json
+from gpmt.cli.own_report import write_own_report
 from gpmt.errors import GpmtError, RecipeError
 from gpmt.formats.run_result import is_run, is_sweep
 from gpmt.training.compare.methods import METHODS
@@ -173,10 +174,12 @@ def compare(
     except Interrupted as stopped:
         typer.echo(f"interrupted {stopped}; go on with: {again}", err=True)
         raise typer.Exit(130) from None
+    line = write_own_report(out)
     if as_json:
         print_json(document)
     elif not quiet:
         _print(document, out)
+        typer.echo(line)
     rows = [document["dense"], *document["rows"]]
     if count := sum(len(cell["failed"]) for row in rows for cell in row["cells"]):
         raise GpmtError(

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gpmt.cli.options import AsJson, DryRun, Quiet, RecipeName, Verbose, examples, print_json
+from gpmt.cli.own_report import write_own_report
 
 EXAMPLES = examples(
     "gpmt run digits",
@@ -50,6 +51,9 @@ def run(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the curves for TensorBoard too.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html, a page that shows the run.")
+    ] = True,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -99,10 +103,12 @@ def run(
             typer.echo(f"{verb} {stopped}; go on with: {again}", err=True)
         raise typer.Exit(130 if interrupted else 3) from None
     if PartialState().is_main_process:
+        line = write_own_report(out) if report else ""
         if as_json:
             print_json(metrics)
         elif not quiet:
             _print(metrics, out)
+            typer.echo(line, nl=bool(line))
     if not metrics["verified"]:
         raise typer.Exit(1)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gpmt.cli.options import AsJson, Jobs, Quiet, RecipeName, Verbose, examples, print_json
+from gpmt.cli.own_report import write_own_report
 from gpmt.errors import GpmtError
 
 EXAMPLES = examples(
@@ -95,10 +96,12 @@ def sweep(
     except Interrupted as stopped:
         typer.echo(f"interrupted {stopped}; go on with: {again}", err=True)
         raise typer.Exit(130) from None
+    line = write_own_report(out)
     if as_json:
         print_json(results)
     elif not quiet:
         _print(results, out)
+        typer.echo(line)
     if failed := results["failed"]:
         named = ", ".join(failure["run"] for failure in failed)
         raise GpmtError(

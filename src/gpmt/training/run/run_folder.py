@@ -36,6 +36,7 @@ This folder holds one run of `gpmt run`: {pruning}. What is in it:
 | best.pt | the weights of the best epoch with the final masks, chosen on the test images; not what is reported |
 | masks.safetensors | which weights are kept, by tensor name |
 | metrics.json | results, plan, verification, versions, machine, seeds, times; there once the run is finished |
+| report.html | all this as a page for a browser; `gpmt report .` writes it anew |
 | state.pt | what `gpmt run recipe.yaml --resume` goes on from; there until the run is finished |
 
 `gpmt verify model.pt --masks masks.safetensors` proves the zeros, `gpmt inspect model.pt` lists the layers.
@@ -61,6 +62,7 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.readme = path / "README.md"
         self.metrics = path / "metrics.json"
+        self.report = path / "report.html"
 
     def check(self, recipe: Recipe, *, resume: bool, force: bool) -> None:
         """Raise RecipeError if the run must not start here; nothing is changed."""

@@ -131,7 +131,7 @@ class RunQueue:
 
     def _start(self, point: Point, trainer: Point) -> None:
         out = self.folder.run(point).path
-        arguments = [str(self.folder.recipe), *point.overrides, "-o", str(out)]
+        arguments = [str(self.folder.recipe), *point.overrides, "-o", str(out), "--no-report"]
         if self.folder.run(point).recipe.exists():
             arguments.append("--resume")
         if trainer is not point:
