@@ -88,7 +88,9 @@ def filters_figure(
             axes.grid(visible=False)
             axes.spines[["left", "bottom"]].set_visible(False)
         if named:
-            left.set_yticks(range(count), [shortened(each.tensor, 22) for each in filters])
+            left.set_yticks(
+                range(count), [shortened(each.tensor.removesuffix(".weight"), 22) for each in filters]
+            )
         else:
             left.set_ylabel("tensor, in the order of the network")
         place_legend(figure, left, title)
