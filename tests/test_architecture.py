@@ -99,6 +99,7 @@ ORDER = [
     "training.run.setup",
     "training.run.pruning",
     "training.run.phase",
+    "training.run.trackers",
     "training.run.experiment",
     "training.run.metrics",
     "training.run.preview",

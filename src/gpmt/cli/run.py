@@ -15,6 +15,7 @@ EXAMPLES = examples(
     "gpmt run cifar10-resnet20 data.root=cifar10 sparsity=0.95 min_kept=0.2% -o runs/mt-95",
     "gpmt run runs/mt-95/recipe.yaml --resume",
     "gpmt run digits sparsity=0.98 --dry-run",
+    "gpmt run digits log=wandb,mlflow",
 )
 
 
@@ -49,7 +50,7 @@ def run(
         int | None, typer.Option(min=1, help="Stop after so many epochs; --resume goes on.")
     ] = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write the curves for TensorBoard too.")
+        bool, typer.Option("--tensorboard", help="The same as log=tensorboard: curves for TensorBoard.")
     ] = False,
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write report.html, a page that shows the run.")

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, mod
 
 from gpmt.suggestions import did_you_mean
 from gpmt.training.recipes.cram import Cram, from_bool
+from gpmt.training.recipes.log import Log
 from gpmt.training.recipes.pruning import Prune
 from gpmt.training.recipes.section import NAMES_ALONE, Rate, Section, has_weights
 
@@ -184,7 +185,11 @@ class Budget(Section):
 
 
 class Recipe(Section):
-    """One experiment: dense training or a checkpoint, pruning, and fine-tuning with the masks fixed."""
+    """One experiment: dense training or a checkpoint, pruning, and fine-tuning with the masks fixed.
+
+    `log` names the experiment trackers that the run writes to: tensorboard, wandb, mlflow, trackio. They stay on this
+    machine unless `log_online`, or the environment variables of the tools, say otherwise.
+    """
 
     title: str
     about: str = ""
@@ -197,6 +202,8 @@ class Recipe(Section):
     dense: Dense = Field(default_factory=lambda: Dense.model_validate({}))
     prune: Prune
     finetune: Finetune
+    log: Log = ()
+    log_online: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":

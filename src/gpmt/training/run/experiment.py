@@ -18,6 +18,7 @@ from gpmt.training.run.run_folder import RunFolder
 from gpmt.training.run.setup import Setup, load_source, new_network
 from gpmt.training.run.states import load_model_state
 from gpmt.training.run.time_budget import TimeBudget
+from gpmt.training.run.trackers import check_trackers
 from gpmt.training.weights import load_weights
 
 
@@ -42,6 +43,7 @@ class Experiment:
         state: dict[str, Any] | None,
         dense_from: Path | None,
     ) -> None:
+        check_trackers(recipe)
         source = load_source(recipe, accelerator, reporter)
         network = new_network(recipe, source)
         record = state["record"] if state else _new_record()

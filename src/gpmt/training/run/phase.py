@@ -86,6 +86,7 @@ class Phase:
             self.save_state()
             if self.setup.accelerator.is_main_process:
                 self.setup.folder.log_history(self.setup.record["history"])
+                self.setup.publish()
             if (self.name, epoch) != (PHASES[-1], self.settings.epochs):
                 self.setup.time_budget.count_epoch(self.setup.accelerator)
 

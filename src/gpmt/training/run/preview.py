@@ -81,6 +81,7 @@ def preview(
         *(["read"] if read else []),
         *([f"trained for {_epochs(recipe.dense.epochs)}"] if trained else []),
     ]
+    tensorboard = tensorboard or "tensorboard" in recipe.log
     written = [path for path in vars(folder).values() if path not in (out, folder.state, folder.tensorboard)]
     return Preview(
         recipe,

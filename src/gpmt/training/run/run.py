@@ -1,6 +1,7 @@
 """One run of a recipe from start to end: its checks, its experiment, its metrics, and how it stops."""
 
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gpmt.training.run.metrics import run_metrics
 from gpmt.training.run.progress import Reporter
 from gpmt.training.run.run_folder import RunFolder
 from gpmt.training.run.time_budget import TimeBudget, TimeBudgetSpent
+from gpmt.training.run.trackers import Trackers
 
 
 class Interrupted(KeyboardInterrupt):
@@ -65,17 +67,27 @@ def run(
     )
     accelerator.wait_for_everyone()  # all have read what the first may now remove
     if accelerator.is_main_process:
-        folder.start(recipe, resume=resume, tensorboard=tensorboard)
+        folder.start(recipe, resume=resume, tensorboard=tensorboard or "tensorboard" in recipe.log)
     reporter.log = folder.log
-    # Whoever lists runs sees by the lock that this one is running.
-    with locked(folder.log) if accelerator.is_main_process else nullcontext():
+    trackers, record = Trackers(recipe, out, reporter), experiment.setup.record
+    with _begun(folder, trackers, resume=resume) if accelerator.is_main_process else nullcontext():
+        experiment.setup.publish = lambda: trackers.log(record)
         experiment.setup.record["commands"].append(command)
         reporter.line(f"{recipe.title}: {command}")
         if recipe.budget_split:
             reporter.line(recipe.budget_split)
         results = _execute(experiment)
+        if results[0] is not None:
+            trackers.finish(results[0])
     broadcast_object_list(results)
     return results[0] or {}
+
+
+@contextmanager
+def _begun(folder: RunFolder, trackers: Trackers, *, resume: bool) -> Iterator[None]:
+    """Hold the log, by which others see that the run is running, and begin the runs of its trackers."""
+    with locked(folder.log), trackers.started(resume=resume):
+        yield
 
 
 def _execute(experiment: Experiment) -> list[dict[str, Any] | None]:

@@ -164,7 +164,7 @@ class RunFolder:
         writer.writerows(rows)
         self.write_text(self.history, text.getvalue())
         if self.tensorboard.exists():
-            _write_events(self.tensorboard, rows)
+            _write_events(self.tensorboard, rows, self.recipe.read_text(encoding="utf-8"))
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
         """Write the metrics, which marks the run as finished, and drop the state."""
@@ -189,7 +189,7 @@ def _pruning(recipe: Recipe) -> str:
 def _differences(before: Recipe, now: Recipe) -> list[str]:
     """Name the settings that differ, apart from those that do not change the result."""
     flat_before, flat_now = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
-    ignored = {"title", "about", "data.root", "data.workers"}
+    ignored = {"title", "about", "data.root", "data.workers", "log", "log_online"}
     return [
         f"{key} {value} there, {flat_now[key]} now"
         for key, value in flat_before.items()
@@ -207,12 +207,13 @@ def _columns(phase: str, row: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _write_events(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the curves anew, so that a resumed run leaves no epoch twice."""
+def _write_events(folder: Path, rows: Sequence[Mapping[str, Any]], recipe: str) -> None:
+    """Write the recipe and the curves anew, so that a resumed run leaves no epoch twice."""
     from torch.utils.tensorboard import SummaryWriter
 
     rmtree(folder)
     with SummaryWriter(str(folder)) as writer:
+        writer.add_text("recipe", f"```\n{recipe}```")
         for row in rows:
             for key, value in row.items():
                 if key not in ("phase", "epoch") and value is not None:

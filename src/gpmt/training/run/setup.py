@@ -1,5 +1,6 @@
 """What both phases of an experiment work with: the network, the data, the devices, and the record."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ class Setup:
         source: the data.
         record: what was measured so far: per phase the history (entry 0 is the score before any training in
             the phase) and the seconds; the plan; the best epoch; when and with which commands it was started.
+        publish: is called in the first process after every epoch, once its record is written.
     """
 
     recipe: Recipe
@@ -39,6 +41,7 @@ class Setup:
     source: Source
     model: nn.Module
     record: dict[str, Any]
+    publish: Callable[[], None] = lambda: None
 
     @property
     def network(self) -> nn.Module:

@@ -36,7 +36,7 @@ class Point:
     @property
     def identity(self) -> str:
         """All settings that the result depends on; equal for runs that are the same."""
-        return self.recipe.model_dump_json(exclude={"title", "about", "expects"})
+        return self.recipe.model_dump_json(exclude={"title", "about", "expects", "log", "log_online"})
 
     @property
     def dense_identity(self) -> str | None:
