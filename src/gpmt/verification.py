@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,7 +58,7 @@ class Verification:
 
     `numel`, `kept` and `pruned` count in the `unit`, such as "weights" or "columns"; `judged` is what told which
     tensors can be pruned, None where masks named them; `paths` is what `effective_sparsity` found, None where it was
-    not asked for or cannot tell.
+    not asked for or cannot tell. `floors` are what blocks were to keep at least, by name; empty without a minimum.
     """
 
     checks: tuple[Check, ...]
@@ -66,6 +66,7 @@ class Verification:
     granularity: Granularity = "weight"
     judged: Judgement | None = None
     paths: EffectiveSparsity | None = None
+    floors: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def unit(self) -> str:
@@ -225,6 +226,7 @@ def verify(
     if is_automatic(min_kept) and budget is not None:
         auto = automatic_minimum_of(divide(names, budget, within), sizes)
     minimums = Minimums.parse(min_kept, total=numel, unit=unit, auto=auto)
+    floors: list[int] = []
     checks = [_finite(rows), _dead(counts, len(rows)), _collapsed(rows)]
     if masks is not None:
         checks.append(_masked(rows, unit))
@@ -236,9 +238,11 @@ def verify(
     elif budget is not None:
         checks.append(_groups(*wrong_groups(budget, within, names, counts, tolerance=tolerance), unit))
     if minimums and within != "row":
-        checks.append(_floors(counts, minimums, minimums.floors(names, sizes), unit))
+        floors = minimums.floors(names, sizes)
+        checks.append(_floors(counts, minimums, floors, unit))
     done = tuple(check for check in checks if check is not None)
-    result = Verification(done, rows, granularity, None if by_masks else found.judged)
+    by_block = {block.name: floor for block, floor in zip(counts, floors, strict=False)}
+    result = Verification(done, rows, granularity, None if by_masks else found.judged, floors=by_block)
     if example is None:
         return result
     assert isinstance(target, nn.Module)

@@ -95,7 +95,9 @@ def sweep(path: Path, *names: str, failed: dict[str, str] | None = None, missing
     path.mkdir(parents=True)
     for number, name in enumerate(names):
         finished_run(
-            path / name, changed(seed=number, prune={"sparsity": 0.9 + number / 100}), sparsity=0.9 + number / 100
+            path / name,
+            changed(seed=number, prune={"sparsity": 0.9 + number / 100}),
+            sparsity=0.9 + number / 100,
         )
     failures = failed or {}
     others = [*failures, *(f"later{number}" for number in range(missing))]

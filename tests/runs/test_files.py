@@ -49,7 +49,9 @@ def test_rows_of_csv(tmp_path: Path):
 def test_values_of_the_wrong_kind_are_none():
     assert section({"a": {"b": {"c": 1}}}, "a", "b") == {"c": 1}
     assert section({"a": 1}, "a", "b") == {}
-    assert [number(value) for value in (1, "2.5", "nan", None, True, [], "x", 10**400)] == [1.0, 2.5] + [None] * 6
+    assert [number(value) for value in (1, "2.5", "nan", None, True, [], "x", 10**400)] == [1.0, 2.5] + [
+        None
+    ] * 6
     assert [count(value) for value in (0, 3, -1, 2.0, True, "3")] == [0, 3, None, None, None, None]
     assert text("a\n\x1b[31mb\t c") == "a [31mb c"
     assert text(None) == ""

@@ -57,11 +57,17 @@ def test_failures_are_those_that_the_sweep_wrote(tmp_path: Path):
     path = sweep(tmp_path / "sweep", "x", failed=failed)
     stopped_run(path / "y")
     grid = read_grid(path)
-    assert [(run.path.name, run.state) for run in grid.runs] == [("x", "finished"), ("y", "diverged"), ("z", "failed")]
+    assert [(run.path.name, run.state) for run in grid.runs] == [
+        ("x", "finished"),
+        ("y", "diverged"),
+        ("z", "failed"),
+    ]
     assert (grid.state, grid.note) == ("failed", "y diverged: the loss became nan, and 1 more")
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"runs": 3}', '{"runs": [1, {"folder": "../outside"}, {"folder": 2}]}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"runs": 3}', '{"runs": [1, {"folder": "../outside"}, {"folder": 2}]}']
+)
 def test_a_damaged_sweep(tmp_path: Path, content: str):
     path = sweep(tmp_path / "sweep", "x")
     finished_run(tmp_path / "outside")

@@ -20,7 +20,10 @@ def test_a_file_is_locked_until_its_holder_ends(tmp_path: Path):
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path):
     log = tmp_path / "log.txt"
-    code = f"import time, pathlib; from gpmt.runs.log import locked\nwith locked(pathlib.Path({str(log)!r})): time.sleep(60)"
+    code = (
+        "import time; from pathlib import Path; from gpmt.runs.log import locked\n"
+        f"with locked(Path({str(log)!r})): time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         wait_until(lambda: is_locked(log))
         process.kill()
@@ -31,7 +34,10 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path):
 @pytest.mark.parametrize(
     ("last", "expected"),
     [
-        ("2026-01-01 10:00:00 interrupted in epoch 3 of 4 of dense", ("interrupted", "in epoch 3 of 4 of dense")),
+        (
+            "2026-01-01 10:00:00 interrupted in epoch 3 of 4 of dense",
+            ("interrupted", "in epoch 3 of 4 of dense"),
+        ),
         ("2026-01-01 10:00:00 stopped after 5 minutes, in", ("stopped", "after 5 minutes, in")),
         ("2026-01-01 10:00:00 failed in epoch 1: no space", ("failed", "in epoch 1: no space")),
         ("2026-01-01 10:00:00 diverged: the loss became nan", ("diverged", "the loss became nan")),

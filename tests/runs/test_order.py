@@ -17,7 +17,14 @@ RUNS = [
 
 @pytest.mark.parametrize(
     ("key", "names"),
-    [("name", "abc"), ("when", "abc"), ("sparsity", "abc"), ("top1", "abc"), ("time", "bac"), ("epochs", "abc")],
+    [
+        ("name", "abc"),
+        ("when", "abc"),
+        ("sparsity", "abc"),
+        ("top1", "abc"),
+        ("time", "bac"),
+        ("epochs", "abc"),
+    ],
 )
 def test_the_best_and_the_newest_are_first_and_the_unknown_last(key: str, names: str):
     assert "".join(str(run.path) for run in ordered(RUNS, key)) == names

@@ -55,7 +55,11 @@ def test_accuracies_right_after_pruning_are_not_those_of_fine_tuning(tmp_path: P
     [
         ("metrics.json", "{", "metrics.json is damaged: Expecting property name"),
         ("metrics.json", "{}", "metrics.json is damaged: it does not hold what a run writes"),
-        ("metrics.json", '{"sparsity": "much", "recipe": {"prune": {"sparsity": 1}}}', "metrics.json is damaged"),
+        (
+            "metrics.json",
+            '{"sparsity": "much", "recipe": {"prune": {"sparsity": 1}}}',
+            "metrics.json is damaged",
+        ),
         ("recipe.yaml", "title: a", "recipe.yaml is damaged: it does not hold what a run writes"),
         ("recipe.yaml", "a: [", "recipe.yaml is not valid YAML"),
         ("history.csv", "phase,epoch\ndense", "history.csv is damaged: its lines have not all"),
@@ -72,5 +76,11 @@ def test_a_damaged_file_is_told(tmp_path: Path, name: str, content: str, note: s
 def test_nonsense_in_known_places_is_left_out(tmp_path: Path):
     recipe = changed(title=["x"], seed="two", dense="none", finetune={"epochs": "many"}, data=None)
     run = read_run(finished_run(tmp_path / "run", recipe, dense=3, finetuned=None, seconds=[], finished=None))
-    assert (run.state, run.seed, run.dense_top1, run.top1, run.seconds) == ("finished", None, None, None, None)
+    assert (run.state, run.seed, run.dense_top1, run.top1, run.seconds) == (
+        "finished",
+        None,
+        None,
+        None,
+        None,
+    )
     assert run.total_epochs == 0

@@ -12,7 +12,9 @@ def test_settings_that_differ_and_results(tmp_path: Path):
     other = changed(
         title="another", prune={"sparsity": 0.95, "exclude": ["fc.*"]}, dense={"lr": 0.2}, log=["wandb"]
     )
-    compared = compare_runs([finished_run(tmp_path / "a"), finished_run(tmp_path / "b", other, sparsity=0.97)])
+    compared = compare_runs(
+        [finished_run(tmp_path / "a"), finished_run(tmp_path / "b", other, sparsity=0.97)]
+    )
     assert compared.settings == {
         "dense.lr": [0.1, 0.2],
         "prune.sparsity": [0.9, 0.95],
@@ -20,7 +22,13 @@ def test_settings_that_differ_and_results(tmp_path: Path):
     }
     first, second = compared.to_dict()["runs"]
     assert (first["name"], first["sparsity"], second["sparsity"]) == ("a", 0.95, 0.97)
-    assert (first["weights"], first["kept"], first["floor"], first["binding"], first["dead"]) == (1000, 50, 10, 1, [])
+    assert (first["weights"], first["kept"], first["floor"], first["binding"], first["dead"]) == (
+        1000,
+        50,
+        10,
+        1,
+        [],
+    )
     assert first["top1"] == {"dense": 0.9, "pruned": 0.2, "recalibrated": None, "finetuned": 0.875}
     assert first["macs"] == {"dense": 10_000, "sparse": 2_500}
     assert first["fewest_kept"] == {"kept": 10, "name": "fc.weight"}
@@ -28,7 +36,10 @@ def test_settings_that_differ_and_results(tmp_path: Path):
 
 
 def test_layers_side_by_side(tmp_path: Path):
-    blocks = [{"name": "qkv.weight[q]", "weights": 10, "kept": 4}, {"name": "qkv.weight[k]", "weights": 10, "kept": 0}]
+    blocks = [
+        {"name": "qkv.weight[q]", "weights": 10, "kept": 4},
+        {"name": "qkv.weight[k]", "weights": 10, "kept": 0},
+    ]
     tensors = [{"name": "qkv.weight", "weights": 20, "kept": 4, "blocks": blocks}]
     planned = [{"name": "qkv.weight", "blocks": [row | {"floor": 4, "binds": True} for row in blocks[:1]]}]
     paths = [
@@ -42,7 +53,13 @@ def test_layers_side_by_side(tmp_path: Path):
         None,
     ]
     assert layers["qkv.weight[q]"][1] == {"weights": 10, "kept": 4, "density": 0.4, "floor": 4, "binds": True}
-    assert layers["qkv.weight[k]"][1] == {"weights": 10, "kept": 0, "density": 0.0, "floor": None, "binds": None}
+    assert layers["qkv.weight[k]"][1] == {
+        "weights": 10,
+        "kept": 0,
+        "density": 0.0,
+        "floor": None,
+        "binds": None,
+    }
 
 
 def test_columns_are_counted_as_such(tmp_path: Path):
@@ -72,8 +89,14 @@ def test_what_is_not_a_run(tmp_path: Path):
     grid = sweep(tmp_path / "sweep", "x")
     for paths, sentence in (
         ([one], f"{one} is one run; give another to compare it with"),
-        ([one, Path("digits")], "digits is not the folder of a run; give runs alone, or a recipe and KEY=VALUE"),
-        ([one, grid], f"{grid} is the folder of a sweep; give those of its runs, which gpmt runs --all lists"),
+        (
+            [one, Path("digits")],
+            "digits is not the folder of a run; give runs alone, or a recipe and KEY=VALUE",
+        ),
+        (
+            [one, grid],
+            f"{grid} is the folder of a sweep; give those of its runs, which gpmt runs --all lists",
+        ),
     ):
         with pytest.raises(RecipeError) as raised:
             compare_runs(paths)
@@ -83,10 +106,19 @@ def test_what_is_not_a_run(tmp_path: Path):
 def test_damaged_metrics(tmp_path: Path):
     one, two = finished_run(tmp_path / "a"), finished_run(tmp_path / "b")
     (two / "metrics.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"b: metrics.json is damaged: .*; leave it out, or run it again"):
+    with pytest.raises(
+        CheckpointError, match=r"b: metrics.json is damaged: .*; leave it out, or run it again"
+    ):
         compare_runs([one, two])
-    nonsense = metrics() | {"plan": [], "verification": {"tensors": [1, {"name": 2}]}, "dead": 3, "macs": None}
+    nonsense = metrics() | {
+        "plan": [],
+        "verification": {"tensors": [1, {"name": 2}]},
+        "dead": 3,
+        "macs": None,
+    }
     (two / "metrics.json").write_text(json.dumps(nonsense))
     compared = compare_runs([one, two])
     assert compared.runs[1].results["dead"] is None
-    assert compared.runs[1].layers == {"2": {"weights": None, "kept": None, "density": None, "floor": None, "binds": None}}
+    assert compared.runs[1].layers == {
+        "2": {"weights": None, "kept": None, "density": None, "floor": None, "binds": None}
+    }

@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 import torch
@@ -6,7 +7,15 @@ from rich.console import Console
 
 import gpmt
 from gpmt.core.compare import compare
-from gpmt.terminal.tables import check_lines, console, count_table, difference_table, plan_table
+from gpmt.terminal.density_bars import curve
+from gpmt.terminal.tables import (
+    check_lines,
+    console,
+    count_table,
+    density_curve,
+    difference_table,
+    plan_table,
+)
 from gpmt.verification import verify
 
 
@@ -29,7 +38,8 @@ def test_counts_and_totals_are_in_the_table() -> None:
     plan = gpmt.plan(state(), sparsity=0.9, min_kept=200)
     first = plan.tensors[0]
     kept = f"{first.kept:,} {first.density:.3%} * binds {first.kept * 100:,}"
-    assert f"backbone.layer1.0.conv1.weight 16×8×3×3 1,152 {kept}" in lines
+    shapes = "backbone.layer1.0.conv1.weight 16×8×3×3 1,152"
+    assert f"{shapes} {kept}" in [re.sub("[█▏▎▍▌▋▊▉│]+ ?", "", line).strip() for line in lines]
     assert f"total 34,560 {plan.kept:,} 10.000% 1 bind {plan.kept * 100:,}" in lines
     assert "MACs without the zeros; with them 3,456,000, so 10.000% are left" in lines
 
@@ -80,3 +90,42 @@ def test_names_in_brackets_are_not_markup() -> None:
     out = console(file=file)
     out.print(count_table(verify({"[bold]x.weight": torch.ones(2, 2)}).tensors, out=out))
     assert "[bold]x.weight" in file.getvalue()
+
+
+def test_bars_and_a_curve_are_for_terminals_with_room():
+    plan = gpmt.plan(state(), sparsity=0.9, min_kept=200)
+    for width, terminal, bars in ((120, True, True), (60, True, False), (200, False, False)):
+        lines = render(width, terminal=terminal)
+        assert any("│ floor" in line for line in lines) is bars
+        assert sum("│" in line for line in lines) == (
+            5 if bars else 0
+        )  # its head, and a floor for each tensor
+    kept, numel = [row.kept for row in plan.tensors], [row.numel for row in plan.tensors]
+    out = Console(file=io.StringIO(), width=60, force_terminal=True)
+    drawn = curve([part / whole for part, whole in zip(kept, numel, strict=True)], 16)
+    assert density_curve(kept, numel, out=out) == f"density by depth (log scale, .01% to 100%): {drawn}"
+    assert density_curve([0, *kept], [10, *numel], out=out).split(": ")[1].startswith("×")
+    assert density_curve(kept[:3], numel[:3], out=out) is None
+    assert density_curve(kept, numel, out=Console(file=io.StringIO())) is None
+
+
+def test_floors_of_a_verification_are_in_its_table():
+    weights = state()
+    gpmt.prune_(weights, sparsity=0.9, min_kept=200)
+    result = verify(weights, sparsity=0.9, min_kept=200)
+    assert result.floors == dict.fromkeys(weights, 200)
+    assert verify(weights).floors == {}
+    assert "floors" not in result.to_dict()
+    out = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    out.print(count_table(result.tensors, floors=result.floors, out=out))
+    assert out.file.getvalue().count("│") == 5
+
+
+def test_bars_in_ascii():
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="replace")
+    out = Console(file=file, width=120, force_terminal=True, color_system=None)
+    out.print(plan_table(gpmt.plan(state(), sparsity=0.9, min_kept=200), out=out))
+    file.flush()
+    printed = file.buffer.getvalue().decode("ascii")
+    assert "log, | floor" in printed
+    assert "####" in printed

@@ -231,10 +231,13 @@ def _with_torch(path: Path, request: _Request) -> tuple[_Contents, dict[str, int
 
 
 def _print(contents: _Contents, macs: dict[str, int | None] | None) -> None:
-    from gpmt.terminal.tables import console, count_table, totals
+    from gpmt.terminal.tables import console, count_table, density_curve, totals
 
     screen, path = console(), contents.path
-    screen.print(count_table(contents.rows, macs=macs, out=screen))
+    rows = contents.rows
+    screen.print(count_table(rows, macs=macs, out=screen))
+    if line := density_curve([row.kept for row in rows], [row.numel for row in rows], out=screen):
+        screen.print(line)
     screen.print(totals(contents.weights, contents.kept))
     if not contents.coverage.complete:
         whole = contents.coverage.whole_sparsity(contents.weights - contents.kept)

@@ -118,10 +118,13 @@ def verify(
     if as_json:
         print_json({"file": str(path), **result.to_dict()})
     elif not quiet:
-        from gpmt.terminal.tables import check_lines, console, count_table
+        from gpmt.terminal.tables import check_lines, console, count_table, density_curve
 
         screen = console()
-        screen.print(count_table(result.tensors, unit=result.unit, blocks=blocks, out=screen))
+        rows = result.tensors
+        screen.print(count_table(rows, unit=result.unit, blocks=blocks, floors=result.floors, out=screen))
+        if line := density_curve([row.kept for row in rows], [row.numel for row in rows], out=screen):
+            screen.print(line)
         screen.print(check_lines(result))
         if result.judged is not None:
             screen.print(str(result.judged))

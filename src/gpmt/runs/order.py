@@ -9,7 +9,12 @@ from gpmt.errors import GpmtError
 from gpmt.runs.found import Found, GridSummary
 from gpmt.suggestions import did_you_mean
 
-_EPOCHS: Callable[[Found], Any] = lambda found: found.finished if isinstance(found, GridSummary) else found.epochs
+
+def _done(found: Found) -> int | None:
+    """Return the epochs of a run, or the runs of a sweep, that are finished."""
+    return found.finished if isinstance(found, GridSummary) else found.epochs
+
+
 _KEYS: dict[str, tuple[Callable[[Found], Any], bool]] = {
     "name": (lambda found: str(found.path), False),
     "when": (lambda found: found.when or None, True),
@@ -17,7 +22,7 @@ _KEYS: dict[str, tuple[Callable[[Found], Any], bool]] = {
     "sparsity": (lambda found: found.sparsity, False),
     "top1": (lambda found: found.top1, True),
     "time": (lambda found: found.seconds, False),
-    "epochs": (_EPOCHS, True),
+    "epochs": (_done, True),
 }
 """What each key compares, and whether the largest come first."""
 KEYS = tuple(_KEYS)

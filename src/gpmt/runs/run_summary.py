@@ -87,7 +87,9 @@ def _finished(summary: RunSummary, metrics: Mapping[str, Any]) -> RunSummary:
     if not recipe or sparsity is None:
         raise Damaged(f"{METRICS} is damaged: it does not hold what a run writes")
     summary = _with_settings(summary, recipe)
-    seconds = [found for value in section(metrics, "seconds").values() if (found := number(value)) is not None]
+    seconds = [
+        found for value in section(metrics, "seconds").values() if (found := number(value)) is not None
+    ]
     return replace(
         summary,
         state="finished",

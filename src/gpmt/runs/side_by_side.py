@@ -88,7 +88,9 @@ def _check(path: Path) -> None:
     if is_run(path):
         return
     if is_sweep(path):
-        raise RecipeError(f"{path} is the folder of a sweep; give those of its runs, which gpmt runs --all lists")
+        raise RecipeError(
+            f"{path} is the folder of a sweep; give those of its runs, which gpmt runs --all lists"
+        )
     raise RecipeError(f"{path} is not the folder of a run; give runs alone, or a recipe and KEY=VALUE")
 
 

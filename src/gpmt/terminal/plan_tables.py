@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gpmt.terminal.fitting import Column, draw_table, fold
-from gpmt.terminal.tables import Macs, plan_table
+from gpmt.terminal.tables import Macs, density_curve, plan_table
 
 if TYPE_CHECKING:  # PyTorch is not needed to draw what others counted
     from gpmt.planning.plan import Plan
@@ -23,6 +23,9 @@ _NARROWEST = 12
 def print_plan(plan: Plan, *, macs: Macs | None = None, blocks: bool = False, out: Console) -> None:
     """Print a plan: a line for each tensor, or each block, then its groups, its totals, and what is to be known."""
     out.print(plan_table(plan, macs=macs, blocks=blocks, out=out))
+    rows = plan.blocks if blocks else plan.tensors
+    if line := density_curve([row.kept for row in rows], [row.numel for row in rows], out=out):
+        out.print(line)
     if len(plan.groups) > 1 and (blocks or len(plan.groups) <= _MOST_GROUPS):
         out.print(group_table(plan, out=out))
     out.print(plan.summary())

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gpmt.terminal.density_bars import SCALE, WIDTH, bar, curve, shows_blocks
 from gpmt.terminal.fitting import Column, draw_table, fits
 
 if TYPE_CHECKING:  # PyTorch is not needed to draw what others counted
@@ -24,6 +25,8 @@ Macs = Mapping[str, int | None]
 
 UNBOUNDED = 10_000
 """Cells in a line of what is not a terminal."""
+_FEW = 4
+"""Of fewer tensors the densities are not drawn over depth."""
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
@@ -31,7 +34,8 @@ _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 class Line:
     """One tensor, or one block, in a table; a column whose value is None on every line is left out.
 
-    `binds` is in how many of its blocks the minimum decides; `densities` are those of its blocks, if it has several.
+    `binds` is in how many of its blocks the minimum decides; `densities` are those of its blocks, if it has several;
+    `floor` is what it keeps at least, None where that is not known.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Line:
     binds: int | None = None
     live_outputs: str | None = None
     densities: Sequence[float] = ()
+    floor: int | None = None
 
 
 def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
@@ -59,7 +64,14 @@ def plan_table(plan: Plan, *, macs: Macs | None = None, blocks: bool = False, ou
     """
     if blocks:
         rows = [
-            Line(row.name, row.shape, row.numel, row.kept, int(row.binds) if plan.minimums else None)
+            Line(
+                row.name,
+                row.shape,
+                row.numel,
+                row.kept,
+                int(row.binds) if plan.minimums else None,
+                floor=row.floor,
+            )
             for row in plan.blocks
         ]
         return _tensor_table(rows, None, out, unit=plan.unit, what="block")
@@ -71,6 +83,7 @@ def plan_table(plan: Plan, *, macs: Macs | None = None, blocks: bool = False, ou
             row.kept,
             sum(block.binds for block in row.blocks) if plan.minimums else None,
             densities=[block.density for block in row.blocks] if len(row.blocks) > 1 else (),
+            floor=row.floor,
         )
         for row in plan.tensors
     ]
@@ -83,21 +96,29 @@ def count_table(
     macs: Macs | None = None,
     unit: str = "weights",
     blocks: bool = False,
+    floors: Mapping[str, int] | None = None,
     out: Console,
 ) -> Table:
     """Draw the contents of a file: weights (or columns) that are not zero, and outputs that have any.
 
+    `floors` are what blocks keep at least, by name.
+
     A tensor with several blocks is one line, with the smallest and the median share that is not zero in them; with
     `blocks`, every block is a line.
     """
-    lines = []
+    lines, floors = [], floors or {}
     for row in rows:
         if blocks and row.blocks:
-            lines += [Line(block.name, (), block.numel, block.kept) for block in row.blocks]
+            lines += [
+                Line(block.name, (), block.numel, block.kept, floor=floors.get(block.name))
+                for block in row.blocks
+            ]
             continue
         live = f"{row.live_outputs:,}/{row.outputs:,}"
         densities = [block.kept / max(block.numel, 1) for block in row.blocks]
-        lines.append(Line(row.name, row.shape, row.numel, row.kept, None, live, densities))
+        known = [floors[name] for name in (row.name, *(b.name for b in row.blocks)) if name in floors]
+        floor = sum(known) if known else None
+        lines.append(Line(row.name, row.shape, row.numel, row.kept, None, live, densities, floor))
     return _tensor_table(
         lines, None if blocks else macs, out, unit=unit, what="block" if blocks else "tensor"
     )
@@ -175,12 +196,40 @@ def _tensor_table(
         total = sum(filter(None, left))
         cells = ["–" if value is None else f"{value:,}" for value in left]
         columns.append(Column("MACs", cells, f"{total:,}", spare=11))
-    table = _table([line.name for line in lines], columns, out, what=what)
+    names = [line.name for line in lines]
+    bars = _bars(lines, out)
+    if out.is_terminal and fits(Column(what, names, "total", "left"), [*columns, bars], out.width):
+        columns.insert([column.title for column in columns].index("density") + 1, bars)
+    table = _table(names, columns, out, what=what)
     if macs is not None:
         dense = sum(filter(None, macs.values()))
         table.caption = f"MACs without the zeros; with them {dense:,}, so {_share(total, dense)} are left"
         table.caption_justify = "left"
     return table
+
+
+def density_curve(kept: Sequence[int], numel: Sequence[int], *, out: Console) -> str | None:
+    """Draw the densities of tensors in a line, from the first to the last; None for few of them, and in pipes."""
+    if len(kept) < _FEW or not out.is_terminal:
+        return None
+    title = f"density by depth (log scale, .01% to 100%{'; × none left' if 0 in kept else ''}): "
+    densities = [part / max(whole, 1) for part, whole in zip(kept, numel, strict=True)]
+    blocks = shows_blocks(out)
+    line = title + curve(densities, out.width - len(title), blocks=blocks)
+    return line if blocks else line.replace("×", "x")
+
+
+def _bars(lines: Sequence[Line], out: Console) -> Column:
+    """Return a column of bars, with lines where floors are."""
+    blocks = shows_blocks(out)
+    cells = [
+        bar(line.kept / max(line.numel, 1), (line.floor or 0) / max(line.numel, 1), blocks=blocks).ljust(
+            WIDTH
+        )
+        for line in lines
+    ]
+    floor = f"log, {'│' if blocks else '|'} floor" if any(line.floor for line in lines) else "log scale"
+    return Column(f"{floor}\n{SCALE}", cells, justify="left")
 
 
 def _spread(densities: Sequence[float]) -> tuple[float, float]:
