@@ -1,4 +1,4 @@
-"""The built site, opened from disk: it asks nobody for anything, its search finds, dark mode and narrow screens work."""
+"""The built site, opened from disk: it asks nobody for anything; search, dark mode and narrow screens work."""
 
 import os
 import subprocess
