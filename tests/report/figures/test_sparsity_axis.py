@@ -45,3 +45,8 @@ def test_ticks_do_not_touch():
     boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
     assert len(boxes) > 2
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_counted_sparsities_are_labelled_as_asked():
+    axes = axes_of([0.799993, 0.899996, 0.949989])
+    assert ticks(axes.xaxis) == ["80 %", "90 %", "95 %"]

@@ -34,11 +34,16 @@ def set_up_sparsities(axes: Axes, sparsities: Sequence[float], width: float) -> 
     start, end = float(place(low)), float(place(high))
     margin = 0.05 * (end - start) or 0.02
     ticks = _with_room(sorted({round(value, 6) for value in sparsities}), place, start, end, width)
-    axes.set_xticks(ticks, [percent(tick) for tick in ticks])
+    axes.set_xticks(ticks, [_label(tick) for tick in ticks])
     axes.set_xticks([], minor=True)
     back = _from_axis if spread else float
     axes.set_xlim(float(back(start - margin)), float(back(end + margin)))
     axes.set_xlabel("sparsity")
+
+
+def _label(sparsity: float) -> str:
+    """Format a sparsity that was counted, of which three digits of the density are shown: 79.9993 % is 80 %."""
+    return percent(1 - float(f"{1 - sparsity:.3g}"))
 
 
 def _to_axis(sparsity: Any) -> Any:
@@ -61,7 +66,7 @@ def _with_room(values: Sequence[float], place: Any, start: float, end: float, wi
     shown: list[float] = []
     left = float("inf")
     for value in reversed(values):
-        half = _LETTER * (len(percent(value)) + 1) / 2
+        half = _LETTER * (len(_label(value)) + 1) / 2
         middle = (float(place(value)) - start) * inch
         if middle + half <= left:
             shown.append(value)
