@@ -69,6 +69,7 @@ ORDER = [
     "runtime.passes",
     "runtime.layout",
     "runtime.codegen",
+    "runtime.machine_code",
     "runtime.kernels",
     "runtime.lowering",
     "runtime.threads",

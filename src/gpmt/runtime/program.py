@@ -25,6 +25,7 @@ from gpmt.runtime.frontend.call_signature import CallSignature
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.graph import Graph, copy_arrays
 from gpmt.runtime.lowering.steps import NativeStep, Step, TorchStep
+from gpmt.runtime.machine_code.executable_memory import refusal
 from gpmt.runtime.passes.pipeline import optimize
 from gpmt.runtime.store import read_program, save
 from gpmt.runtime.threads.thread_pool import ThreadPool, default_threads
@@ -246,6 +247,8 @@ class Program:
             f"({activations / 2**20:.1f} MiB of activations, {weights / 2**20:.1f} MiB of weights)"
         ]
         lines += [f"  on PyTorch: {label} ({why})" for label, why in self.fallbacks]
+        if processor.host().kind == "avx512" and (why := refusal()):
+            lines.append(f"  no straight-line code: the system refuses to run it ({why})")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

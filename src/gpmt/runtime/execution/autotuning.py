@@ -13,6 +13,7 @@ import numpy as np
 
 from gpmt.runtime.codegen import disk_cache, jit, processor
 from gpmt.runtime.codegen.kernel import load, sources
+from gpmt.runtime.execution.weights import Weights
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.lowering.candidates import Candidate
 from gpmt.runtime.threads.arena import Arena, arena_size
@@ -100,13 +101,13 @@ class _Trial:
     """A candidate with its own memory to run on."""
 
     def __init__(self, candidate: Candidate, planes: Mapping[str, Planes]) -> None:
-        arrays = candidate.arrays()
         sizes = {name: p.buffer_bytes for name, p in planes.items()}
-        self._arena = Arena(arena_size([*sizes.values(), *(array.nbytes for array in arrays.values())]))
+        self._arena = Arena(arena_size(sizes.values()))
+        self._weights = Weights([candidate])
         addresses = {
             name: self._arena.allocate(size) + planes[name].origin_bytes for name, size in sizes.items()
         }
-        addresses |= {name: self._arena.store(array) for name, array in arrays.items()}
+        addresses |= self._weights.addresses[0]
         self._args = np.array([address or 0 for address in candidate.spec.in_order(addresses)], np.int64)
         self.table = StepTable([(load(candidate.spec), int(self._args.ctypes.data), candidate.spec.items)])
         self.seconds = float("inf")

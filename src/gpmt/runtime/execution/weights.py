@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpmt.runtime.lowering.candidates import Candidate
+from gpmt.runtime.machine_code.executable_memory import ExecutableMemory
 from gpmt.runtime.threads.arena import Arena, arena_size
 
 _MAX_COMPARED = 1 << 16  # bytes; equal arrays up to this size are stored once
@@ -27,7 +28,9 @@ class Weights:
     def __init__(self, choices: Sequence[Candidate]) -> None:
         groups = [choice.arrays() for choice in choices]
         self._arena = Arena(arena_size(array.nbytes for group in groups for array in group.values()))
-        self.size = self._arena.size
+        codes = [choice.code() for choice in choices if choice.code]
+        self._code = ExecutableMemory(codes) if codes else None
+        self.size = self._arena.size + (self._code.size if self._code else 0)
         self.addresses: list[dict[str, int]] = []
         stored: dict[bytes, int] = {}
         for group in groups:
@@ -38,3 +41,7 @@ class Weights:
                 if content:
                     stored[content] = addresses[name]
             self.addresses.append(addresses)
+        if self._code:
+            coded = [own for own, choice in zip(self.addresses, choices, strict=True) if choice.code]
+            for own, address in zip(coded, self._code.addresses, strict=True):
+                own["code"] = address

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from gpmt.runtime.ir.values import Floats
 from gpmt.runtime.kernels.dense_conv import DenseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.kernels.sparse_conv import SparseConvKernel
+from gpmt.runtime.kernels.straight_line_conv import StraightLineConvKernel, split
 from gpmt.runtime.layout.planes import FLOAT_BYTES, Planes
 from gpmt.runtime.layout.taps import Taps
 from gpmt.runtime.lowering.cost_model import (
@@ -27,11 +28,16 @@ from gpmt.runtime.lowering.cost_model import (
     DenseWork,
     GemvWork,
     SparseWork,
+    StraightLineWork,
     Work,
     imbalance,
 )
+from gpmt.runtime.machine_code.avx512 import VECTOR_BYTES
+from gpmt.runtime.machine_code.executable_memory import refusal
+from gpmt.runtime.machine_code.instruction_stream import MOST_FILTERS, MOST_FILTERS_ALIGNED, Shape
+from gpmt.runtime.machine_code.straight_line import StraightLineCode
 
-Array = NDArray[np.float32] | NDArray[np.int32] | NDArray[np.int64]
+Constants = Mapping[str, NDArray[np.generic]]
 
 _MAX_REACH = 2**31 - 1  # bytes, of the kernels' 32-bit offsets
 
@@ -70,13 +76,15 @@ class Candidate:
         spec: the kernel.
         cycles: what it should cost by the cost model, all threads together; 0 for a step with only one candidate.
         arrays: returns its constant arguments, by their names in `spec.ARGS`.
+        code: returns the machine code at the argument "code", for a kernel that is made for its weights.
         work: what the cost model counts, for a step with several candidates.
     """
 
     spec: KernelSpec
     cycles: float
-    arrays: Callable[[], dict[str, Array]]
+    arrays: Callable[[], Constants]
     work: Work | None = None
+    code: Callable[[], NDArray[np.uint8]] | None = None
 
 
 def candidates(
@@ -96,6 +104,7 @@ def candidates(
     _check_reach(layer)
     found = [
         *_sparse(layer, processor, threads, model),
+        *_straight_line(layer, processor, threads, model),
         *_dense(layer, processor, threads, model),
         *_gemv(layer, processor, model),
     ]
@@ -139,7 +148,7 @@ def _sparse(layer: Layer, processor: Processor, threads: int, model: CostModel) 
             yield Candidate(spec, cycles, partial(_sparse_arrays, layer, spec), work)
 
 
-def _sparse_arrays(layer: Layer, spec: SparseConvKernel) -> dict[str, Array]:
+def _sparse_arrays(layer: Layer, spec: SparseConvKernel) -> Constants:
     packed = spec.pack_weights(layer.weight, layer.bias, layer.taps)
     return {
         "stream": packed.stream,
@@ -148,6 +157,47 @@ def _sparse_arrays(layer: Layer, spec: SparseConvKernel) -> dict[str, Array]:
         "mask": layer.output.mask(),
         "sizes": spec.sizes(),
     }
+
+
+def _straight_line(layer: Layer, processor: Processor, threads: int, model: CostModel) -> Iterator[Candidate]:
+    grouped = layer.taps.filter_offsets is not None
+    if processor.kind != "avx512" or grouped or layer.activation.kind not in ("none", "clamp") or refusal():
+        return
+    vectors = ceil_div(layer.output.extent, processor.lanes)
+    crossing = bool((layer.taps.offsets % VECTOR_BYTES).any())
+    splits = {1} if threads == 1 else {2 * threads, 4 * threads}
+    for aligned in (False, True) if crossing else (False,):
+        filters = MOST_FILTERS_ALIGNED if aligned else MOST_FILTERS
+        groups = ceil_div(len(layer.weight), filters)
+        work = StraightLineWork(
+            vectors * layer.output.images, layer.kept, _tap_loads(layer, groups), len(layer.weight),
+            crossing=crossing, aligned=aligned,
+        )  # fmt: skip
+        for parts in sorted(splits):
+            spec = StraightLineConvKernel(
+                input=layer.input, output=layer.output, residual=layer.residual, activation=layer.activation,
+                shape=Shape(filters, aligned=aligned), groups=groups,
+            )  # fmt: skip
+            spec = split(spec, parts)
+            emitted = cache(partial(spec.emit_blocks, layer.weight, layer.bias, layer.taps))
+            cycles = model.cycles(work) * imbalance(spec.items, threads)
+            yield Candidate(
+                spec, cycles, partial(_straight_line_arrays, spec, emitted), work, partial(_code_of, emitted)
+            )
+
+
+def _straight_line_arrays(spec: StraightLineConvKernel, emitted: Callable[[], StraightLineCode]) -> Constants:
+    return spec.pack(emitted())
+
+
+def _code_of(emitted: Callable[[], StraightLineCode]) -> NDArray[np.uint8]:
+    return emitted().data
+
+
+def _tap_loads(layer: Layer, groups: int) -> int:
+    """Return how many taps any filter of a group has, in all groups."""
+    edges = np.linspace(0, len(layer.weight), groups + 1).astype(np.int64)[:-1]
+    return int(np.add.reduceat(layer.weight != 0, edges, dtype=np.int32).astype(np.bool_).sum())
 
 
 def _dense(layer: Layer, processor: Processor, threads: int, model: CostModel) -> Iterator[Candidate]:
@@ -171,7 +221,7 @@ def _dense(layer: Layer, processor: Processor, threads: int, model: CostModel) -
         yield Candidate(spec, cycles, partial(_dense_arrays, layer, spec), work)
 
 
-def _dense_arrays(layer: Layer, spec: DenseConvKernel) -> dict[str, Array]:
+def _dense_arrays(layer: Layer, spec: DenseConvKernel) -> Constants:
     weights, bias = spec.pack_weights(layer.weight, layer.bias)
     return {
         "weights": weights,
@@ -196,7 +246,7 @@ def _gemv(layer: Layer, processor: Processor, model: CostModel) -> Iterator[Cand
             yield Candidate(spec, model.cycles(work), partial(_gemv_arrays, layer, spec), work)
 
 
-def _gemv_arrays(layer: Layer, spec: GemvKernel) -> dict[str, Array]:
+def _gemv_arrays(layer: Layer, spec: GemvKernel) -> Constants:
     weights, bias = spec.pack_weights(layer.weight, layer.bias)
     return {"weights": weights, "bias": bias}
 

@@ -76,7 +76,28 @@ class GemvWork:
     weights: int
 
 
-Work = SparseWork | DenseWork | GemvWork
+@dataclass(frozen=True)
+class StraightLineWork:
+    """What straight-line code does for one layer.
+
+    Attributes:
+        vectors: of the output's planes, in all images.
+        kept: weights that are not zero.
+        loads: vectors of pixels that are loaded for one vector of the output.
+        filters: of the layer.
+        crossing: whether taps read inputs at other alignments than the outputs have.
+        aligned: whether these are joined from two lines.
+    """
+
+    vectors: int
+    kept: int
+    loads: int
+    filters: int
+    crossing: bool
+    aligned: bool
+
+
+Work = SparseWork | DenseWork | GemvWork | StraightLineWork
 
 
 @dataclass(frozen=True)
@@ -101,6 +122,10 @@ class CostModel:
         dense_cycles_per_load: of a vector load or a broadcast in the dense kernel.
         dense_cycles_per_group: of the start and end of a tile and group of filters.
         gemv_cycles_per_weight: of a weight in the matrix-vector kernel, read once from memory.
+        straight_cycles_per_weight: of a multiply-add in straight-line code: a broadcast and half a multiply-add.
+        straight_cycles_per_load: of a vector of pixels.
+        straight_crossing_factor: times as many, for one that crosses cache lines.
+        straight_cycles_per_filter: of a filter's start and end: bias, activation, mask and store.
         min_item_cycles: of an item; several microseconds, against which the cost of claiming one is small.
         items_per_thread: at least, as far as `min_item_cycles` allows: no thread then waits long for the slowest.
     """
@@ -119,6 +144,10 @@ class CostModel:
     dense_cycles_per_load: float = 0.5
     dense_cycles_per_group: float = 40.0
     gemv_cycles_per_weight: float = 0.4
+    straight_cycles_per_weight: float = 0.6
+    straight_cycles_per_load: float = 1.6
+    straight_crossing_factor: float = 1.9
+    straight_cycles_per_filter: float = 4.0
     min_item_cycles: float = 25_000.0
     items_per_thread: int = 4
 
@@ -134,6 +163,15 @@ class CostModel:
                 return work.tiles * work.filter_groups * (work.taps * per_tap + self.dense_cycles_per_group)
             case GemvWork():
                 return work.weights * self.gemv_cycles_per_weight
+            case StraightLineWork():
+                load = self.straight_cycles_per_load
+                if work.crossing and not work.aligned:
+                    load *= self.straight_crossing_factor
+                return work.vectors * (
+                    work.kept * self.straight_cycles_per_weight
+                    + work.loads * load
+                    + work.filters * self.straight_cycles_per_filter
+                )
 
     def _sparse_cycles(self, work: SparseWork) -> float:
         per_weight = max(

@@ -8,7 +8,7 @@ from gpmt.runtime.kernels.affine import AffineKernel
 from gpmt.runtime.kernels.gate import GateKernel
 from gpmt.runtime.kernels.multiply import MultiplyKernel
 from gpmt.runtime.kernels.shared.pointwise import PointwiseKernel
-from gpmt.runtime.lowering.candidates import Array
+from gpmt.runtime.lowering.candidates import Constants
 from gpmt.runtime.lowering.rules import LoweringContext, lowers
 from gpmt.runtime.lowering.steps import BufferAddress, PlanesByName
 
@@ -16,7 +16,7 @@ from gpmt.runtime.lowering.steps import BufferAddress, PlanesByName
 @lowers(Affine)
 def lower_affine(op: Affine, context: LoweringContext) -> None:
     """Scale and shift."""
-    arrays: dict[str, Array] = {"scale": op.scale, "shift": op.shift}
+    arrays: Constants = {"scale": op.scale, "shift": op.shift}
     _add_elementwise(context, "scale", AffineKernel, op, (op.input, op.input), arrays)
 
 
@@ -42,7 +42,7 @@ def lower_multiply(op: Multiply, context: LoweringContext) -> None:
 
 def _add_elementwise(
     context: LoweringContext, label: str, kernel: type[PointwiseKernel], op: Affine | Add | Multiply,
-    inputs: tuple[str, str], arrays: dict[str, Array] | None = None,
+    inputs: tuple[str, str], arrays: Constants | None = None,
 ) -> None:  # fmt: skip
     layouts = context.layouts
     layout = layouts.pointwise_layout(inputs[0])
@@ -55,7 +55,7 @@ def _add_elementwise(
 
 def _add_step(
     context: LoweringContext, label: str, kernel: type[PointwiseKernel], op: Affine | Add | Multiply,
-    buffers: tuple[str, str, str], arrays: dict[str, Array] | None = None,
+    buffers: tuple[str, str, str], arrays: Constants | None = None,
 ) -> None:  # fmt: skip
     names = "left", "right", "output"
 
@@ -63,7 +63,7 @@ def _add_step(
         left = planes["left"]
         return kernel(context.lanes, left, planes.get("right", left), planes["output"], op.activation)
 
-    def make_arrays(spec: PointwiseKernel, planes: PlanesByName) -> dict[str, Array]:
+    def make_arrays(spec: PointwiseKernel, planes: PlanesByName) -> Constants:
         return {**(arrays or {}), "mask": planes["output"].mask(), "sizes": spec.sizes()}
 
     given = zip(names, buffers, strict=True)

@@ -11,7 +11,7 @@ from gpmt.runtime.codegen.kernel import KernelSpec
 from gpmt.runtime.ir.graph import Graph
 from gpmt.runtime.ir.values import Value
 from gpmt.runtime.layout.solver import LayoutSolver
-from gpmt.runtime.lowering.candidates import Array, Candidate
+from gpmt.runtime.lowering.candidates import Candidate, Constants
 from gpmt.runtime.lowering.steps import (
     NO_WEIGHTS,
     Argument,
@@ -60,7 +60,7 @@ class StepBuilder:
 
     def add_kernel(
         self, label: str, arguments: Mapping[str, Argument], make_spec: Callable[[PlanesByName], Spec],
-        make_arrays: Callable[[Spec, PlanesByName], dict[str, Array]] = lambda *_: {}, macs: LayerMacs = NO_WEIGHTS,
+        make_arrays: Callable[[Spec, PlanesByName], Constants] = lambda *_: {}, macs: LayerMacs = NO_WEIGHTS,
     ) -> None:  # fmt: skip
         """Add a step that only one kernel can compute.
 
