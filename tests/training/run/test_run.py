@@ -73,3 +73,15 @@ def test_a_folder_that_a_run_writes_is_left_to_it(tmp_path: Path):
     ):
         run(digits_recipe(), out, force=True)
     assert [path.name for path in out.iterdir()] == ["log.txt"]
+
+
+def test_weights_that_diverge_before_a_pruning_are_a_loss_that_diverges(tmp_path: Path):
+    overrides = (
+        "dense.epochs=0",
+        "finetune.epochs=4",
+        "schedule=gradual",
+        "interval=0.2",
+        "finetune.lr=1e30",
+    )
+    with pytest.raises(RecipeError, match=r"the loss became nan in epoch \d of finetune; lower finetune.lr"):
+        run(digits_recipe(*overrides), tmp_path / "run")

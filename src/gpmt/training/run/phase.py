@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gpmt.errors import RecipeError
+from gpmt.errors import RecipeError, WeightsError
 from gpmt.extras_private import forget_optimizer
 from gpmt.formats.checkpoint import load_checkpoint
 from gpmt.pruner.pruner import Pruner
@@ -152,28 +152,31 @@ class Phase:
         setup, settings = self.setup, self.settings
         title = f"{self.name} epoch {epoch}/{settings.epochs}"
         start = time.monotonic()
-        with setup.reporter.bar(title, setup.source.train_size) as advance:
-            trained = train_epoch(
-                setup.model,
-                self.optimizer,
-                setup.source,
-                setup.accelerator,
-                settings=settings,
-                rates=self.rates,
-                epoch=epoch - 1,
-                objective=self.objective,
-                cram=self.cram,
-                seed=(setup.recipe.seed, PHASES.index(self.name), epoch),
-                advance=advance,
-                after_step=self._after_step,
-                memory_format=setup.memory_format,
-            )
+        try:
+            with setup.reporter.bar(title, setup.source.train_size) as advance:
+                trained = train_epoch(
+                    setup.model,
+                    self.optimizer,
+                    setup.source,
+                    setup.accelerator,
+                    settings=settings,
+                    rates=self.rates,
+                    epoch=epoch - 1,
+                    objective=self.objective,
+                    cram=self.cram,
+                    seed=(setup.recipe.seed, PHASES.index(self.name), epoch),
+                    advance=advance,
+                    after_step=self._after_step,
+                    memory_format=setup.memory_format,
+                )
+        except WeightsError as error:
+            # Pruning came upon weights that are not finite before the loss of the epoch was known.
+            if all(bool(parameter.isfinite().all()) for parameter in setup.model.parameters()):
+                raise
+            raise self._diverged("nan", epoch) from error
         rate = trained.images / (time.monotonic() - start)
         if not math.isfinite(trained.loss):
-            raise RecipeError(
-                f"{NOT_FINITE} {trained.loss} in epoch {epoch} of {self.name}; "
-                f"lower {self.name}.lr, which is {settings.lr}"
-            )
+            raise self._diverged(str(trained.loss), epoch)
         tested = setup.evaluate(self.evaluated)
         lr = self.optimizer.param_groups[0]["lr"]
         row = {"epoch": epoch, "lr": lr, "train": asdict(trained), "test": asdict(tested)}
@@ -200,6 +203,11 @@ class Phase:
             self._pruner_steps = self.pruner.step_count
         if self.average is not None:
             self.average.update_parameters(self.setup.network)
+
+    def _diverged(self, loss: str, epoch: int) -> RecipeError:
+        return RecipeError(
+            f"{NOT_FINITE} {loss} in epoch {epoch} of {self.name}; lower {self.name}.lr, which is {self.settings.lr}"
+        )
 
     def _record_plan(self) -> None:
         """Record the plan in force, and report it when it is a new one."""
