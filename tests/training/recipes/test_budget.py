@@ -74,6 +74,17 @@ def test_pruning_from_scratch_takes_the_settings_of_dense_training():
     assert given.finetune.weight_decay == 1e-4
 
 
+@pytest.mark.parametrize("method", ["ham", "rigl+ham"])
+def test_ham_is_clipped_unless_the_recipe_says_otherwise(method):
+    assert load(f"method={method}", name="fashion-mnist-lenet5").finetune.clip_norm == 3
+    assert (
+        load(f"method={method}", "finetune.clip_norm=7", name="fashion-mnist-lenet5").finetune.clip_norm == 7
+    )
+    own = load(f"method={method}", "method_settings={alpha: 20}", name="fashion-mnist-lenet5")
+    assert own.finetune.clip_norm is None
+    assert load(name="fashion-mnist-lenet5").finetune.clip_norm is None
+
+
 def test_files_state_budgets_too(tmp_path: Path):
     (tmp_path / "base.yaml").write_text("extends: digits\nbudget: {epochs: 8}\n")
     (tmp_path / "own.yaml").write_text("extends: base.yaml\nfinetune: {epochs: 6}\n")
@@ -117,7 +128,6 @@ def test_cram_goes_with_the_dense_phase(tmp_path: Path):
 def test_soft_methods_clip_gradients_unless_told_otherwise():
     assert load("method=st-3").finetune.clip_norm == 3
     assert load("method=feather", "finetune.clip_norm=1").finetune.clip_norm == 1
-    assert load("method=ham").finetune.clip_norm is None
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from gpmt.training.recipes.section import has_weights
 DENSE_ALONE = ("checkpoint", "cram")
 """Settings of the dense phase that the phase that prunes does not have; a test holds them to the classes."""
 
-SOFT_CLIP = 3.0
-"""The norm of gradients at which the published codes of Feather and ST-3 clip them."""
+CLIP = 3.0
+"""The norm of gradients at which the published codes of Feather and ST-3 clip them; HAM too is clipped there."""
 
 HIGH_SPARSITY = parse_sparsity(0.95)
 """From here on, one-shot pruning is followed by training without weight decay, unless the recipe gives one."""
@@ -60,12 +60,12 @@ def fill_in(settings: dict[str, Any]) -> None:
     """Set what suits the way of pruning and is not given, as published.
 
     Feather and ST-3 clip the norm of gradients, since without it the dense weights of a network with batch norms grow
-    and grow. Pruning once to a high sparsity is followed by training without weight decay.
+    and grow; and HAM does with its own alpha, since a network without them diverges: its weights grow by a factor in
+    every step. Pruning once to a high sparsity is followed by training without weight decay.
     """
     finetune = _section(settings, "finetune")
-    if _section(settings, "prune").get("method") in SOFT and finetune.get("clip_norm") is None:
-        settings["finetune"] = {**finetune, "clip_norm": SOFT_CLIP}
-        return
+    if _needs_clipping(_section(settings, "prune")) and finetune.get("clip_norm") is None:
+        finetune = settings["finetune"] = {**finetune, "clip_norm": CLIP}
     if "weight_decay" in finetune or not _prunes_once(settings):
         return
     try:
@@ -74,6 +74,12 @@ def fill_in(settings: dict[str, Any]) -> None:
         return
     if high:
         settings["finetune"] = {**finetune, "weight_decay": 0.0}
+
+
+def _needs_clipping(prune: Mapping[str, Any]) -> bool:
+    method, settings = prune.get("method"), prune.get("method_settings")
+    given = isinstance(settings, Mapping) and "alpha" in settings
+    return method in SOFT or ("ham" in str(method).split("+") and not given)
 
 
 def _shares(

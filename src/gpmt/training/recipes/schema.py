@@ -75,7 +75,7 @@ class Training(Section):
     ``restart`` end with the share `lr_final` of it. ``restart`` falls linearly from each pruning to the next (Kurtic
     et al. 2022, arXiv 2203.07259), always by step. `momentum` is Adam's first beta. Weight decay spares norms and
     biases unless `decay_norms`, as published, says otherwise. `clip_norm` is the largest norm of gradients: for
-    feather and st-3 3 if not given. `ema` is the decay of a running average of the
+    feather, st-3 and ham 3 if not given. `ema` is the decay of a running average of the
     weights, which is then what is evaluated.
     """
 
