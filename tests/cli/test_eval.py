@@ -119,7 +119,8 @@ def test_the_folder_of_a_run_and_its_files_need_no_more() -> None:
     for key in ("top1", "images"):
         assert result[key] == metrics["finetuned"][key]
     assert result["loss"] == pytest.approx(metrics["finetuned"]["loss"], rel=1e-4)
-    for key in ("sparsity", "parameters", "macs"):
+    assert metrics["macs"] == {**result["macs"], "layers": result["dense_macs"]}
+    for key in ("sparsity", "parameters"):
         assert result[key] == metrics[key]
     dense = read("digits/dense.pt", "--data", "digits")
     assert dense["model"] == "mobilenet-digits"

@@ -66,7 +66,7 @@ def report(
     It tells of everything that is given, side by side, and what is missing. With --json the content is printed; the
     page is then written only with -o.
 
-    Exit code 0: written; 2: nothing that was given can be read, or the page cannot be written.
+    Exit code 0: written; 2: nothing that was given can be read, or the page cannot be written; 130: interrupted.
     """
     from gpmt.atomic import check_output
     from gpmt.report.content.read import read_report

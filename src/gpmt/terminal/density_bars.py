@@ -55,7 +55,7 @@ def curve(densities: Sequence[float], width: int, *, blocks: bool = True) -> str
     """Return a character for each density, or for the mean of a few where there are more than `width`; × for zeros.
 
     >>> curve([1, 0.1, 0.01, 0.001, 0], 5)
-    '█▆▄▂×'
+    '█▇▅▃×'
     """
     count = min(len(densities), max(width, 1))
     edges = [len(densities) * place // count for place in range(count + 1)] if count else []
