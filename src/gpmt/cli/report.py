@@ -106,7 +106,7 @@ def _write(found: Report, target: Path, refresh: int | None = None) -> None:
 def goes_on(found: Report) -> bool:
     """Whether a run of a report, or one of a sweep or comparison, has not finished."""
     return any(not subject.finished for subject in found.subjects) or any(
-        grid.finished < grid.total for grid in found.grids
+        grid.goes_on for grid in found.grids
     )
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Literal
 
+TO_DO = "is to do"
+"""What the text of a seed ends with that has neither finished nor failed."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -101,3 +104,9 @@ class Grid:
     commands: Sequence[str] = ()
     missing: Sequence[str] = ()
     warnings: Sequence[str] = ()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether runs are left that have neither finished nor failed."""
+        over = sum(not text.endswith(TO_DO) for cell in self.cells for text in cell.lost)
+        return self.finished + over < self.total

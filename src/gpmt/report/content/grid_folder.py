@@ -11,13 +11,12 @@ from typing import Any, Literal
 from gpmt.errors import GpmtError
 from gpmt.report.content.bench_file import BENCH, read_bench
 from gpmt.report.content.documents import Document, read_document
-from gpmt.report.content.grid import Cell, Grid, Spread
+from gpmt.report.content.grid import TO_DO, Cell, Grid, Spread
 from gpmt.report.content.wording import as_fraction, sparsity_text, starts_trained
 from gpmt.runs.log import NOT_FINITE
 
 SWEEP, RESULTS, METRICS = "sweep.json", "results.json", "metrics.json"
 _SPARSITY, _SEED, _FLOOR = ("sparsity", "prune.sparsity"), ("seed",), ("min_kept", "prune.min_kept")
-_TO_DO = "is to do"
 
 
 def read_sweep(path: Path, problems: list[str]) -> Grid:
@@ -66,7 +65,7 @@ class Run:
             return f"seed {self.seed} is infeasible: {self.infeasible}"
         if self.failed.startswith(NOT_FINITE):
             return f"seed {self.seed} diverged"
-        return f"seed {self.seed} failed: {self.failed}" if self.failed else f"seed {self.seed} {_TO_DO}"
+        return f"seed {self.seed} failed: {self.failed}" if self.failed else f"seed {self.seed} {TO_DO}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class GridFolder:
             for what, values in self._origins().items()
             if len(values) > 1
         ]
-        left = sum(text.endswith(_TO_DO) for cell in cells for text in cell.lost)
+        left = sum(text.endswith(TO_DO) for cell in cells for text in cell.lost)
         return Grid(
             kind=kind,
             title=self.about.text("title") or self.path.name,
@@ -260,7 +259,7 @@ def lost_warnings(cells: Sequence[Cell]) -> list[str]:
         f"{cell.label} at {sparsity_text(cell.asked)}: {text}"
         for cell in cells
         for text in cell.lost
-        if not text.endswith(_TO_DO)
+        if not text.endswith(TO_DO)
     ]
 
 
