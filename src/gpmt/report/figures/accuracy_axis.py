@@ -85,8 +85,9 @@ def draw_references(axes: Axes, accuracies: Accuracies) -> None:
 
 def set_up_accuracies(axes: Axes, accuracies: Accuracies) -> None:
     """Give the y axis its label, its limits and ticks in percent."""
+    # A mean and its deviation may reach beyond what an accuracy can be.
     values = [
-        point.y + sign * (point.std or 0)
+        min(max(point.y + sign * (point.std or 0), 0.0), 1.0)
         for series in accuracies.series
         for point in series.points
         for sign in (-1, 1)
