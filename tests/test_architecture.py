@@ -29,6 +29,7 @@ ORDER = [
     "html_tables",
     "report.content.subject",
     "report.content.grid",
+    "report.content.pareto",
     "report.content.report",
     "report.content.sensitivity",
     "report.figures",

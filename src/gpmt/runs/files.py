@@ -34,7 +34,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file; none where there is no file."""
+    """Return the rows of a CSV file; an empty list if the file does not exist."""
     if not path.exists():
         return []
     try:

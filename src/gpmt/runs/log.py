@@ -20,7 +20,7 @@ _TAIL = 1 << 13
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file while the block runs; the system lets go of it when the process ends, however that happens."""
+    """Lock a file exclusively while the block runs; if the process is killed, the system releases the lock."""
     if sys.platform == "win32":
         yield
         return

@@ -1,9 +1,7 @@
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.report import examples
 
 from gpmt.report.content.grid import Cell, Grid
-from gpmt.report.page.accuracy import against_cost, against_sparsity, pareto, table
+from gpmt.report.page.accuracy import against_cost, against_sparsity, table
 
 
 def test_a_line_for_each_method_with_bars_over_the_seeds():
@@ -39,18 +37,6 @@ def test_the_front_is_marked_in_figure_and_table():
     assert sum(row[-1] == "yes" for row in view.table.rows) == len(front["x"])
     assert front["x"] == sorted(front["x"])
     assert front["y"] == sorted(front["y"])
-
-
-@settings(max_examples=50)
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30))
-def test_nothing_is_better_than_the_front_and_all_else_is_worse(points):
-    front = {points[index] for index in pareto(points)}
-    best = {
-        (cost, accuracy)
-        for cost, accuracy in points
-        if not any(c <= cost and a >= accuracy and (c, a) != (cost, accuracy) for c, a in points)
-    }
-    assert front == best
 
 
 def test_the_table_has_every_cell_and_why_seeds_are_lost():

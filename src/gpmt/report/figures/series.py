@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal
 
 from gpmt.errors import FigureError
 from gpmt.report.content.grid import Cell, Grid, Spread
+from gpmt.report.content.pareto import pareto
 from gpmt.report.content.report import Report
 from gpmt.report.content.subject import Subject
 
@@ -194,28 +195,11 @@ def _dense(grids: Sequence[Grid]) -> Spread | None:
 
 
 def _with_front(series: Sequence[Series], x: X) -> list[Series]:
-    """Mark the points that no other one dominates."""
+    """Mark the points that no other one is better than."""
     sign = -1 if x == "sparsity" else 1
     points = [(sign * point.x, point.y) for each in series for point in each.points]
+    front = {points[index] for index in pareto(points)}
     return [
-        Series(
-            each.label,
-            tuple(
-                Point(
-                    point.x,
-                    point.y,
-                    point.std,
-                    point.seeds,
-                    point.dead,
-                    not any(dominates(other, (sign * point.x, point.y)) for other in points),
-                )
-                for point in each.points
-            ),
-        )
+        replace(each, points=tuple(replace(p, front=(sign * p.x, p.y) in front) for p in each.points))
         for each in series
     ]
-
-
-def dominates(first: tuple[float, float], second: tuple[float, float]) -> bool:
-    """Whether a (cost, accuracy) costs no more and is no worse than another, and better in one of them."""
-    return first[0] <= second[0] and first[1] >= second[1] and first != second

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gpmt.report.content.grid import Cell, Grid
+from gpmt.report.content.pareto import pareto
 from gpmt.report.page.picture import COLOURS, Picture, Table, View, text
 from gpmt.report.page.wording import count, listed, percent, spread
 from gpmt.report.palette import style
@@ -81,19 +82,6 @@ def against_cost(grid: Grid, cost: str) -> Picture | None:
     return Picture(
         f"Accuracy against {title}", [View("", finding, traces, layout, Table(heads, rows))], _height(known)
     )
-
-
-def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the points (cost, accuracy) that none is better than in both, from the cheapest on.
-
-    >>> pareto([(3, 0.9), (1, 0.5), (2, 0.4), (4, 0.8), (1, 0.3)])
-    [1, 0]
-    """
-    front: list[int] = []
-    for index in sorted(range(len(points)), key=lambda index: (points[index][0], -points[index][1])):
-        if not front or points[index][1] > points[front[-1]][1]:
-            front.append(index)
-    return front
 
 
 def _round_numbers(low: float, high: float) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -77,6 +78,4 @@ def _protect(address: int, length: int) -> None:
     mprotect = ctypes.CDLL(None, use_errno=True).mprotect
     mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     if mprotect(address, length, mmap.PROT_READ | mmap.PROT_EXEC):
-        import os
-
         raise ExecutableMemoryError(f"mprotect: {os.strerror(ctypes.get_errno())}")

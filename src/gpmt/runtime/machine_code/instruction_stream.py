@@ -86,6 +86,10 @@ class Groups:
         """Return the number of filters in a group."""
         return int(self.edges[group + 1] - self.edges[group])
 
+    def constants(self, blocks: int) -> NDArray[np.int64]:
+        """Return how many constants each block has before its weights: biases and bounds."""
+        return np.resize(np.diff(self.edges), blocks) + BOUNDS
+
 
 # What comes before the multiply-add of a weight, where it is needed, in this order; and the multiply-add.
 _NEW_PAGE, _PREFETCH, _EVEN_LINE, _ODD_LINE, _JOIN, _FMA = range(6)
@@ -141,8 +145,7 @@ class Stream:
         needed = np.zeros((n, 6), np.bool_)
         needed[:, _FMA] = True
         # Biases and bounds come before the weights.
-        constants = np.array([groups.size(b % groups.count) + BOUNDS for b in range(blocks)])
-        place = constants[groups.block] + np.arange(n) - first[groups.block]
+        place = groups.constants(blocks)[groups.block] + np.arange(n) - first[groups.block]
         page = place // PAGE
         starts = np.zeros(n, np.bool_)
         starts[first[weights > 0]] = True

@@ -176,7 +176,7 @@ def _assemble(
         round_up(len(_ENTRY) + int(head) + int(inner) + end, VECTOR_BYTES)
         for head, inner, end in zip(head_bytes, body, tail, strict=True)
     ]
-    constants = np.array([groups.size(b % groups.count) + BOUNDS for b in range(blocks)])
+    constants = groups.constants(blocks)
     constant_bytes = [
         round_up(FLOAT_BYTES * int(c + w), VECTOR_BYTES)
         for c, w in zip(constants, stream.weights, strict=True)
