@@ -19,6 +19,7 @@ from gpmt.runtime.kernels.dense_conv import DenseConvKernel
 from gpmt.runtime.kernels.depthwise_conv import DepthwiseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.kernels.sparse_conv import SparseConvKernel
+from gpmt.runtime.kernels.sparse_gemv import SparseGemvKernel
 from gpmt.runtime.kernels.straight_line_conv import StraightLineConvKernel
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.layout.taps import Taps
@@ -70,7 +71,7 @@ def test_all_linear_layers_agree(samples, features, filters, density):
         np.testing.assert_allclose(result.pixels[0, :, 0].T, expected, atol=1e-5)
     kinds = {type(candidate.spec) for candidate in found} - {StraightLineConvKernel}
     assert kinds == (
-        {SparseConvKernel, DenseConvKernel, GemvKernel}
+        {SparseConvKernel, DenseConvKernel, GemvKernel, SparseGemvKernel}
         if samples <= 4
         else {SparseConvKernel, DenseConvKernel}
     )

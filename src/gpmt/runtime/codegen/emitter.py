@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from llvmlite import ir
 
-I1, I8, I32, I64, F32 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+F32 = ir.FloatType()
 
 
 def constant(value: int) -> ir.Constant:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from gpmt.runtime.codegen.activations import activate
 from gpmt.runtime.codegen.emitter import F32, I32, I64, Emitter
 from gpmt.runtime.codegen.tiles import emit_tile
+from gpmt.runtime.kernels.shared.filter_groups import balanced_parts
 from gpmt.runtime.kernels.shared.tiled_conv import TiledConvCode, TiledConvKernel, split_item, tile_address
 from gpmt.runtime.layout.taps import Taps
 
@@ -118,7 +119,7 @@ class SparseConvKernel(TiledConvKernel):
         counts = np.bincount(filters * self.blocks + block[tap], minlength=filter_count * self.blocks)
         first = np.concatenate([[0], np.cumsum(counts)[:-1]]).reshape(filter_count, self.blocks)
         counts = counts.reshape(filter_count, self.blocks)
-        part = _balanced_parts(counts.sum(1), self.parts)
+        part = balanced_parts(counts.sum(1), self.parts)
         output_plane, residual_plane = self.plane_strides
         rows, firsts, lengths = [], [], []
         table = np.zeros((self.parts, self.blocks, 3), np.int64)
@@ -162,17 +163,6 @@ class SparseWeights:
     stream: NDArray[np.int32]
     rows: NDArray[np.int32]
     table: NDArray[np.int64]
-
-
-def _balanced_parts(weights: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
-    """Return the part of each filter [filters], given their numbers of weights, so that parts have about equal work.
-
-    The filters are dealt from the heaviest on to the parts 0, 1, ..., parts - 1, parts - 1, ..., 1, 0, 0, 1, ...
-    """
-    turn = np.arange(len(weights)) % (2 * parts)
-    part = np.empty(len(weights), np.int64)
-    part[np.argsort(-weights, kind="stable")] = np.where(turn < parts, turn, 2 * parts - 1 - turn)
-    return part
 
 
 class _TileEmitter:

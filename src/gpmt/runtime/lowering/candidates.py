@@ -19,6 +19,7 @@ from gpmt.runtime.ir.values import Floats
 from gpmt.runtime.kernels.dense_conv import DenseConvKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.kernels.sparse_conv import SparseConvKernel
+from gpmt.runtime.kernels.sparse_gemv import MOST_SAMPLES, SparseGemvKernel
 from gpmt.runtime.kernels.straight_line_conv import StraightLineConvKernel, split
 from gpmt.runtime.layout.planes import FLOAT_BYTES, Planes
 from gpmt.runtime.layout.taps import Taps
@@ -27,6 +28,7 @@ from gpmt.runtime.lowering.cost_model import (
     CostModel,
     DenseWork,
     GemvWork,
+    SparseGemvWork,
     SparseWork,
     StraightLineWork,
     Work,
@@ -107,6 +109,7 @@ def candidates(
         *_straight_line(layer, processor, threads, model),
         *_dense(layer, processor, threads, model),
         *_gemv(layer, processor, model),
+        *_sparse_gemv(layer, threads, model),
     ]
     return sorted(found, key=lambda candidate: candidate.cycles)
 
@@ -162,6 +165,8 @@ def _sparse_arrays(layer: Layer, spec: SparseConvKernel) -> Constants:
 def _straight_line(layer: Layer, processor: Processor, threads: int, model: CostModel) -> Iterator[Candidate]:
     grouped = layer.taps.filter_offsets is not None
     if processor.kind != "avx512" or grouped or layer.activation.kind not in ("none", "clamp") or refusal():
+        return
+    if _has_few_samples(layer):
         return
     vectors = ceil_div(layer.output.extent, processor.lanes)
     crossing = bool((layer.taps.offsets % VECTOR_BYTES).any())
@@ -234,21 +239,38 @@ def _dense_arrays(layer: Layer, spec: DenseConvKernel) -> Constants:
 
 def _gemv(layer: Layer, processor: Processor, model: CostModel) -> Iterator[Candidate]:
     source, output = layer.input, layer.output
-    one_row = source.images == source.height == output.height == 1 and source.width == output.width
-    # The tap of a window of one pixel may be beside the pixel, in the padding.
-    pixels = source.plane_bytes * np.arange(source.channels)
-    linear = one_row and layer.taps.filter_offsets is None and np.array_equal(layer.taps.offsets, pixels)
-    # The lanes are filters: for so few samples that these would not fill a vector.
-    if linear and layer.residual is None and source.width <= 4:
+    # The lanes are filters.
+    if _has_few_samples(layer):
         work = GemvWork(layer.weight.size)
         for vectors in (2, 4):
             spec = GemvKernel(processor.lanes, source, output, vectors, layer.activation)
             yield Candidate(spec, model.cycles(work), partial(_gemv_arrays, layer, spec), work)
 
 
+def _has_few_samples(layer: Layer) -> bool:
+    """Return whether a layer is a linear one, without a residual, of samples that would not fill a vector."""
+    source, output = layer.input, layer.output
+    one_row = source.images == source.height == output.height == 1 and source.width == output.width
+    # The tap of a window of one pixel may be beside the pixel, in the padding.
+    pixels = source.plane_bytes * np.arange(source.channels)
+    linear = one_row and layer.taps.filter_offsets is None and np.array_equal(layer.taps.offsets, pixels)
+    return linear and layer.residual is None and source.width <= MOST_SAMPLES
+
+
 def _gemv_arrays(layer: Layer, spec: GemvKernel) -> Constants:
     weights, bias = spec.pack_weights(layer.weight, layer.bias)
     return {"weights": weights, "bias": bias}
+
+
+def _sparse_gemv(layer: Layer, threads: int, model: CostModel) -> Iterator[Candidate]:
+    filters, features = layer.weight.shape
+    if not _has_few_samples(layer) or not SparseGemvKernel.fits(features, layer.input.width):
+        return
+    for parts in sorted({min(filters, threads), min(filters, 4 * threads)}):
+        work = SparseGemvWork(layer.kept, filters, parts * features)
+        spec = SparseGemvKernel(layer.input, layer.output, parts, layer.activation)
+        arrays = partial(spec.pack_weights, layer.weight, layer.bias)
+        yield Candidate(spec, model.cycles(work) * imbalance(parts, threads), arrays, work)
 
 
 def _tilings(vectors: int, max_size: int) -> list[Tiles]:

@@ -77,6 +77,21 @@ class GemvWork:
 
 
 @dataclass(frozen=True)
+class SparseGemvWork:
+    """What the sparse matrix-vector kernel does for one layer.
+
+    Attributes:
+        kept: weights that are not zero.
+        rows: filters.
+        copies: features that are copied, of all items.
+    """
+
+    kept: int
+    rows: int
+    copies: int
+
+
+@dataclass(frozen=True)
 class StraightLineWork:
     """What straight-line code does for one layer.
 
@@ -97,7 +112,7 @@ class StraightLineWork:
     aligned: bool
 
 
-Work = SparseWork | DenseWork | GemvWork | StraightLineWork
+Work = SparseWork | DenseWork | GemvWork | SparseGemvWork | StraightLineWork
 
 
 @dataclass(frozen=True)
@@ -122,6 +137,9 @@ class CostModel:
         dense_cycles_per_load: of a vector load or a broadcast in the dense kernel.
         dense_cycles_per_group: of the start and end of a tile and group of filters.
         gemv_cycles_per_weight: of a weight in the matrix-vector kernel, read once from memory.
+        sparse_gemv_cycles_per_weight: of a weight in the sparse one: its index, its value and its feature are loads.
+        sparse_gemv_cycles_per_row: of a row's start and end there.
+        sparse_gemv_cycles_per_copy: of a feature that is copied there.
         straight_cycles_per_weight: of a multiply-add in straight-line code: a broadcast and half a multiply-add.
         straight_cycles_per_load: of a vector of pixels.
         straight_crossing_factor: times as many, for one that crosses cache lines.
@@ -144,6 +162,9 @@ class CostModel:
     dense_cycles_per_load: float = 0.5
     dense_cycles_per_group: float = 40.0
     gemv_cycles_per_weight: float = 0.4
+    sparse_gemv_cycles_per_weight: float = 1.5
+    sparse_gemv_cycles_per_row: float = 20.0
+    sparse_gemv_cycles_per_copy: float = 2.0
     straight_cycles_per_weight: float = 0.6
     straight_cycles_per_load: float = 1.6
     straight_crossing_factor: float = 1.9
@@ -163,6 +184,12 @@ class CostModel:
                 return work.tiles * work.filter_groups * (work.taps * per_tap + self.dense_cycles_per_group)
             case GemvWork():
                 return work.weights * self.gemv_cycles_per_weight
+            case SparseGemvWork():
+                return (
+                    work.kept * self.sparse_gemv_cycles_per_weight
+                    + work.rows * self.sparse_gemv_cycles_per_row
+                    + work.copies * self.sparse_gemv_cycles_per_copy
+                )
             case StraightLineWork():
                 load = self.straight_cycles_per_load
                 if work.crossing and not work.aligned:

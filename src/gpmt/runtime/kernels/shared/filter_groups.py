@@ -1,4 +1,4 @@
-"""Dense weights packed for kernels that compute a group of filters at once."""
+"""Filters in groups: dense weights packed for those computed at once, and parts of about equal work."""
 
 from __future__ import annotations
 
@@ -26,3 +26,14 @@ def pack_filter_groups(
     biases[:filters] = bias
     packed = padded.reshape(groups, group, taps).transpose(0, 2, 1)
     return np.ascontiguousarray(packed), biases.reshape(groups, group)
+
+
+def balanced_parts(weights: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
+    """Return the part of each filter [filters], given their numbers of weights, so that parts have about equal work.
+
+    The filters are dealt from the heaviest on to the parts 0, 1, ..., parts - 1, parts - 1, ..., 1, 0, 0, 1, ...
+    """
+    turn = np.arange(len(weights)) % (2 * parts)
+    part = np.empty(len(weights), np.int64)
+    part[np.argsort(-weights, kind="stable")] = np.where(turn < parts, turn, 2 * parts - 1 - turn)
+    return part
