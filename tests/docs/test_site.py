@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.browser import chromium
+from tests.browser import chromium, serious_faults
 from tests.docs.pages import ROOT
 
 pytestmark = pytest.mark.browser
@@ -97,3 +97,12 @@ def test_a_narrow_screen_scrolls_down_only(name: str, site: Path, page: Any) -> 
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto((site / name).as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_serious(name: str, scheme: str, site: Path, browser: Any) -> None:
+    opened = browser.new_page(color_scheme=scheme, bypass_csp=True)
+    opened.goto((site / name).as_uri(), timeout=120_000)
+    assert serious_faults(opened) == []
+    opened.close()
