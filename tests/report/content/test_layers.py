@@ -1,5 +1,5 @@
 from gpmt.report.content.documents import Document
-from gpmt.report.content.layers import joined, planned_layers, thresholds, with_macs
+from gpmt.report.content.layers import joined, planned_layers, thresholds, verified_layers, with_macs
 from gpmt.report.content.subject import Layer
 
 PLAN = {
@@ -44,6 +44,17 @@ def test_what_is_counted_replaces_what_was_planned():
     assert q.kept == 3
     assert joined([], counted) == counted
     assert joined(planned, []) == planned
+
+
+def test_a_verification_tells_what_collapsed():
+    rows = [
+        {"name": name, "weights": 900, "kept": 9, "outputs": 30, "live_outputs": live}
+        for name, live in (("a", 2), ("b", 3), ("c", 0))
+    ]
+    counted = verified_layers(Document({"tensors": rows}), "weights")
+    assert [layer.collapsed for layer in counted] == [True, False, False]
+    planned = [Layer(layer.name, layer.name, "Linear", (30, 30), 900, 9, floor=9) for layer in counted]
+    assert [layer.collapsed for layer in joined(planned, counted)] == [True, False, False]
 
 
 def test_macs_of_a_tensor_are_shared_among_its_blocks():

@@ -7,6 +7,7 @@ from tests.report.folders import Network, write_run
 import gpmt
 from gpmt.errors import CheckpointError
 from gpmt.report.content.weights_file import counted, read_weights
+from gpmt.report.page.summary import verdict
 
 
 def pruned() -> Network:
@@ -54,6 +55,26 @@ def test_a_file_of_a_run_knows_its_plan(tmp_path: Path):
     assert subject.thresholds == {"": metrics["plan"]["threshold"]}
     assert [layer.floor for layer in subject.layers] == [20] * 6
     assert subject.kept == metrics["kept"]
+
+
+def test_a_layer_that_verify_calls_collapsed_is_in_the_summary(tmp_path: Path):
+    """3 of 147,456 weights: not dead, and not alive either."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(64, 256, 3, padding=1), torch.nn.Conv2d(64, 256, 3))
+    with torch.no_grad():
+        kept = network[0].weight.flatten()[:3].clone()
+        network[0].weight.zero_().view(-1)[:3] = kept
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    subject = read_weights(tmp_path / "model.pt")
+    (check,) = [check for check in gpmt.verify(network).checks if check.name == "collapsed"]
+    assert subject.collapsed == ["0.weight"]
+    assert subject.warnings == ["fewer than a tenth of the outputs are live in 0.weight"]
+    assert subject.warnings[0] in check.message
+    found = verdict(subject)
+    assert (found.state, found.headline) == ("warning", "Collapsed layers")
+    assert found.sentence == (
+        "In 0.weight fewer than a tenth of its outputs have any weight left, which gpmt verify calls collapsed. "
+        "Every layer keeps at least 3 weights (0.weight: 3 of 147,456). Accuracy is not known."
+    )
 
 
 def test_a_file_that_is_no_weights_is_refused(tmp_path: Path):

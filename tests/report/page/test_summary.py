@@ -6,6 +6,8 @@ from tests.report import examples
 from gpmt.report.content.subject import Score
 from gpmt.report.page.summary import bars, facts, verdict
 
+COLLAPSED = replace(examples.layers()[0], collapsed=True)
+
 
 @pytest.mark.parametrize(
     ("subject", "state", "headline"),
@@ -17,6 +19,16 @@ from gpmt.report.page.summary import bars, facts, verdict
         (examples.run(verified=False), "bad", "Not as promised"),
         (examples.run(layers=examples.layers()[:1]), "good", "Works"),
         (replace(examples.plan(), layers=examples.layers()[:1]), "good", "No dead layers"),
+        (
+            replace(examples.plan(), layers=[COLLAPSED]),
+            "warning",
+            "Collapsed layers",
+        ),
+        (
+            examples.run(layers=[COLLAPSED]),
+            "warning",
+            "Works, with collapsed layers",
+        ),
         (replace(examples.plan(), layers=()), "open", "Layers are not known"),
         (examples.run(scores=[Score("finetuned", 0.5)], layers=()), "open", "Pruned"),
     ],

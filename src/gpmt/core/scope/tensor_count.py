@@ -9,6 +9,15 @@ COLLAPSED = 0.1
 """A tensor with fewer live outputs than this share of them is called collapsed."""
 
 
+def is_collapsed(live_outputs: int, outputs: int) -> bool:
+    """Whether some outputs (channels, rows) have weights that are not zero, but fewer than a tenth of them.
+
+    >>> is_collapsed(9, 100), is_collapsed(10, 100), is_collapsed(0, 100)
+    (True, False, False)
+    """
+    return 0 < live_outputs < COLLAPSED * outputs
+
+
 @dataclass(frozen=True)
 class BlockCount:
     """The counts of one block, in weights or other units; `part` is true where it is not all of its tensor."""
@@ -62,7 +71,7 @@ class TensorCount:
     @property
     def collapsed(self) -> bool:
         """Whether it is alive, but with fewer than a tenth of its outputs."""
-        return not self.dead and self.live_outputs < COLLAPSED * self.outputs
+        return is_collapsed(self.live_outputs, self.outputs)
 
     def to_dict(self, *, unit: str = "weights") -> dict[str, Any]:
         """Return the counts as plain values, ready for JSON; `unit` names the values that were counted."""

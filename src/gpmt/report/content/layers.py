@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from gpmt.core.budget.first_match import Named, first_matches
-from gpmt.core.scope.tensor_count import TensorCount
+from gpmt.core.scope.tensor_count import TensorCount, is_collapsed
 from gpmt.errors import GpmtError
 from gpmt.macs import sparse_macs
 from gpmt.report.content.documents import Document
@@ -39,6 +39,7 @@ def verified_layers(verification: Document, unit: str) -> list[Layer]:
     found = []
     for tensor in verification.rows("tensors"):
         name, blocks = tensor.text("name"), tensor.rows("blocks")
+        outputs, live = tensor.count("outputs"), tensor.count("live_outputs")
         for block in blocks or [tensor]:
             found.append(
                 Layer(
@@ -48,8 +49,9 @@ def verified_layers(verification: Document, unit: str) -> list[Layer]:
                     shape=() if blocks else tensor.counts("shape"),
                     numel=block.count(unit) or 0,
                     kept=block.count("kept") or 0,
-                    outputs=None if blocks else tensor.count("outputs"),
-                    live_outputs=None if blocks else tensor.count("live_outputs"),
+                    outputs=None if blocks else outputs,
+                    live_outputs=None if blocks else live,
+                    collapsed=is_collapsed(live or 0, outputs or 0),
                 )
             )
     return found
@@ -67,6 +69,7 @@ def counted_layers(counts: Iterable[TensorCount]) -> list[Layer]:
             kept=block.kept,
             outputs=None if row.blocks else row.outputs,
             live_outputs=None if row.blocks else row.live_outputs,
+            collapsed=row.collapsed,
         )
         for row in counts
         for block in row.blocks or (row,)
@@ -87,8 +90,9 @@ def joined(planned: Sequence[Layer], counted: Sequence[Layer]) -> list[Layer]:
         if other is None or other.numel != layer.numel:
             found.append(layer)
         else:
+            live, collapsed = other.live_outputs, other.collapsed
             found.append(
-                replace(layer, kept=other.kept, outputs=other.outputs, live_outputs=other.live_outputs)
+                replace(layer, kept=other.kept, outputs=other.outputs, live_outputs=live, collapsed=collapsed)
             )
     return found
 

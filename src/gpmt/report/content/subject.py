@@ -25,6 +25,8 @@ class Layer:
         group: what the blocks that share its budget have in common; None for the whole network.
         outputs, live_outputs: filters or rows, and those with any weight that is not zero; None if not counted.
         macs_dense, macs_sparse: multiply-accumulates for one input, with all weights and without zeros.
+        collapsed: whether its tensor keeps weights, but in fewer than a tenth of its outputs, as ``gpmt verify``
+            says; False where that is not counted.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Layer:
     live_outputs: int | None = None
     macs_dense: int | None = None
     macs_sparse: int | None = None
+    collapsed: bool = False
 
     @property
     def density(self) -> float:
@@ -202,6 +205,11 @@ class Subject:
     def dead(self) -> list[Layer]:
         """The layers that had weights and keep none."""
         return [layer for layer in self.layers if layer.dead]
+
+    @property
+    def collapsed(self) -> list[str]:
+        """The tensors that keep weights, but in fewer than a tenth of their outputs."""
+        return list(dict.fromkeys(layer.tensor for layer in self.layers if layer.collapsed))
 
     @property
     def binding(self) -> list[Layer]:

@@ -15,7 +15,13 @@ from gpmt.report.content.documents import Document
 from gpmt.report.content.layers import counted_layers, joined, planned_layers, thresholds
 from gpmt.report.content.subject import Layer, Subject
 from gpmt.report.content.weights import Files, with_weights
-from gpmt.report.content.wording import dead_sentences, minimum_text, scope_text, sparsity_text
+from gpmt.report.content.wording import (
+    collapsed_sentences,
+    dead_sentences,
+    minimum_text,
+    scope_text,
+    sparsity_text,
+)
 
 
 def read_weights(path: Path) -> Subject:
@@ -51,7 +57,7 @@ def read_weights(path: Path) -> Subject:
         scope=scope_text(Document(judged), tensors, "weights", numel),
         layers=layers,
         missing=missing,
-        warnings=dead_sentences(layers, "weights"),
+        warnings=[*dead_sentences(layers, "weights"), *collapsed_sentences(layers)],
         **(_asked(plan) if known else {}),
     )
     return with_weights(subject, Files(checkpoint.state_dict, None, path))

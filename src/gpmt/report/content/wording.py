@@ -103,6 +103,12 @@ def dead_sentences(layers: Iterable[Layer], unit: str) -> list[str]:
     return [f"{len(dead):,} layers keep none of their {unit}: {first_names([layer.name for layer in dead])}"]
 
 
+def collapsed_sentences(layers: Iterable[Layer]) -> list[str]:
+    """Say which tensors are collapsed, as ``gpmt verify`` does."""
+    names = list(dict.fromkeys(layer.tensor for layer in layers if layer.collapsed))
+    return [f"fewer than a tenth of the outputs are live in {first_names(names)}"] if names else []
+
+
 def first_names(names: Sequence[str]) -> str:
     """Name up to three, and say how many more there are."""
     rest = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""

@@ -63,6 +63,7 @@ def verdict(subject: Subject) -> Verdict:
     dense, last = subject.score("dense"), last_score(subject)
     keep = "keeps" if len(dead) == 1 else "keep"
     lost = f"{len(dead)} of {count(len(subject.layers), 'layer')} {keep} no {subject.unit}: {listed(dead)}."
+    lost = " ".join(filter(None, [lost if dead else "", _collapsed(subject)]))
     if not subject.finished:
         return Verdict("open", "Not finished", _progress(subject))
     if subject.verified is False:
@@ -71,7 +72,7 @@ def verdict(subject: Subject) -> Verdict:
         said = f"Top-1 is {percent(last.top1)} after {_AFTER[last.stage]}"
         if dense is None or dense.top1 is None:
             said += "; that of the dense network is not known."
-            return Verdict("warning" if dead else "open", "Pruned", f"{said} {lost if dead else ''}".strip())
+            return Verdict("warning" if lost else "open", "Pruned", f"{said} {lost}".strip())
         difference = dense.top1 - last.top1
         change = (
             f"{points(difference)} less" if difference >= 0.0005
@@ -80,9 +81,11 @@ def verdict(subject: Subject) -> Verdict:
         )  # fmt: skip
         said += f", {percent(dense.top1)} before pruning: {change}."
         if last.top1 < COLLAPSED * dense.top1:
-            return Verdict("bad", "Collapsed", f"{said} {lost if dead else ''}".strip())
-        if dead:
-            return Verdict("warning", "Works, with dead layers", f"{said} {lost}")
+            return Verdict("bad", "Collapsed", f"{said} {lost}".strip())
+        if lost:
+            return Verdict(
+                "warning", f"Works, with {'dead' if dead else 'collapsed'} layers", f"{said} {lost}"
+            )
         return Verdict("good", "Works", f"{said} {_fewest(subject)}".strip())
     if dead:
         return Verdict(
@@ -90,7 +93,17 @@ def verdict(subject: Subject) -> Verdict:
         )
     if not subject.layers:
         return Verdict("open", "Layers are not known", "")
+    if lost:
+        return Verdict("warning", "Collapsed layers", f"{lost} {_fewest(subject)} Accuracy is not known.")
     return Verdict("good", "No dead layers", f"{_fewest(subject)} Accuracy is not known.")
+
+
+def _collapsed(subject: Subject) -> str:
+    names = subject.collapsed
+    if not names:
+        return ""
+    its = "its outputs" if len(names) == 1 else "the outputs"
+    return f"In {listed(names)} fewer than a tenth of {its} have any weight left, which gpmt verify calls collapsed."
 
 
 def _fewest(subject: Subject) -> str:
@@ -161,7 +174,7 @@ def _counts(subject: Subject) -> Sequence[Fact | None]:
         Fact(
             "Layers",
             f"{len(subject.layers):,}" if subject.layers else "–",
-            _layer_detail(dead, binding, floors),
+            _layer_detail(dead, len(subject.collapsed), binding, floors),
         )
         if subject.layers
         else None,
@@ -177,9 +190,11 @@ def _counts(subject: Subject) -> Sequence[Fact | None]:
     ]
 
 
-def _layer_detail(dead: int, binding: int, floors: bool) -> str:
-    bind = f"; the floor decides in {binding:,}" if floors else ""
-    return f"{dead:,} {'keeps' if dead == 1 else 'keep'} nothing{bind}" if dead else f"none is dead{bind}"
+def _layer_detail(dead: int, collapsed: int, binding: int, floors: bool) -> str:
+    said = [f"{dead:,} {'keeps' if dead == 1 else 'keep'} nothing" if dead else "none is dead"]
+    said += [f"{collapsed:,} collapsed"] * bool(collapsed)
+    said += [f"the floor decides in {binding:,}"] * floors
+    return "; ".join(said)
 
 
 def _costs(subject: Subject) -> Sequence[Fact | None]:
