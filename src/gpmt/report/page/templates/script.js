@@ -4,8 +4,8 @@
   const nonce = document.currentScript.nonce;
   const palettes = JSON.parse(document.getElementById("colours").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const ROWS = 25, PRINTED = 680;
-  const figures = [];
+  const ROWS = 25, PRINTED = 680, PRINTED_ROWS = 1000;
+  const figures = [], tables = [];
   let printing = false;
 
   // What a browser remembers; where it may not, the page does without.
@@ -40,7 +40,7 @@
   });
   dark.addEventListener("change", () => { named(); redraw(); });
 
-  // Tables: a page of rows at a time, of those that the filter leaves
+  // Tables: a page of rows at a time, of those that the filter leaves; on paper all of them, as far as paper goes
   class Rows {
     constructor(element, table) {
       this.element = element;
@@ -50,6 +50,7 @@
       this.back = element.querySelector(".back");
       this.next = element.querySelector(".next");
       this.start = 0;
+      tables.push(this);
       this.use(table);
       if (!this.filter) return;
       this.filter.addEventListener("input", () => { this.start = 0; this.show(); });
@@ -65,7 +66,8 @@
     show() {
       const wanted = this.filter ? this.filter.value.trim().toLowerCase() : "";
       const rows = wanted ? this.table.rows.filter((_, at) => this.texts[at].includes(wanted)) : this.table.rows;
-      const shown = this.filter ? rows.slice(this.start, this.start + ROWS) : rows;
+      const [from, most] = printing ? [0, PRINTED_ROWS] : [this.start, ROWS];
+      const shown = this.filter ? rows.slice(from, from + most) : rows;
       this.body.replaceChildren(...shown.map((row) => {
         const line = document.createElement("tr");
         row.forEach((value, at) => {
@@ -76,9 +78,11 @@
         return line;
       }));
       if (!this.filter) return;
-      const end = this.start + shown.length;
-      const first = shown.length ? this.start + 1 : 0;
+      const end = from + shown.length;
+      const first = shown.length ? from + 1 : 0;
       this.count.textContent = `${first.toLocaleString("en")} to ${end.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
+      if (printing && wanted) this.count.textContent += ` with “${wanted}”`;
+      if (printing && end < rows.length) this.count.textContent += "; the others are on the page, and in what gpmt table writes";
       this.back.disabled = this.start === 0;
       this.next.disabled = end >= rows.length;
     }
@@ -194,10 +198,11 @@
 
   function print(on) {
     printing = on;
-    for (const one of document.querySelectorAll("details.numbers")) {
+    for (const one of document.querySelectorAll("details.numbers, details.folded")) {
       if (on) one.dataset.closed = one.open ? "" : "closed";
       one.open = on || !one.dataset.closed;
     }
+    for (const table of tables) table.show();
     redraw();
   }
   addEventListener("beforeprint", () => print(true));
