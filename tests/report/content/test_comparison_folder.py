@@ -5,8 +5,11 @@ import pytest
 from tests.report.folders import write_bench, write_run, write_sweep
 from tests.training.compare.comparisons import results_of, small_comparison
 
-from gpmt.report.content.comparison_folder import comparison_grid, read_comparison
+from gpmt.errors import ReportError
+from gpmt.report.content.comparison_folder import comparison_grid, is_comparison, read_comparison, read_table
+from gpmt.report.content.documents import Document
 from gpmt.report.content.grid import Spread
+from gpmt.report.content.read import read_report
 from gpmt.runs.log import NOT_FINITE
 from gpmt.training.compare.outcome import outcome
 
@@ -99,3 +102,23 @@ def test_hostile_values_are_not_there():
     )
     [cell] = grid.cells
     assert (cell.method, cell.seeds, cell.finetuned, grid.epochs) == ("", (), None, None)
+
+
+@pytest.mark.parametrize("give_folder", [False, True])
+def test_a_table_alone_is_told_without_its_folder(tmp_path: Path, give_folder: bool):
+    path = tmp_path / "comparison.json"
+    path.write_text(json.dumps(made()))
+    [grid] = read_report([tmp_path if give_folder else path]).grids
+    assert [cell.finetuned for cell in grid.cells] == [
+        cell.finetuned for cell in comparison_grid(made(), {}, path).cells
+    ]
+    assert grid.missing == [
+        f"latencies, commands, versions and machine: {path} is the table alone; give the folder of the comparison"
+    ]
+
+
+def test_a_table_without_results_is_refused(tmp_path: Path):
+    empty = Document({"sparsities": [], "dense": {}, "rows": []})
+    assert is_comparison(empty)
+    with pytest.raises(ReportError, match=r"c\.json is the table of a comparison without results; give the"):
+        read_table(tmp_path / "c.json", empty)

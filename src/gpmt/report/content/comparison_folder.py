@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gpmt.errors import GpmtError
+from gpmt.errors import GpmtError, ReportError
 from gpmt.report.content.documents import Document, read_document
 from gpmt.report.content.grid import Cell, Grid, Spread
 from gpmt.report.content.grid_folder import latency_of, lost_warnings, read_grid, read_sweep
@@ -42,13 +42,36 @@ def read_comparison(path: Path, problems: list[str]) -> Grid:
     )
 
 
+def is_comparison(document: Document) -> bool:
+    """Whether a document is the table of a comparison."""
+    return all(key in document for key in ("sparsities", "dense", "rows"))
+
+
+def read_table(path: Path, document: Document) -> Grid:
+    """Return the table of a comparison as a grid, without its folder.
+
+    Args:
+        path: the file.
+        document: what it holds.
+
+    Raises `ReportError` for a table without results.
+    """
+    grid = comparison_grid(document.values, {}, path)
+    if not grid.cells:
+        raise ReportError(
+            f"{path} is the table of a comparison without results; give the comparison's folder"
+        )
+    rest = f"latencies, commands, versions and machine: {path} is the table alone; give the folder of the comparison"
+    return replace(grid, missing=[rest])
+
+
 def comparison_grid(document: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> Grid:
     """Return a comparison as a grid, without what its runs alone have noted.
 
     Args:
         document: the table, as comparison.json has it.
         about: what sweep.json holds: commands and versions.
-        path: the folder.
+        path: the folder, or the file of the table.
     """
     table, sweep = Document(document), Document(about)
     dense: dict[tuple[str, str], list[float | None]] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from gpmt.errors import GpmtError, ReportError
 from gpmt.formats.run_result import RECIPE, is_run
 from gpmt.report.content.bench_file import Bench, bench_of, is_bench
-from gpmt.report.content.comparison_folder import COMPARISON, read_comparison
+from gpmt.report.content.comparison_folder import COMPARISON, is_comparison, read_comparison, read_table
 from gpmt.report.content.documents import Document, read_document
 from gpmt.report.content.grid import Grid
 from gpmt.report.content.grid_folder import METRICS, SWEEP, read_sweep
@@ -33,9 +33,10 @@ def read_report(paths: Sequence[str | os.PathLike[str]], *, title: str | None = 
     made and nothing is trained.
 
     Args:
-        paths: folders of runs (`gpmt run`), finished or not, of sweeps and comparisons; plans, as `Plan.save` and
-            ``gpmt plan --json`` write them; weights of any tool that `gpmt.load` knows, files or folders; and the
-            output of ``gpmt bench --json``, which goes to the run or file that it is of.
+        paths: folders of runs (`gpmt run`), finished or not, of sweeps and comparisons, or the comparison.json of
+            one; plans, as `Plan.save` and ``gpmt plan --json`` write them; weights of any
+            tool that `gpmt.load` knows, files or folders; and the output of ``gpmt bench --json``, which goes to the
+            run or file that it is of.
         title: of the report; by default that of what is told, or how many there are.
 
     Raises:
@@ -115,17 +116,22 @@ class _Reader:
             self.subjects.append(read_weights(path))
         elif is_plan(document):
             self.subjects.append(read_plan(path, document))
+        elif is_comparison(document):
+            self.grids.append(read_table(path, document))
         elif is_bench(document):
             self.benches.append((path, bench_of(document, path)))
         else:
             raise ReportError(
-                f"{path} is JSON, but neither a plan nor the output of gpmt bench --json; give a plan, weights, or "
-                "the folder of a run or sweep"
+                f"{path} is JSON, but neither a plan, nor a comparison.json, nor the output of gpmt bench --json; "
+                "give a plan, weights, or the folder of a run, sweep or comparison"
             )
 
     def _read_folder(self, path: Path) -> None:
         if (read := _folder_reader(path)) is not None:
             read(self, path)
+            return
+        if (path / COMPARISON).is_file():
+            self._read(path / COMPARISON)
             return
         inner = sorted(one.name for one in path.iterdir() if one.is_dir() and _folder_reader(one) is not None)
         if inner:
