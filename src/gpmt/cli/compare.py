@@ -96,7 +96,9 @@ def compare(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Keep finished runs, and go on with the others; methods and seeds may be added."
+            "--resume",
+            help="Keep finished runs, and go on with the others. There may be more or fewer methods, sparsities and "
+            "seeds than before: the table is of those given, and other runs are kept.",
         ),
     ] = False,
     force: Annotated[

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from gpmt.errors import BudgetError, RecipeError
+from gpmt.report.content.read import read_report
 from gpmt.training.compare.comparison import Comparison, make_comparison
 from gpmt.training.compare.runner import FILES, compare, preview
 from gpmt.training.sweep import run_queue
+from gpmt.training.sweep.sweep_folder import SweepFolder
 
 TINY = ["data.train_limit=200", "data.test_limit=100", "dense.warmup_epochs=0"]
 
@@ -64,6 +66,54 @@ def test_folders_that_hold_something_else_are_refused(tmp_path: Path):
         compare(tiny(), tmp_path / "none", jobs=0)
 
 
+def test_resuming_may_leave_runs_out(tmp_path: Path):
+    """Fewer methods, sparsities and seeds: the others are kept, and come back when they are asked for again."""
+    whole = tiny(sparsities=["0.9", "0.95"], seeds=[0, 1])
+    folder = SweepFolder(tmp_path, "comparison", partial=True)
+    folder.start(whole.grid, force=False, command="gpmt compare digits")
+    for point in whole.grid.points:
+        (tmp_path / point.folder).mkdir()
+        (tmp_path / point.folder / "notes.txt").write_text("kept")
+    less = tiny(methods=["GP", "AC/DC"])
+    assert {run["variant"] for run in preview(less, tmp_path, resume=True)["runs"]} == {
+        "dense", "GP", "GP+MT", "AC/DC", "AC/DC+MT",
+    }  # fmt: skip
+    grid = folder.check(less.grid, resume=True, force=False)
+    left_out = folder.left_out(grid)
+    assert len(left_out) == len(whole.grid.points) - 3
+    folder.start(grid, force=False, command="gpmt compare digits --methods GP,AC/DC --resume")
+    assert len(json.loads(folder.sweep.read_text())["runs"]) == 5
+    assert folder.left_out(whole.grid) == [
+        run for run in folder.left_out(whole.grid) if "AC/DC" in run["variant"]
+    ]
+    again = folder.check(whole.grid, resume=True, force=False)
+    assert [point.folder for point in again.points] == [point.folder for point in whole.grid.points]
+    assert all((tmp_path / point.folder / "notes.txt").exists() for point in whole.grid.points)
+    folder.start(again, force=True, command="gpmt compare digits --force")
+    assert not any((tmp_path / point.folder).exists() for point in (*whole.grid.points, *grid.points))
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes"),
+    [
+        (["finetune.lr=0.5"], {"seeds": [0]}),  # the same runs with another setting
+        (["dense.batch_size=32"], {"methods": ["GP"], "seeds": [0]}),
+        ([], {"seeds": [7]}),  # none of the earlier runs
+    ],
+)
+def test_resuming_with_other_settings_is_refused(
+    tmp_path: Path, settings: list[str], changes: dict[str, Any]
+):
+    folder = SweepFolder(tmp_path, "comparison", partial=True)
+    folder.start(tiny(seeds=[0, 1]).grid, force=False, command="")
+    before = folder.sweep.read_text()
+    with pytest.raises(
+        RecipeError, match=r"was started with other settings: its run dense sparsity=0 seed=0 is not"
+    ):
+        preview(tiny(*settings, **changes), tmp_path, resume=True)
+    assert folder.sweep.read_text() == before
+
+
 @pytest.mark.slow
 def test_a_comparison_from_start_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """One method diverges, one floor is infeasible; the page is there, resuming starts what is left, and it grows."""
@@ -101,6 +151,13 @@ def test_a_comparison_from_start_to_end(tmp_path: Path, monkeypatch: pytest.Monk
     assert again["rows"][4]["cells"][0]["seeds"] == [0]
     assert (out / "dense,sparsity=0,seed=0" / "metrics.json").stat().st_mtime_ns == finished
     assert all((out / name).exists() for name in FILES)
+
+    less = compare(tiny("finetune.lr=1e30", min_kept="none", methods=["gradual"]), out, resume=True)
+    assert [row["method"] for row in less["rows"]] == ["gradual"]
+    assert less["rows"][0]["cells"][0]["finetuned_top1"] == gradual["finetuned_top1"]
+    assert (less["total"], less["finished"]) == (2, 2)
+    assert len(read_report([out]).grids[0].runs) == 2
+    assert (out / "acdc,sparsity=0.9,seed=0" / "metrics.json").exists()
 
     with pytest.raises(RecipeError, match="was started with other settings: its run dense sparsity=0 seed=0"):
         compare(tiny(), out, resume=True)

@@ -4,7 +4,19 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from gpmt.html_tables import html_table
 from gpmt.runs.log import NOT_FINITE
+from gpmt.terminal.comparison import (
+    cell_text,
+    epochs_line,
+    epochs_text,
+    floor_text,
+    legend,
+    marks,
+    percent,
+    time_text,
+    troubles,
+)
 from gpmt.training.compare.comparison import DENSE, Comparison
 from gpmt.training.sweep.grid import Point
 from gpmt.training.sweep.results import summarise
@@ -13,7 +25,35 @@ _BEFORE = ("pruned_top1", "recalibrated_top1")
 _AVERAGED = ("finetuned_top1", "finetuned_top5", *_BEFORE, "sparsity_reached", "kept")
 
 
-def outcome(comparison: Comparison, results: Mapping[str, Any]) -> dict[str, Any]:
+class Outcome(dict[str, Any]):
+    """The table of a comparison, ready for JSON; a notebook shows it as a table."""
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                line["method"],
+                floor_text(line),
+                *_accuracies(line, self["sparsities"]),
+                epochs_text(line),
+                time_text(line),
+            ]
+            for line in (self["dense"], *self["rows"])
+        ]
+        return html_table(
+            ["method", "floor", *map(percent, self["sparsities"]), "epochs", "time"],
+            rows,
+            title=f"{self['title']}: top-1 % on the test data after the last epoch",
+            notes=[epochs_line(self), *legend(self), *troubles(self)],
+        )
+
+
+def _accuracies(line: Mapping[str, Any], sparsities: Sequence[str]) -> list[str]:
+    """Return the cells of a row; the only one of the dense row is in all columns."""
+    cells = line["cells"] * (len(sparsities) if len(line["cells"]) == 1 else 1)
+    return [cell_text(cell) + marks(cell) for cell in cells]
+
+
+def outcome(comparison: Comparison, results: Mapping[str, Any]) -> Outcome:
     """Return the table of a comparison, ready for JSON, from the results of the sweep that carried it out.
 
     Returns:
@@ -35,27 +75,29 @@ def outcome(comparison: Comparison, results: Mapping[str, Any]) -> dict[str, Any
     ]
     for column in zip(*(row["cells"] for row in rows), strict=True):
         _mark_best(column)
-    return {
-        "title": results["title"],
-        "model": comparison.base.model,
-        "data": comparison.base.data.name,
-        "epochs": comparison.budget.total,
-        "dense_epochs": comparison.budget.dense,
-        "sparsities": list(comparison.sparsities),
-        "seeds": list(comparison.seeds),
-        "dense": {"method": DENSE, "floor": None, **reader.line(DENSE, ("0",))},
-        "rows": rows,
-        "weights": next((row["weights"] for row in results["runs"]), None),
-        "total": results["total"],
-        "finished": len(results["runs"]),
-        "failed": results["failed"],
-        "infeasible": [
-            {"variant": point.variant, **point.values, "infeasible": reader.infeasible[point.title]}
-            for point in comparison.grid.points
-            if point.title in reader.infeasible
-        ],
-        "runs": results["runs"],
-    }
+    return Outcome(
+        {
+            "title": results["title"],
+            "model": comparison.base.model,
+            "data": comparison.base.data.name,
+            "epochs": comparison.budget.total,
+            "dense_epochs": comparison.budget.dense,
+            "sparsities": list(comparison.sparsities),
+            "seeds": list(comparison.seeds),
+            "dense": {"method": DENSE, "floor": None, **reader.line(DENSE, ("0",))},
+            "rows": rows,
+            "weights": next((row["weights"] for row in results["runs"]), None),
+            "total": results["total"],
+            "finished": len(results["runs"]),
+            "failed": results["failed"],
+            "infeasible": [
+                {"variant": point.variant, **point.values, "infeasible": reader.infeasible[point.title]}
+                for point in comparison.grid.points
+                if point.title in reader.infeasible
+            ],
+            "runs": results["runs"],
+        }
+    )
 
 
 class _Reader:

@@ -11,7 +11,7 @@ from gpmt.atomic import atomic_path
 from gpmt.errors import BudgetError, MethodError, RecipeError
 from gpmt.terminal.comparison import infeasible_lines
 from gpmt.training.compare.comparison import DENSE, Comparison
-from gpmt.training.compare.outcome import outcome
+from gpmt.training.compare.outcome import Outcome, outcome
 from gpmt.training.compare.page import page
 from gpmt.training.run.progress import Reporter
 from gpmt.training.sweep.check_runs import check_runs
@@ -34,12 +34,13 @@ def compare(
     force: bool = False,
     command: str = "",
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> Outcome:
     """Carry out a comparison as a sweep in the folder `out`, and return its table as `outcome` makes it.
 
     The table is written after every run: comparison.md (the page), comparison.csv (one line per cell) and
     comparison.json, beside the files of the sweep. The arguments and errors are those of `sweep`; cells that cannot
-    be are marked and the others go on, unless that is so for all.
+    be are marked and the others go on, unless that is so for all. With `resume` the comparison may have fewer rows,
+    sparsities and seeds than before: the table is of these, and the other runs are kept.
     """
 
     def publish(results: Mapping[str, Any]) -> None:
@@ -67,6 +68,7 @@ def compare(
         kind=KIND,
         infeasible=infeasible,
         publish=publish,
+        partial=True,
     )
     return outcome(comparison, results)
 
@@ -81,7 +83,7 @@ def preview(
         now, since runs share dense networks) and ``infeasible`` (why, or None); and ``epochs``, those of every run.
     """
     grid, infeasible = _check(comparison, out, Reporter(quiet=True), resume=resume, force=force)
-    folder = SweepFolder(out, KIND)
+    folder = SweepFolder(out, KIND, partial=True)
     there = [] if force else [p.dense_identity for p in grid.points if folder.has_dense(p)]
     trained = {None, *there}
 
@@ -114,7 +116,7 @@ def _check(
     comparison: Comparison, out: Path, reporter: Reporter, *, resume: bool, force: bool
 ) -> tuple[Grid, dict[str, str]]:
     """Return the grid with its folders, and why runs are infeasible, by folder; raise where no method is feasible."""
-    folder = SweepFolder(out, KIND)
+    folder = SweepFolder(out, KIND, partial=True)
     grid = folder.check(comparison.grid, resume=resume, force=force)
     reporter.line(f"{grid.base.title}: checking {len(grid.points)} runs")
     unfinished = [point for point in grid.points if force or not folder.run(point).metrics.exists()]

@@ -36,7 +36,7 @@ class Point:
     @property
     def identity(self) -> str:
         """All settings that the result depends on; equal for runs that are the same."""
-        return self.recipe.model_dump_json(exclude={"title", "about", "expects", "log", "log_online"})
+        return identity(self.recipe)
 
     @property
     def dense_identity(self) -> str | None:
@@ -53,6 +53,11 @@ class Grid:
     base: Recipe
     axes: tuple[str, ...]
     points: tuple[Point, ...]
+
+
+def identity(recipe: Recipe) -> str:
+    """Return all settings that the result of a run depends on."""
+    return recipe.model_dump_json(exclude={"title", "about", "expects", "log", "log_online"})
 
 
 def make_grid(

@@ -29,6 +29,7 @@ def sweep(
     kind: str = "sweep",
     infeasible: Mapping[str, str] | None = None,
     publish: Callable[[Mapping[str, Any]], None] | None = None,
+    partial: bool = False,
 ) -> dict[str, Any]:
     """Carry out all runs of `grid` in folders below `out`, and return the results.
 
@@ -46,7 +47,7 @@ def sweep(
     results.csv and summary.csv, and `publish` is called with them.
 
     `kind` is what errors call the sweep. `infeasible` says which runs to leave out and why, by their folders; who
-    gives it has checked the runs.
+    gives it has checked the runs. With `partial` and `resume` the grid may lack earlier runs, which are kept.
 
     Errors in any recipe, data, checkpoint or sparsity are raised before `out` is touched. Raises the subclasses
     of GpmtError, and `Interrupted` on Ctrl-C, once all runs are stopped. A run that fails does not stop the
@@ -54,7 +55,7 @@ def sweep(
     """
     if jobs < 1:
         raise RecipeError(f"jobs is {jobs}, but must be at least 1")
-    folder, reporter = SweepFolder(out, kind), Reporter(quiet=quiet)
+    folder, reporter = SweepFolder(out, kind, partial=partial), Reporter(quiet=quiet)
     grid = folder.check(grid, resume=resume, force=force)
     if infeasible is None:
         reporter.line(f"{grid.base.title}: checking {len(grid.points)} runs")
@@ -66,6 +67,8 @@ def sweep(
         if p.folder in infeasible
     ]
     grid = replace(grid, points=tuple(p for p in grid.points if p.folder not in infeasible))
+    if not force and (kept := len(folder.left_out(grid))):
+        reporter.line(f"{kept} earlier run{'s' * (kept > 1)} in {out} left out, and kept")
     with folder.locked() as keep_open:
         folder.start(grid, force=force, command=command)
         queue = RunQueue(grid, folder, jobs, reporter, keep_open, infeasible=left_out, publish=publish)

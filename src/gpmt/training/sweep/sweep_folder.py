@@ -15,18 +15,19 @@ from gpmt.errors import CheckpointError, RecipeError
 from gpmt.training.recipes.files import load_recipe
 from gpmt.training.run.environment import versions
 from gpmt.training.run.run_folder import RunFolder
-from gpmt.training.sweep.grid import Grid, Point
+from gpmt.training.sweep.grid import Grid, Point, identity
 
 
 class SweepFolder:
     """``sweep.json`` (grid, commands, versions), ``recipe.yaml`` (the recipe of all runs), and a folder for each run.
 
     The runs read that copy of the recipe, so that all have the same one even if the user changes the original.
-    Beside a run's folder is ``NAME.log`` while it is running, and if it failed. `kind` is what errors call it.
+    Beside a run's folder is ``NAME.log`` while it is running, and if it failed. `kind` is what errors call it. With
+    `partial` a grid may leave earlier runs out: they are kept, noted as ``left_out``, and taken up by a later grid.
     """
 
-    def __init__(self, path: Path, kind: str = "sweep") -> None:
-        self.path, self.kind = path, kind
+    def __init__(self, path: Path, kind: str = "sweep", *, partial: bool = False) -> None:
+        self.path, self.kind, self.partial = path, kind, partial
         self.sweep = path / "sweep.json"
         self.recipe = path / "recipe.yaml"
         self._lock = path / ".lock"
@@ -47,7 +48,7 @@ class SweepFolder:
     def check(self, grid: Grid, *, resume: bool, force: bool) -> Grid:
         """Return `grid` with the folders that its runs have in a sweep to be resumed; nothing is changed.
 
-        Raises RecipeError where the sweep must not start, or the earlier one has runs that `grid` lacks.
+        Raises RecipeError where the sweep must not start, or the earlier one has runs that `grid` must not lack.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RecipeError(
@@ -105,6 +106,7 @@ class SweepFolder:
         if force:
             self._clear(grid)
         earlier = self._read() if self.sweep.exists() else {"commands": []}
+        left_out = self.left_out(grid)
         document = {
             "title": grid.base.title,
             "axes": grid.axes,
@@ -120,27 +122,42 @@ class SweepFolder:
                 }
                 for point in grid.points
             ],
+            **({"left_out": left_out} if left_out else {}),
         }
         with atomic_path(self.recipe) as temporary:
             temporary.write_text(grid.base.to_yaml(), encoding="utf-8")
         with atomic_path(self.sweep) as temporary:
             temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
+    def left_out(self, grid: Grid) -> list[Mapping[str, Any]]:
+        """Return the runs of earlier grids that are not in `grid`, as sweep.json has them; `grid` is checked."""
+        names = {point.folder for point in grid.points}
+        earlier = _runs(self._read()) if self.sweep.exists() else []
+        return [run for run in earlier if run["folder"] not in names]
+
     def _adopted(self, grid: Grid) -> Grid:
         """Return `grid` with the folders of the runs that are there already."""
         identities = {point.identity for point in grid.points}
-        folders = {}
-        for run in self._read()["runs"]:
+        titles = {point.title for point in grid.points}
+        base = load_recipe(str(self.recipe))
+        folders, lacking = {}, []
+        for run in _runs(self._read()):
             recipe = load_recipe(str(self.recipe), run["overrides"])
             point = Point(run["variant"], run["values"], tuple(run["overrides"]), recipe, run["folder"])
-            if point.identity not in identities:
+            if point.identity in identities:
+                folders[point.identity] = point.folder
+            else:
+                lacking.append(point)
+        # What changes the runs of this grid would change those that are left out as well.
+        same = self.partial and folders and identity(base) == identity(grid.base)
+        for point in lacking:
+            if not same or point.title in titles:
                 raise RecipeError(
                     f"{self.path} was started with other settings: its run {point.title} is not one of this "
                     "grid; give the earlier values too, or choose another folder with -o"
                 )
-            folders[point.identity] = point.folder
         points = tuple(replace(p, folder=folders.get(p.identity, p.folder)) for p in grid.points)
-        names = [point.folder for point in points]
+        names = [*(point.folder for point in points), *(point.folder for point in lacking)]
         if taken := {name for name in names if names.count(name) > 1}:
             raise RecipeError(
                 f"{self.path} has another run in {min(taken)}, which this grid needs; choose another folder with -o"
@@ -151,7 +168,7 @@ class SweepFolder:
         """Remove the runs of an earlier sweep, and what has the name of a run of `grid`; nothing else."""
         names = {point.folder for point in grid.points}
         with suppress(CheckpointError):  # nothing to read, or damaged
-            names |= {run["folder"] for run in self._read()["runs"]}
+            names |= {run["folder"] for run in _runs(self._read())}
         for path in list(self.path.iterdir()):
             if path.name in names:
                 rmtree(path)
@@ -162,9 +179,14 @@ class SweepFolder:
     def _read(self) -> Mapping[str, Any]:
         try:
             document: Mapping[str, Any] = json.loads(self.sweep.read_text(encoding="utf-8"))
-            list(document["commands"]), [(run["folder"], run["overrides"]) for run in document["runs"]]
+            list(document["commands"]), [(run["folder"], run["overrides"]) for run in _runs(document)]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{self.sweep} is damaged ({error}); start the {self.kind} anew with --force"
             ) from error
         return document
+
+
+def _runs(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the runs that sweep.json names, those that are left out last."""
+    return [*document["runs"], *document.get("left_out", [])]
