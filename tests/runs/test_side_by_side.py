@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.html_reader import HtmlReader
 from tests.runs.examples import changed, finished_run, metrics, stopped_run, sweep
 
 from gpmt.errors import CheckpointError, RecipeError
@@ -33,6 +34,24 @@ def test_settings_that_differ_and_results(tmp_path: Path):
     assert first["macs"] == {"dense": 10_000, "sparse": 2_500}
     assert first["fewest_kept"] == {"kept": 10, "name": "fc.weight"}
     assert first["seconds"] == 7.5
+
+
+def test_a_notebook_shows_runs_as_a_table(tmp_path: Path):
+    other = changed(dense={"lr": "<b>"})
+    compared = compare_runs(
+        [finished_run(tmp_path / "a"), finished_run(tmp_path / "b", other, sparsity=0.97)]
+    )
+    assert HtmlReader(compared._repr_html_()).rows == [
+        ["", "a", "b"],
+        ["dense.lr", "0.1", "<b>"],
+        ["state", "finished", "finished"],
+        ["sparsity", "95.00 %", "97.00 %"],
+        ["kept", "50", "50"],
+        ["top-1 dense", "90.00 %", "90.00 %"],
+        ["top-1 pruned", "20.00 %", "20.00 %"],
+        ["top-1 finetuned", "87.50 %", "87.50 %"],
+        ["seconds", "7.5", "7.5"],
+    ]
 
 
 def test_layers_side_by_side(tmp_path: Path):

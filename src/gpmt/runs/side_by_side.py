@@ -9,11 +9,13 @@ from typing import Any
 
 from gpmt.errors import CheckpointError, RecipeError
 from gpmt.formats.run_result import RECIPE, is_run, is_sweep
+from gpmt.html_tables import html_table
 from gpmt.runs.files import Damaged, count, number, read_json, read_yaml, section
 from gpmt.runs.run_summary import METRICS, RunSummary, read_run
 
 STAGES = ("dense", "pruned", "recalibrated", "finetuned")
 _FILES = {"model": "model.pt", "masks": "masks.safetensors"}
+_NONE = "–"
 _WITHOUT_EFFECT = ("title", "about", "expects", "log", "log_online")
 
 
@@ -67,6 +69,22 @@ class SideBySide:
                 {"name": name, "runs": [run.layers.get(name) for run in self.runs]} for name in self.layers
             ]
         return document
+
+    def _repr_html_(self) -> str:
+        results: dict[str, list[str]] = {
+            "state": [run.summary.state for run in self.runs],
+            "sparsity": [_percent(run.results["sparsity"]) for run in self.runs],
+            "kept": [_number(run.results["kept"]) for run in self.runs],
+            **{
+                f"top-1 {name}": [_percent(run.results["top1"][name]) for run in self.runs] for name in STAGES
+            },
+            "seconds": [_number(run.results["seconds"]) for run in self.runs],
+        }
+        rows = [[key, *map(str, values)] for key, values in self.settings.items()]
+        rows += [[what, *values] for what, values in results.items() if set(values) != {_NONE}]
+        return html_table(
+            ["", *(run.name for run in self.runs)], rows, title="settings that differ, and results"
+        )
 
 
 def compare_runs(paths: Sequence[Path]) -> SideBySide:
@@ -160,6 +178,14 @@ def _blocks(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:
     return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
+
+
+def _percent(share: float | None) -> str:
+    return _NONE if share is None else f"{100 * share:.2f} %"
+
+
+def _number(value: float | None) -> str:
+    return _NONE if value is None else f"{value:,.6g}" if isinstance(value, float) else f"{value:,}"
 
 
 def _size(path: Path) -> int | None:

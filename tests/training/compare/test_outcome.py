@@ -1,4 +1,7 @@
+import json
+
 import pytest
+from tests.html_reader import HtmlReader
 from tests.training.compare.comparisons import results_of, small_comparison
 
 from gpmt.runs.log import NOT_FINITE
@@ -72,3 +75,16 @@ def test_before_the_first_run_all_is_to_do():
     found = outcome(comparison, nothing)
     assert all(c["to_do"] == [0, 1] and not c["best"] for row in found["rows"] for c in row["cells"])
     assert (found["weights"], found["dense"]["seconds"]) == (None, None)
+
+
+def test_a_notebook_shows_it_as_a_table():
+    comparison = small_comparison()
+    results = results_of(comparison, top1, to_do={"GP sparsity=0.9 seed=1"}, dead={"GP sparsity=0.9 seed=0"})
+    found = outcome(comparison, results)
+    assert json.loads(json.dumps(found)) == found
+    table = HtmlReader(found._repr_html_()).rows
+    assert table[0] == ["method", "floor", "90 %", "95 %", "epochs", "time"]
+    assert table[1] == ["dense", "–", "99.00 ± 0.00", "99.00 ± 0.00", "6", "3.5 s"]
+    assert table[2] == ["GP", "–", "80.00†‡", "80.00 ± 0.00", "4 + 2", "3.5 s"]
+    assert len(table) == 6
+    assert "‡ not all seeds" in found._repr_html_()
