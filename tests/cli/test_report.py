@@ -1,11 +1,16 @@
 import json
+import re
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from tests.cli.commands import error, gpmt
 from tests.report import examples
+from tests.training.run.runs import GPMT, ONE_THREAD
+from tests.waiting import wait_until
 
 from gpmt.cli import report as command
 from gpmt.report.content import read
@@ -89,6 +94,40 @@ def test_an_interrupt_ends_watching_with_a_page_that_does_not_wait(monkeypatch: 
     text = Path("report.html").read_text(encoding="utf-8")
     assert "data-refresh=" not in text
     assert "Not finished" in text
+
+
+@pytest.mark.slow
+def test_a_real_run_is_watched_to_its_end(tmp_path: Path):
+    """Two processes: the page changes from epoch to epoch, and no longer waits when the run has ended."""
+    folder, page = tmp_path / "run", tmp_path / "page.html"
+    train = [
+        *GPMT,
+        "run",
+        "digits",
+        "dense.epochs=40",
+        "finetune.epochs=20",
+        "-o",
+        str(folder),
+        "--no-report",
+        "-q",
+    ]
+    watch = [*GPMT, "report", str(folder), "--watch", "-o", str(page)]
+    seen: dict[str, None] = {}
+    with subprocess.Popen(train, env=ONE_THREAD) as run:
+        wait_until(lambda: (folder / "recipe.yaml").exists())
+        with subprocess.Popen(watch, env=ONE_THREAD, stdout=subprocess.PIPE, text=True) as watching:
+            while watching.poll() is None:
+                text = page.read_text(encoding="utf-8") if page.exists() else ""
+                if 'data-refresh="5"' in text and (found := re.search(r"After epoch [^.]*", text)):
+                    seen[found[0]] = None
+                time.sleep(0.2)
+            assert watching.stdout.read() == f"wrote {page}; open it in a browser\n"
+            assert watching.returncode == 0
+    assert run.returncode == 0
+    assert len(seen) >= 2, seen
+    last = page.read_text(encoding="utf-8")
+    assert "data-refresh=" not in last
+    assert "before pruning" in last
 
 
 def test_a_run_has_its_page_in_its_folder(run: str):
