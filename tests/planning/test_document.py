@@ -172,7 +172,7 @@ def test_a_file_that_is_missing_or_too_large(tmp_path, monkeypatch):
         Plan.load(tmp_path / "nosuch.json")
     with pytest.raises(PlanError, match="cannot be read: Is a directory"):
         Plan.load(tmp_path)
-    monkeypatch.setattr("gpmt.planning.document.MAX_BYTES", 10)
+    monkeypatch.setattr("gpmt.planning.json_file.MAX_BYTES", 10)
     divided_plan().save(tmp_path / "plan.json")
     with pytest.raises(PlanError, match=r"plan\.json: it has .* bytes, which is more than a plan needs"):
         Plan.load(tmp_path / "plan.json")

@@ -399,6 +399,6 @@ def report() -> Report:
         title="Runs <of> digits",
         subjects=[run(), collapsed_run(), unfinished_run(), plan(), weights_file()],
         grids=[comparison(), sweep()],
-        problems=["runs/damaged/metrics.json is not JSON (line 3); run it again with --force"],
+        problems=["runs/damaged/metrics.json is damaged: line 3; run it again with --force"],
         made="2026-11-28T18:00:00+00:00",
     )

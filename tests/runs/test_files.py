@@ -9,7 +9,7 @@ from gpmt.runs.files import Damaged, count, number, read_json, read_rows, read_y
     ("content", "sentence"),
     [
         (b'{"a": ', "metrics.json is damaged: Expecting value"),
-        (b"[1]", "metrics.json is damaged: it does not hold what a run writes"),
+        (b"[1]", "metrics.json is damaged: it holds a list in place of an object"),
         (b"\xff\xff", "metrics.json is damaged: 'utf-8' codec"),
         (b"[" * 100_000, "metrics.json is damaged: it is nested too deeply"),
     ],
@@ -32,7 +32,7 @@ def test_yaml_is_read_as_data_alone(tmp_path: Path):
     assert read_yaml(path) == {"prune": {"sparsity": 0.9}}
     for content in ("a: [", "!!python/object/apply:os.system ['true']", "- 1"):
         path.write_text(content)
-        with pytest.raises(Damaged, match=r"recipe.yaml is (not valid YAML|damaged)"):
+        with pytest.raises(Damaged, match=r"recipe.yaml is (not valid YAML|damaged): "):
             read_yaml(path)
 
 

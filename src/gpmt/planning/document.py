@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from gpmt import allocations
@@ -24,15 +23,22 @@ from gpmt.core.selection.select import Cut
 from gpmt.core.units.in_runs import InRuns
 from gpmt.core.units.registry import unit_of
 from gpmt.core.units.unit import Unit
-from gpmt.errors import GpmtError, PlanError
+from gpmt.errors import PlanError
 from gpmt.formats.masks.hashes import structure_hash
-from gpmt.formats.masks.strict_json import read_json
 from gpmt.planning.fields import Fields
+from gpmt.planning.json_file import JsonFormat
 from gpmt.planning.plan import Plan
 from gpmt.planning.rows import BlockPlan, GroupPlan, TensorPlan
 
 FORMAT, VERSION = "gpmt-plan", 1
-MAX_BYTES = 1 << 28
+_FILE = JsonFormat(
+    "a plan",
+    FORMAT,
+    VERSION,
+    write="write one with gpmt plan IN --sparsity RATIO -o plan.json",
+    renew="use the gpmt that wrote it, or plan again",
+    error=PlanError,
+)
 _DTYPES = ("float64", "float32", "float16", "bfloat16")
 _WIDTH = 180
 _ANY_COUNT = 1 << 62
@@ -53,26 +59,7 @@ def save(plan: Plan, path: str | os.PathLike[str]) -> None:
 
 def load(path: str | os.PathLike[str]) -> Plan:
     """Read a plan; see `Plan.load`."""
-    file = Path(path)
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise PlanError(f"it has {file.stat().st_size:,} bytes, which is more than a plan needs")
-        document = read_json(file.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise PlanError("it is not a plan; write one with gpmt plan IN --sparsity RATIO -o plan.json")
-        if document.get("version") != VERSION:
-            raise PlanError(
-                f"it is a plan of version {document.get('version')!r}, but this gpmt reads version {VERSION}; "
-                "use the gpmt that wrote it, or plan again"
-            )
-        return from_document(document)
-    except OSError as error:
-        raise PlanError(f"{path} cannot be read: {error.strerror or error}; check the path") from None
-    except GpmtError as error:
-        raise PlanError(f"{path}: {error}") from None
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise PlanError(f"{path} is not valid JSON: {reason}") from None
+    return _FILE.load(os.fspath(path), from_document)
 
 
 def _text(value: Any, indent: str = "") -> str:

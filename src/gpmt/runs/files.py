@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gpmt.errors import first_line
+
 _T = TypeVar("_T")
 _MAX_BYTES = 1 << 28
 
@@ -29,8 +31,8 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         return _mapping(path, _read(path, lambda text: yaml.load(text, Loader=loader)))
-    except yaml.YAMLError:
-        raise Damaged(f"{path.name} is not valid YAML") from None
+    except yaml.YAMLError as error:
+        raise Damaged(f"{path.name} is not valid YAML: {first_line(error)}") from None
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -90,5 +92,5 @@ def _read(path: Path, parse: Callable[[str], _T]) -> _T:
 
 def _mapping(path: Path, document: Any) -> Mapping[str, Any]:
     if not isinstance(document, Mapping):
-        raise Damaged(f"{path.name} is damaged: it does not hold what a run writes")
+        raise Damaged(f"{path.name} is damaged: it holds a {type(document).__name__} in place of an object")
     return document

@@ -7,18 +7,24 @@ import math
 import os
 import re
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from gpmt.atomic import atomic_path
 from gpmt.core.budget.budget import parse_sparsity, pruned_count
-from gpmt.errors import CheckpointError, GpmtError, PlanError
-from gpmt.formats.masks.strict_json import read_json
+from gpmt.errors import CheckpointError, PlanError
 from gpmt.planning.fields import Fields
+from gpmt.planning.json_file import JsonFormat
 from gpmt.sensitivities.result import BlockCurve, Cell, Measured, Sensitivity
 
 FORMAT, VERSION = "gpmt-sensitivity", 1
-MAX_BYTES = 1 << 28
+_FILE = JsonFormat(
+    "a sensitivity",
+    FORMAT,
+    VERSION,
+    write="write one with gpmt sensitivity FILE --data DATA -o FILE",
+    renew="measure again",
+    error=CheckpointError,
+)
 _ANY_COUNT = 1 << 62
 
 
@@ -32,28 +38,7 @@ def save(sensitivity: Sensitivity, path: str | os.PathLike[str]) -> None:
 
 def load(path: str | os.PathLike[str]) -> Sensitivity:
     """Read a sensitivity; see `Sensitivity.load`."""
-    file = Path(path)
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise PlanError(f"it has {file.stat().st_size:,} bytes, which is more than a sensitivity needs")
-        document = read_json(file.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise PlanError(
-                "it is not a sensitivity; write one with gpmt sensitivity FILE --data DATA -o FILE"
-            )
-        if document.get("version") != VERSION:
-            raise PlanError(
-                f"it is a sensitivity of version {document.get('version')!r}, but this gpmt reads version {VERSION}; "
-                "measure again"
-            )
-        return _read(document)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}; check the path") from None
-    except GpmtError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise CheckpointError(f"{path} is not valid JSON: {reason}") from None
+    return _FILE.load(os.fspath(path), _read)
 
 
 def _read(document: dict[str, Any]) -> Sensitivity:

@@ -92,7 +92,7 @@ def test_a_damaged_table_leaves_the_runs(tmp_path: Path):
     problems: list[str] = []
     grid = read_comparison(tmp_path / "c", problems)
     assert (grid.kind, len(grid.cells), grid.cells[0].method) == ("sweep", 1, "GP")
-    assert "comparison.json is not JSON" in problems[0]
+    assert "comparison.json is damaged" in problems[0]
     assert problems[0].endswith("; the next run of the comparison writes it anew, with --resume")
 
 

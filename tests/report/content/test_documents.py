@@ -33,10 +33,10 @@ def test_numbers_and_lists_keep_what_fits():
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b'{"kept": 3', "is not JSON (Expecting"),
-        (b"[1, 2]", "holds a list in place of an object"),
-        (b"\xff\xfe{}", "is not text in UTF-8"),
-        (b"[" * 100_000, "is not JSON (nested too deeply)"),
+        (b'{"kept": 3', "is damaged: Expecting"),
+        (b"[1, 2]", "is damaged: it holds a list in place of an object"),
+        (b"\xff\xfe{}", "is damaged: 'utf-8' codec"),
+        (b"[" * 100_000, "is damaged: it is nested too deeply"),
     ],
 )
 def test_a_damaged_document_is_named_with_the_remedy(tmp_path: Path, content: bytes, reason: str):
@@ -49,7 +49,7 @@ def test_a_damaged_document_is_named_with_the_remedy(tmp_path: Path, content: by
 
 
 def test_a_missing_document_is_named(tmp_path: Path):
-    with pytest.raises(ReportError, match=r"none.json cannot be read \(No such file or directory\); look"):
+    with pytest.raises(ReportError, match=r"none.json cannot be read: No such file or directory; look"):
         read_document(tmp_path / "none.json", "look")
 
 
@@ -59,5 +59,5 @@ def test_settings_are_read_from_yaml(tmp_path: Path):
     assert read_settings(path, "").object("prune").number("sparsity") == 0.9
     for damaged in ("a: [", "just words"):
         path.write_text(damaged)
-        with pytest.raises(ReportError, match=r"recipe.yaml (is not YAML|holds no settings)"):
+        with pytest.raises(ReportError, match=r"recipe.yaml is (not valid YAML|damaged): "):
             read_settings(path, "look")

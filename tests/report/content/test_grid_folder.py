@@ -98,11 +98,13 @@ def test_damaged_files_are_problems_and_the_rest_is_told(tmp_path: Path):
     problems: list[str] = []
     grid = read_sweep(path, problems)
     assert len(problems) == 2
-    assert all("is not JSON" in problem for problem in problems)
+    assert all("is damaged: " in problem for problem in problems)
     assert problems[1].endswith("; remove it, and the sweep makes the run again with --resume")
     assert grid.finished == 2
     (path / "sweep.json").write_text("[]")
-    with pytest.raises(ReportError, match=r"sweep.json holds a list in place of an object; the folder"):
+    with pytest.raises(
+        ReportError, match=r"sweep.json is damaged: it holds a list in place of an object; the folder"
+    ):
         read_sweep(path, [])
 
 

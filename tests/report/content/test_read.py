@@ -79,7 +79,7 @@ def test_what_cannot_be_read_is_a_problem_and_the_rest_is_told(tmp_path: Path):
         f"{paths[2]} is JSON, but neither a plan, nor a comparison.json, nor the output of gpmt bench --json; "
         "give a plan"
     )
-    assert damaged.startswith(f"{paths[3]} is not JSON (")
+    assert damaged.startswith(f"{paths[3]} is damaged: Expecting")
     assert folder == f"{tmp_path} is no run, but holds 1, such as run; give these: {tmp_path}/*"
 
 

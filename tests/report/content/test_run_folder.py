@@ -151,7 +151,7 @@ def test_metrics_of_earlier_versions_lack_the_macs_of_layers(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [("{", "is not JSON"), ("{}", "has no count of the weights that are kept")]
+    ("content", "reason"), [("{", "is damaged"), ("{}", "has no count of the weights that are kept")]
 )
 def test_a_run_with_damaged_metrics_tells_what_other_files_do(tmp_path: Path, content: str, reason: str):
     path = tmp_path / "run"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpmt.errors import ReportError, first_line
-
-MAX_BYTES = 1 << 28
-"""No document of gpmt is larger; more is not read."""
+from gpmt.errors import ReportError
+from gpmt.extras import import_extra
+from gpmt.runs.files import Damaged, count, number, read_json, read_yaml
 
 
 class Document:
@@ -63,8 +60,7 @@ class Document:
 
     def count(self, key: str) -> int | None:
         """Return a whole number that is not negative."""
-        value = self.values.get(key)
-        return value if type(value) is int and value >= 0 else None
+        return count(self.values.get(key))
 
     def counts(self, key: str) -> tuple[int, ...]:
         """Return the whole numbers in a list."""
@@ -85,47 +81,21 @@ def read_document(path: Path, remedy: str) -> Document:
 
     Raises `ReportError` for a file that cannot be read or is not that; `remedy` ends its sentence.
     """
-    text = _read_text(path, remedy)
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
-        raise ReportError(f"{path} is not JSON ({reason}); {remedy}") from None
-    if not isinstance(value, dict):
-        raise ReportError(f"{path} holds a {type(value).__name__} in place of an object; {remedy}")
-    return Document(value)
+    return _read(read_json, path, remedy)
 
 
 def read_settings(path: Path, remedy: str) -> Document:
     """Read the settings in a file of YAML. Raises `ReportError` as `read_document` does, and without PyYAML."""
-    from gpmt.extras import import_extra
+    import_extra("yaml", ReportError)
+    return _read(read_yaml, path, remedy)
 
-    yaml = import_extra("yaml", ReportError)
-    text = _read_text(path, remedy)
+
+def _read(read: Callable[[Path], Mapping[str, Any]], path: Path, remedy: str) -> Document:
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ReportError(f"{path} is not YAML ({first_line(error)}); {remedy}") from None
-    if not isinstance(value, dict):
-        raise ReportError(f"{path} holds no settings; {remedy}")
-    return Document(value)
-
-
-def _read_text(path: Path, remedy: str) -> str:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ReportError(f"{path} has more than {MAX_BYTES:,} bytes, which no document needs; {remedy}")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ReportError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from None
-    except UnicodeDecodeError:
-        raise ReportError(f"{path} is not text in UTF-8; {remedy}") from None
+        return Document(read(path))
+    except Damaged as damage:
+        raise ReportError(f"{path}{str(damage).removeprefix(path.name)}; {remedy}") from None
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return None if isinstance(value, str) else number(value)
