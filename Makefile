@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs # Material's advertisement for its successor
 
-.PHONY: demo test test-all test-browser test-oldest check format bench docs docs-build clean
+.PHONY: demo test test-all test-browser test-aarch64 test-oldest check format bench docs docs-build clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gpmt demo
@@ -24,6 +24,12 @@ test-all: $(VENV)/.dev
 test-browser: $(VENV)/.dev $(VENV)/axe/package/axe.min.js
 	command -v chromium || $(BIN)/playwright install chromium
 	GPMT_AXE=$(VENV)/axe/package/axe.min.js $(BIN)/python -m pytest --browser -m browser
+
+# The kernels for NEON in an emulator, QEMU's; Debian's packages bring it and a cross compiler.
+test-aarch64: $(VENV)/.dev
+	command -v qemu-aarch64-static && command -v aarch64-linux-gnu-gcc || ! command -v apt-get || \
+	  apt-get install --yes --no-install-recommends qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+	$(PYTEST) --slow -m aarch64 tests/runtime
 
 # The fast tests with the oldest versions that pyproject.toml allows, in an environment of their own.
 test-oldest:

@@ -2,30 +2,61 @@
 
 import ctypes
 import mmap
+import weakref
 from collections.abc import Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
 from gpmt.runtime.codegen import kernel
 from gpmt.runtime.layout.planes import CACHE_LINE, Planes
+from gpmt.runtime.machine_code.executable_memory import ExecutableMemory
 
 PATTERN = np.float32(-12345.678)  # fills buffers before a kernel writes to them
 _libc = ctypes.CDLL(None, use_errno=True)
 _PROT_NONE = 0
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_areas = weakref.WeakSet()
+_emulator = None
+
+
+class Area(mmap.mmap):
+    """Pages between two that can be neither read nor written.
+
+    Attributes:
+        page: bytes of one.
+        first: address of the first of them.
+        is_code: whether they are to be run.
+    """
+
+    page = mmap.PAGESIZE
+    is_code = False
+
+    def __new__(cls, size):
+        pages = -(-size // cls.page)
+        area = super().__new__(cls, -1, (pages + 2) * cls.page)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(area))
+        area.first = address + cls.page
+        for guard in (address, area.first + pages * cls.page):
+            if _libc.mprotect(guard, cls.page, _PROT_NONE):
+                raise OSError(ctypes.get_errno(), "mprotect")
+        _areas.add(area)
+        return area
+
+    @property
+    def content(self):
+        """All bytes between the guard pages."""
+        return memoryview(self)[self.page : -self.page]
+
+    def __contains__(self, address):
+        return self.first <= address <= self.first + len(self.content)
 
 
 def guarded(count, dtype=np.float32, at="end"):
     """Return an array [count] that ends (or starts, at="start") at a page that can be neither read nor written."""
-    page = mmap.PAGESIZE
     size = count * np.dtype(dtype).itemsize
-    pages = -(-size // page)
-    area = mmap.mmap(-1, (pages + 2) * page)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(area))
-    for guard in (address, address + (pages + 1) * page):
-        if _libc.mprotect(guard, page, _PROT_NONE):
-            raise OSError(ctypes.get_errno(), "mprotect")
-    start = page if at == "start" else (pages + 1) * page - size
+    area = Area(size)
+    start = area.page if at == "start" else len(area) - area.page - size
     return np.frombuffer(area, dtype, count, start)
 
 
@@ -99,17 +130,50 @@ def close(actual, expected, tolerance=1e-5):
         np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * scale)
 
 
-def run(spec, args: Mapping[str, int | np.ndarray | Buffer], order=None):
+class Code:
+    """Machine code that a kernel calls; `content` is uint8."""
+
+    def __init__(self, content):
+        self.content = content
+
+
+def run(spec, args: Mapping[str, int | np.ndarray | Buffer | Code], order=None):
     """Compile a kernel and do all its items, in an order if one is given.
 
     Args:
-        args: by the names in `spec.ARGS`: integers, arrays (their addresses), buffers (of their first pixel).
+        args: by the names in `spec.ARGS`: integers, arrays (their addresses), buffers (of their first pixel), code.
     """
     assert set(args) == set(spec.ARGS), f"arguments {sorted(args)} instead of {sorted(spec.ARGS)}"
-    words = (ctypes.c_int64 * len(spec.ARGS))(*(_word(args[name]) for name in spec.ARGS))
+    items = list(range(spec.items) if order is None else order)
+    if _emulator is not None:
+        codes = {name: _code_area(value) for name, value in args.items() if isinstance(value, Code)}
+        words = [codes[name].first if name in codes else _word(args[name]) for name in spec.ARGS]
+        _emulator.run(spec.code, words, list(_areas), items)
+        return
+    memories = {name: ExecutableMemory([v.content]) for name, v in args.items() if isinstance(v, Code)}
+    words = [memories[n].addresses[0] if n in memories else _word(args[n]) for n in spec.ARGS]
+    words = (ctypes.c_int64 * len(words))(*words)
     function = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64), ctypes.c_int64)(kernel.load(spec))
-    for item in range(spec.items) if order is None else order:
+    for item in items:
         function(words, item)
+
+
+@contextmanager
+def executed_by(emulator):
+    """Run kernels in an emulator instead of this process."""
+    global _emulator
+    _emulator = emulator
+    try:
+        yield
+    finally:
+        _emulator = None
+
+
+def _code_area(code):
+    area = Area(len(code.content))
+    area.content[: len(code.content)] = code.content
+    area.is_code = True
+    return area
 
 
 def backwards(spec):

@@ -109,8 +109,8 @@ def test_the_sizes_of_mobile_networks(size, kernel, stride):
     result = Buffer(output)
     args = {
         "residual": 0,
-        "mask": output.mask(),
-        "weights": DepthwiseConvKernel.pack_weights(weight, bias),
+        "mask": copied(output.mask()),
+        "weights": copied(DepthwiseConvKernel.pack_weights(weight, bias)),
     }
     run(spec, {"input": Buffer(source, images), "output": result, **args}, backwards(spec))
     result.check(expected)
@@ -129,12 +129,14 @@ def test_short_rows_as_one_line(size, added):
     spec = DepthwiseConvKernel(16, source, output, kernel, (1, 1), padding[:2], dilation, extra, RELU6)
     assert spec.as_line == (size != (1, 1))
     result = Buffer(output)
-    args = {"mask": output.mask(), "weights": DepthwiseConvKernel.pack_weights(weight, bias)}
+    args = {"mask": copied(output.mask())}
+    args["weights"] = copied(DepthwiseConvKernel.pack_weights(weight, bias))
     args["residual"] = Buffer(extra, residual) if extra else 0
     run(spec, {"input": Buffer(source, images), "output": result, **args})
     result.check(expected)
 
 
+@pytest.mark.native_only
 def test_both_loop_nests_are_used():
     """Short rows as one line, long ones by rows; else the tests above would test only one of them."""
     short, long = Planes(1, 1, 3, 3, 4, 8), Planes(1, 1, 56, 56, 57, 58)

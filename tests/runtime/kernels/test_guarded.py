@@ -4,6 +4,10 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.native_only
+
 SCRIPT = """
 import ctypes, os
 from tests.runtime.kernels.guarded import guarded

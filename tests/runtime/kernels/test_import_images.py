@@ -48,5 +48,6 @@ def test_a_stem_in_several_items(order):
     assert spec.items >= 6
     output = Buffer(layout)
     byte_strides = [4 * stride for stride in images.stride()]
-    run(spec, arguments(images.data_ptr(), byte_strides, output), backwards(spec))
+    stored = copied(images.numpy().transpose(0, 2, 3, 1) if order is torch.channels_last else images.numpy())
+    run(spec, arguments(stored, byte_strides, output), backwards(spec))
     output.check(phase_planes(images.numpy(), (2, 2), phases), tolerance=0)

@@ -29,7 +29,7 @@ def test_equals_numpy(lanes, side, samples, features, more, padding):
 
 @pytest.mark.parametrize(("samples", "features"), [(100, 1030), (1, 25088), (3000, 50)])
 def test_several_items(samples, features):
-    rows = random_values(0, samples, features)
+    rows = copied(random_values(0, samples, features))
     output = Buffer(vectors(samples, features))
     spec = ImportVectorsKernel(8, output.layout)
     assert spec.items > 5

@@ -50,6 +50,7 @@ def test_the_order_of_the_items_changes_no_bit(case, parts):
     assert one.elements.tobytes() == other.elements.tobytes()
 
 
+@pytest.mark.native_only
 @pytest.mark.parametrize(("kind", "instruction"), [("avx512", "zmm"), ("avx2", "ymm"), ("neon", "fmla")])
 def test_other_processors_get_their_own_instructions(kind, instruction):
     chosen = processor.named(kind)
@@ -61,6 +62,7 @@ def test_other_processors_get_their_own_instructions(kind, instruction):
     assert "call" not in text
 
 
+@pytest.mark.native_only
 def test_weights_that_are_not_zero_come_once_each():
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((10, 12)).astype(np.float32) * (rng.random((10, 12)) < 0.4)

@@ -16,9 +16,12 @@ from gpmt.runtime.layout.taps import Taps
 from gpmt.runtime.machine_code.executable_memory import ExecutableMemory, refusal
 from gpmt.runtime.machine_code.instruction_stream import MOST_FILTERS, MOST_FILTERS_ALIGNED, Shape
 
-pytestmark = pytest.mark.skipif(
-    processor.host().kind != "avx512" or refusal() is not None, reason="needs AVX-512 and executable memory"
-)
+pytestmark = [
+    pytest.mark.native_only,
+    pytest.mark.skipif(
+        processor.host().kind != "avx512" or refusal() is not None, reason="needs AVX-512 and executable memory"
+    ),
+]
 
 
 @st.composite

@@ -1,4 +1,9 @@
+import subprocess
+from pathlib import Path
+
 import pytest
+from tests.runtime import aarch64
+from tests.runtime.threads.pool_kernels import KERNELS
 
 from gpmt.runtime.codegen import jit, processor
 from gpmt.runtime.threads import driver
@@ -25,3 +30,15 @@ def test_the_state_has_room_for_what_the_system_keeps_in_it():
     assert driver.MUTEX + 256 == driver.CONDITION
     assert driver.CONDITION + 256 == driver.CURSORS
     assert driver.state_bytes(1024) == driver.CURSORS + 8 * 1024
+
+
+@pytest.mark.slow
+@pytest.mark.aarch64
+@pytest.mark.skipif(aarch64.missing() is not None, reason=aarch64.missing() or "")
+def test_threads_share_steps_on_aarch64(tmp_path):
+    ir = driver.driver_ir(aarch64.PROCESSOR.triple)
+    objects = [jit.compile_object(code, aarch64.PROCESSOR) for code in (ir, KERNELS)]
+    macros = {name: value for name, value in vars(driver).items() if name.isupper() and isinstance(value, int)}
+    command = aarch64.program(tmp_path, Path(__file__).with_name("driver.c"), objects, macros)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr

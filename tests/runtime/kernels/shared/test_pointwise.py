@@ -19,6 +19,7 @@ def test_large_planes_are_split():
     result.check(2 * images, tolerance=0)
 
 
+@pytest.mark.native_only
 def test_planes_must_have_one_pitch():
     with pytest.raises(AssertionError, match=r"pitches \[5, 6\], but must have one"):
         AddKernel(8, Planes(1, 1, 4, 5, 5, 0), Planes(1, 1, 4, 5, 6, 0), Planes(1, 1, 4, 5, 5, 0))
