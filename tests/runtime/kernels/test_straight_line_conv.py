@@ -19,7 +19,8 @@ from gpmt.runtime.machine_code.instruction_stream import MOST_FILTERS, MOST_FILT
 pytestmark = [
     pytest.mark.native_only,
     pytest.mark.skipif(
-        processor.host().kind != "avx512" or refusal() is not None, reason="needs AVX-512 and executable memory"
+        processor.host().kind != "avx512" or refusal() is not None,
+        reason="needs AVX-512 and executable memory",
     ),
 ]
 

@@ -38,7 +38,9 @@ def test_the_state_has_room_for_what_the_system_keeps_in_it():
 def test_threads_share_steps_on_aarch64(tmp_path):
     ir = driver.driver_ir(aarch64.PROCESSOR.triple)
     objects = [jit.compile_object(code, aarch64.PROCESSOR) for code in (ir, KERNELS)]
-    macros = {name: value for name, value in vars(driver).items() if name.isupper() and isinstance(value, int)}
+    macros = {
+        name: value for name, value in vars(driver).items() if name.isupper() and isinstance(value, int)
+    }
     command = aarch64.program(tmp_path, Path(__file__).with_name("driver.c"), objects, macros)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
