@@ -4,7 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from gpmt.runtime.lowering.cost_model import COST_MODEL, CostModel, DenseWork, GemvWork, SparseWork, imbalance
+from gpmt.runtime.lowering.cost_model import (
+    COST_MODEL,
+    CostModel,
+    DenseWork,
+    GemvWork,
+    SparseGemvWork,
+    SparseWork,
+    StraightLineWork,
+    imbalance,
+)
 
 SPARSE = SparseWork(tiles=10, vectors=8, kept=1000, rows=64, footprint=1e3, unaligned=False)
 DENSE = DenseWork(tiles=10, vectors=4, filter_groups=8, filters=6, taps=100)
@@ -32,6 +41,33 @@ def test_the_dense_kernel_pays_for_multiply_adds_or_loads():
 
 def test_the_matrix_vector_kernel_pays_for_all_weights():
     assert COST_MODEL.cycles(GemvWork(1000)) == 400
+
+
+STRAIGHT = StraightLineWork(vectors=10, kept=1000, loads=300, filters=64, crossing=True, aligned=False)
+
+
+@pytest.mark.parametrize(
+    ("work", "bound"),
+    [
+        (SPARSE, "loads"),
+        (replace(SPARSE, vectors=1), "dependent instructions"),
+        (replace(SPARSE, kept=100), "ends of filters"),
+        (replace(SPARSE, unaligned=True), "unaligned loads"),
+        (replace(SPARSE, unaligned=True, footprint=100e3), "L2 cache"),
+        (replace(SPARSE, footprint=1e6), "L3 cache or memory"),
+        (DENSE, "multiply-adds"),
+        (replace(DENSE, vectors=1, filters=1), "loads"),
+        (GemvWork(10), "memory"),
+        (SparseGemvWork(kept=1000, rows=10, copies=30), "loads"),
+        (SparseGemvWork(kept=10, rows=100, copies=30), "ends of filters"),
+        (STRAIGHT, "unaligned loads"),
+        (replace(STRAIGHT, aligned=True), "multiply-adds"),
+        (replace(STRAIGHT, crossing=False, kept=300), "loads"),
+    ],
+)
+def test_what_bounds_a_layer(work, bound):
+    assert COST_MODEL.bound(work) == bound
+    assert COST_MODEL.cycles(work) == pytest.approx(sum(COST_MODEL.parts(work).values()))
 
 
 def test_constants_can_be_replaced():

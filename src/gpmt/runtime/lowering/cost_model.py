@@ -25,6 +25,16 @@ from dataclasses import dataclass
 from gpmt.arithmetic import round_up
 
 
+MULTIPLY_ADDS = "multiply-adds"
+LOADS = "loads"
+UNALIGNED_LOADS = "unaligned loads"
+L2_CACHE = "L2 cache"
+BEYOND_L2 = "L3 cache or memory"
+MEMORY = "memory"
+DEPENDENCIES = "dependent instructions"
+ENDS_OF_FILTERS = "ends of filters"
+
+
 @dataclass(frozen=True)
 class SparseWork:
     """What the sparse kernel does for one layer.
@@ -174,43 +184,65 @@ class CostModel:
 
     def cycles(self, work: Work) -> float:
         """Return the cycles of all threads together."""
+        return sum(self.parts(work).values())
+
+    def parts(self, work: Work) -> dict[str, float]:
+        """Return the cycles of all threads together, by what they are spent on."""
         match work:
             case SparseWork():
-                return self._sparse_cycles(work)
+                bound, per_weight = self._sparse_weight(work)
+                per_row = self.sparse_cycles_per_row + self.sparse_cycles_per_row_vector * work.vectors
+                return {
+                    bound: work.tiles * work.kept * per_weight,
+                    ENDS_OF_FILTERS: work.tiles * work.rows * per_row,
+                }
             case DenseWork():
-                accumulators = work.vectors * work.filters
-                loads = work.vectors + work.filters + 1
-                per_tap = max(self.dense_cycles_per_fma * accumulators, self.dense_cycles_per_load * loads)
-                return work.tiles * work.filter_groups * (work.taps * per_tap + self.dense_cycles_per_group)
+                multiply_adds = self.dense_cycles_per_fma * work.vectors * work.filters
+                loads = self.dense_cycles_per_load * (work.vectors + work.filters + 1)
+                groups = work.tiles * work.filter_groups
+                return {
+                    MULTIPLY_ADDS if multiply_adds >= loads else LOADS: groups
+                    * work.taps
+                    * max(multiply_adds, loads),
+                    ENDS_OF_FILTERS: groups * self.dense_cycles_per_group,
+                }
             case GemvWork():
-                return work.weights * self.gemv_cycles_per_weight
+                return {MEMORY: work.weights * self.gemv_cycles_per_weight}
             case SparseGemvWork():
-                return (
-                    work.kept * self.sparse_gemv_cycles_per_weight
-                    + work.rows * self.sparse_gemv_cycles_per_row
-                    + work.copies * self.sparse_gemv_cycles_per_copy
-                )
+                return {
+                    LOADS: work.kept * self.sparse_gemv_cycles_per_weight
+                    + work.copies * self.sparse_gemv_cycles_per_copy,
+                    ENDS_OF_FILTERS: work.rows * self.sparse_gemv_cycles_per_row,
+                }
             case StraightLineWork():
-                load = self.straight_cycles_per_load
-                if work.crossing and not work.aligned:
-                    load *= self.straight_crossing_factor
-                return work.vectors * (
-                    work.kept * self.straight_cycles_per_weight
-                    + work.loads * load
-                    + work.filters * self.straight_cycles_per_filter
-                )
+                crossing = work.crossing and not work.aligned
+                factor = self.straight_crossing_factor if crossing else 1.0
+                per_vector = {
+                    MULTIPLY_ADDS: work.kept * self.straight_cycles_per_weight,
+                    UNALIGNED_LOADS if crossing else LOADS: factor
+                    * work.loads
+                    * self.straight_cycles_per_load,
+                    ENDS_OF_FILTERS: work.filters * self.straight_cycles_per_filter,
+                }
+                return {bound: work.vectors * cycles for bound, cycles in per_vector.items()}
 
-    def _sparse_cycles(self, work: SparseWork) -> float:
-        per_weight = max(
-            self.sparse_cycles_per_load * (work.vectors + self.sparse_loads_per_weight),
-            self.sparse_min_cycles_per_weight,
-        )
-        if work.footprint >= self.l1_bytes:
-            per_weight *= self.l2_factor if work.footprint < self.l2_bytes else self.beyond_l2_factor
+    def bound(self, work: Work) -> str:
+        """Return what most of the cycles are spent on."""
+        parts = self.parts(work)
+        return max(parts, key=lambda bound: parts[bound])
+
+    def _sparse_weight(self, work: SparseWork) -> tuple[str, float]:
+        """Return what bounds a weight of the sparse kernel, and its cycles for each tile."""
+        bound, cycles = LOADS, self.sparse_cycles_per_load * (work.vectors + self.sparse_loads_per_weight)
+        if cycles < self.sparse_min_cycles_per_weight:
+            bound, cycles = DEPENDENCIES, self.sparse_min_cycles_per_weight
         if work.unaligned:
-            per_weight *= self.unaligned_factor
-        per_row = self.sparse_cycles_per_row + self.sparse_cycles_per_row_vector * work.vectors
-        return work.tiles * (work.kept * per_weight + work.rows * per_row)
+            bound, cycles = UNALIGNED_LOADS, cycles * self.unaligned_factor
+        if work.footprint >= self.l2_bytes:
+            return BEYOND_L2, cycles * self.beyond_l2_factor
+        if work.footprint >= self.l1_bytes:
+            return L2_CACHE, cycles * self.l2_factor
+        return bound, cycles
 
     def filter_parts(self, work: SparseWork | DenseWork, threads: int, max_parts: int) -> int:
         """Return into how many parts the filters are split, so that threads share a layer evenly.
