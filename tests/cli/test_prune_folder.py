@@ -47,6 +47,30 @@ def test_a_folder_becomes_a_folder(folder: Path) -> None:
     assert document["scope"]["why"] == "net/config.json names None, which transformers does not have"
 
 
+@pytest.mark.parametrize("options", [(), ("--granularity", "row"), ("--min-kept", "20%")])
+def test_what_is_written_piece_by_piece_is_what_masks_give(folder: Path, options: tuple[str, ...]) -> None:
+    """With --masks the whole network is pruned in memory first."""
+    for out, more in (("pieces", ()), ("whole", ("--masks", "masks.safetensors"))):
+        gpmt("prune", folder, "-o", out, "--sparsity", "0.5", *options, *more)
+    for shard in SHARDS:
+        assert Path("pieces", shard).read_bytes() == Path("whole", shard).read_bytes()
+
+
+def test_a_file_that_was_written_again_keeps_its_header(folder: Path) -> None:
+    state = {name: tensor.half() for name, tensor in weights().items()}
+    state["fc.weight"][0] = 0
+    state["tied.weight"] = state["fc.weight"].clone()
+    save_file(state, "in.safetensors", metadata={"format": "pt", "note": "mine"})
+    printed = gpmt("prune", "in.safetensors", "-o", "out.safetensors", "--sparsity", "1%").stdout
+    assert "because they were zero before" in printed
+    before, after = Path("in.safetensors").read_bytes(), Path("out.safetensors").read_bytes()
+    length = 8 + int.from_bytes(before[:8], "little")
+    assert after[:length] == before[:length]
+    assert len(after) == len(before)
+    gpmt("prune", "in.safetensors", "-o", "in.safetensors", "--sparsity", "0.9", "--force")
+    gpmt("verify", "in.safetensors", "--sparsity", "0.9")
+
+
 def test_a_folder_can_still_become_a_file(folder: Path) -> None:
     gpmt("prune", folder, "-o", "out.safetensors", "--sparsity", "0.9")
     assert set(load_file("out.safetensors")) == set(weights())

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import gpmt
+from gpmt.errors import WeightsError
 from gpmt.planning.mask_maker import MaskMaker
 
 
@@ -90,3 +91,34 @@ def test_pruning_is_seen_by_autograd():
     gpmt.prune_(layer, sparsity=0.5)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"granularity": "row", "min_kept": 1},
+        {"pattern": "2:4"},
+        {"within": "row"},
+        {"blocks": {"linear.*": 7}},
+    ],
+    ids=["weights", "rows", "2:4", "within rows", "blocks"],
+)
+def test_one_mask_at_a_time(options):
+    sparsity = {} if "pattern" in options else {"sparsity": 0.6}
+    exclude = ["linear.*"] if "pattern" in options else []
+    plan = gpmt.plan(Layers(), exclude=exclude, **sparsity, **options)
+    bits = {row.name: plan.mask_bits(row.name) for row in reversed(plan.tensors)}
+    masks = plan.masks()
+    assert all(torch.equal(found, masks.packed(name)) for name, found in bits.items())
+    assert torch.equal(plan.mask_bits("conv.weight"), masks.packed("conv.weight"))
+
+
+def test_one_mask_of_weights_that_changed():
+    model = Layers()
+    plan = gpmt.plan(model, sparsity=0.6)
+    with torch.no_grad():
+        model.conv.weight.add_(1)
+    with pytest.raises(WeightsError, match=r"conv.weight have changed since they were planned"):
+        plan.mask_bits("conv.weight")
+    assert len(plan.mask_bits("linear.weight")) == 27

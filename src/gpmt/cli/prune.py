@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -183,7 +185,6 @@ def prune(
         prepared = scoring.prepare(checkpoint, network, model=model, tell=tell)
     with working("choosing the weights to prune", quiet=silent) as tell:
         decided = request.decide(prepared, tell=tell)
-        masks = decided.masks()
     outputs = [str(path) for path in (out, masks_file) if path is not None]
     if dry_run:
         if as_json:
@@ -193,18 +194,26 @@ def prune(
             _print(decided, network, blocks=blocks)
             _say(f"would write {' and '.join(outputs)}; nothing is written")
         return
-    with working("pruning", quiet=silent) as tell:
-        compensation, recalibrated = prepared.prune(masks, tell=tell)
-        checkpoint.masks = masks
-        zeros = masks.total_numel - sum(int(checkpoint.state_dict[name].count_nonzero()) for name in masks)
-    with working(f"writing {out}", quiet=silent):
-        if masks_file is not None:
-            masks.save(masks_file)
-        left_out: tuple[str, ...] = ()
-        if to_folder:
-            left_out = copy_hub_folder(checkpoint, out, force=force)
-        else:
-            save_checkpoint(out, checkpoint)
+    if prepared.zeroes_only and masks_file is None and _writes_again(checkpoint, out, to_folder=to_folder):
+        compensation, recalibrated = None, None
+        with working(f"writing {out}", quiet=silent) as tell:
+            zeros, left_out = _stream(checkpoint, decided, out, to_folder=to_folder, force=force, tell=tell)
+    else:
+        masks = decided.masks()
+        with working("pruning", quiet=silent) as tell:
+            compensation, recalibrated = prepared.prune(masks, tell=tell)
+            checkpoint.masks = masks
+            zeros = masks.total_numel - sum(
+                int(checkpoint.state_dict[name].count_nonzero()) for name in masks
+            )
+        with working(f"writing {out}", quiet=silent):
+            if masks_file is not None:
+                masks.save(masks_file)
+            left_out = ()
+            if to_folder:
+                left_out = copy_hub_folder(checkpoint, out, force=force)
+            else:
+                save_checkpoint(out, checkpoint)
 
     if as_json:
         layers = None if compensation is None else [asdict(layer) for layer in compensation.layers]
@@ -227,15 +236,60 @@ def prune(
             _say(compensation_line(compensation))
         if recalibrated is not None:
             _say(f"recalibrated {recalibrated:,} layers of batch normalisation")
-        if zeros > masks.total_pruned:
+        pruned = sum(math.prod(row.shape) * row.pruned // row.numel for row in decided.blocks if row.numel)
+        numel = sum(math.prod(row.shape) for row in decided.blocks)
+        if zeros > pruned:
             _say(
-                f"note: {zeros:,} weights are zero, {zeros - masks.total_pruned:,} more than asked for, because they "
-                f"were zero before; the file is {zeros / masks.total_numel:.4%} sparse"
+                f"note: {zeros:,} weights are zero, {zeros - pruned:,} more than asked for, because they were zero "
+                f"before; the file is {zeros / numel:.4%} sparse"
             )
         _say(f"wrote {' and '.join(outputs)}")
         if left_out:
             _say(f"left out, since it would hold the weights of before: {', '.join(left_out)}")
         _print_others(checkpoint, out)
+
+
+def _writes_again(checkpoint: Checkpoint, out: Path, *, to_folder: bool) -> bool:
+    """Whether OUT is IN with other bytes, which need not be in memory together."""
+    from gpmt.formats.exporters.hub_copy import is_streamed
+    from gpmt.formats.suffixes import SPARSE_SUFFIX
+
+    name = out.name.lower()
+    same_kind = to_folder or (
+        checkpoint.source == "safetensors"
+        and name.endswith(".safetensors")
+        and not name.endswith(SPARSE_SUFFIX)
+    )
+    return same_kind and is_streamed(checkpoint)
+
+
+def _stream(
+    checkpoint: Checkpoint, decided: Plan, out: Path, *, to_folder: bool, force: bool, tell: Tell
+) -> tuple[int, tuple[str, ...]]:
+    """Write OUT tensor by tensor; return how many prunable weights are zero, and the files that were left out."""
+    from gpmt.formats.exporters.hub_copy import copy_file, copy_hub_folder
+    from gpmt.formats.masked_bytes import MaskedBytes
+
+    planned = {row.name: row.name for row in decided.tensors}
+    first = planned | {alias: name for name, aliases in decided.aliases.items() for alias in aliases}
+    total, start, done = sum(t.nbytes for t in checkpoint.state_dict.values()), time.monotonic(), 0
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done += count
+        rate = done / max(1e-9, time.monotonic() - start)
+        left = max(0, total - done) / rate
+        tell(f"writing {out}: {done / total:.0%}, {rate / 1e6:,.0f} MB/s, {left:.0f} s left")
+
+    masked = MaskedBytes(
+        lambda name: decided.mask_bits(first[name]) if name in first else None, progress=progress
+    )
+    if to_folder:
+        left_out = copy_hub_folder(checkpoint, out, force=force, masked=masked)
+    else:
+        copy_file(checkpoint, out, masked)
+        left_out = ()
+    return sum(masked.zeros[name] for name in planned), left_out
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,11 @@ class Prepared:
                 found = score(self.runnable.network, self.batches, scope=own)
         return self.runnable.to_stored(found, names)
 
+    @property
+    def zeroes_only(self) -> bool:
+        """Whether pruned weights become zero, and no other number changes."""
+        return not (self.asked.compensate or self.asked.recalibrate)
+
     def prune(self, masks: Masks, *, tell: Tell) -> tuple[Compensation | None, int | None]:
         """Prune the checkpoint with masks, compensate and recalibrate it, as asked.
 

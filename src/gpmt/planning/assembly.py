@@ -24,10 +24,13 @@ def assemble(
     members: dict[str, list[Item]] = {name: [] for name in scope.tensors}
     for item in items:
         members[item.tensor].append(item)
-    return {name: _mask(scope, name, blocks, unit, packed) for name, blocks in members.items()}
+    return {name: assemble_one(scope, name, blocks, unit, packed) for name, blocks in members.items()}
 
 
-def _mask(scope: Scope, name: str, items: Sequence[Item], unit: Unit, packed: Mapping[str, Tensor]) -> Tensor:
+def assemble_one(
+    scope: Scope, name: str, items: Sequence[Item], unit: Unit, packed: Mapping[str, Tensor]
+) -> Tensor:
+    """Return the packed mask of one tensor, given its blocks and the packed bits of their units."""
     [first, *more] = items
     if not more and unit.in_order(first.axes, first.shape):
         return packed[first.name]

@@ -10,7 +10,7 @@ from gpmt.core.scope.scope import Scope
 from gpmt.core.units.unit import Unit
 from gpmt.masks import Masks
 from gpmt.model_tools import unwrap
-from gpmt.planning.assembly import assemble
+from gpmt.planning.assembly import assemble, assemble_one
 from gpmt.planning.items import Item
 from gpmt.planning.packing import MaskPacker
 
@@ -20,10 +20,19 @@ class MaskMaker:
 
     def __init__(self, scope: Scope, items: Sequence[Item], unit: Unit, packer: MaskPacker) -> None:
         self._scope, self._items, self._unit, self._packer = scope, items, unit, packer
+        self._blocks: dict[str, list[int]] = {}
+        for number, item in enumerate(items):
+            self._blocks.setdefault(item.tensor, []).append(number)
 
     def masks(self) -> Masks:
         """Return the masks; raise `WeightsError` once weights have changed."""
         return self._assemble(self._packer.pack())
+
+    def bits(self, tensor: str) -> Tensor:
+        """Return the packed mask of one tensor; raise `WeightsError` once weights have changed."""
+        blocks = self._blocks[tensor]
+        items = [self._items[number] for number in blocks]
+        return assemble_one(self._scope, tensor, items, self._unit, self._packer.pack(blocks))
 
     def prune_(self, target: nn.Module | Mapping[str, Tensor]) -> Masks | None:
         """Return the masks, and set the pruned weights of `target` to +0.0 in the same pass.

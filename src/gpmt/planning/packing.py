@@ -32,13 +32,18 @@ class MaskPacker:
         cuts: Sequence[Cut],
     ) -> None:
         self._tensors, self._sources, self._cuts = tensors, sources, cuts
-        self._key_format = key_format
-        self._write_counts = [write_count(tensor) for tensor in tensors.values()]
+        self._key_format, self._names = key_format, list(tensors)
+        self._write_counts = {name: write_count(tensor) for name, tensor in tensors.items()}
 
-    def pack(self) -> dict[str, Tensor]:
-        """Return the packed bits of each block by name; raise `WeightsError` for weights that have changed."""
-        self._check_unchanged()
-        return self._pack(zero=False)
+    def pack(self, blocks: Sequence[int] | None = None) -> dict[str, Tensor]:
+        """Return the packed bits of each block by name; raise `WeightsError` for weights that have changed.
+
+        Args:
+            blocks: the numbers of some blocks; by default all.
+        """
+        chosen = range(len(self._sources)) if blocks is None else blocks
+        self._check_unchanged(chosen)
+        return self._pack(chosen, zero=False)
 
     def lies_in(self, holders: Sequence[object]) -> bool:
         """Whether every block is ranked by its own magnitudes, read where they lie in a tensor of `holders`."""
@@ -46,24 +51,26 @@ class MaskPacker:
 
     def pack_and_zero(self) -> dict[str, Tensor]:
         """Do as `pack`, and set the pruned weights to +0.0, in place; for weights that are read where they lie."""
-        self._check_unchanged()
+        every = range(len(self._sources))
+        self._check_unchanged(every)
         for tensor in {id(tensor): tensor for tensor in self._tensors.values()}.values():
             if not tensor.is_inference():
                 torch.autograd.graph.increment_version(tensor)
-        return self._pack(zero=True)
+        return self._pack(every, zero=True)
 
-    def _check_unchanged(self) -> None:
-        for (name, tensor), count in zip(self._tensors.items(), self._write_counts, strict=True):
-            if write_count(tensor) != count:
+    def _check_unchanged(self, blocks: Sequence[int]) -> None:
+        for name in (self._names[block] for block in blocks):
+            if write_count(self._tensors[name]) != self._write_counts[name]:
                 raise WeightsError(_changed(name))
 
-    def _pack(self, *, zero: bool) -> dict[str, Tensor]:
-        keys, ties = [cut.key for cut in self._cuts], [cut.ties for cut in self._cuts]
-        found = pack_keys(self._sources, self._key_format, keys=keys, ties=ties, zero=zero)
-        for source, cut, packed in zip(self._sources, self._cuts, found, strict=True):
+    def _pack(self, blocks: Sequence[int], *, zero: bool) -> dict[str, Tensor]:
+        sources, cuts = [self._sources[block] for block in blocks], [self._cuts[block] for block in blocks]
+        keys, ties = [cut.key for cut in cuts], [cut.ties for cut in cuts]
+        found = pack_keys(sources, self._key_format, keys=keys, ties=ties, zero=zero)
+        for source, cut, packed in zip(sources, cuts, found, strict=True):
             if packed.above + packed.tied != cut.kept or packed.tied != cut.ties:
                 raise WeightsError(_changed(source.name))
-        return {name: packed.bits for name, packed in zip(self._tensors, found, strict=True)}
+        return {self._names[block]: packed.bits for block, packed in zip(blocks, found, strict=True)}
 
 
 def _lies_in(source: KeySource, holder: object) -> bool:

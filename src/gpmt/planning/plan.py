@@ -119,14 +119,34 @@ class Plan:
         if target is not None:
             return self.bound(target).masks()
         if self._masks is None:
-            if self._make is None:
-                raise PlanError(
-                    "this plan was loaded or edited, so it knows no weights to rank; give the network, as in "
-                    "plan.masks(model), or prune it with gpmt.prune_(model, plan=plan)"
-                )
-            self._masks = self._make.masks()
+            self._masks = self._maker().masks()
             self._make = None
         return self._masks
+
+    def _maker(self) -> MaskMaker:
+        if self._make is None:
+            raise PlanError(
+                "this plan was loaded or edited, so it knows no weights to rank; give the network, as in "
+                "plan.masks(model), or prune it with gpmt.prune_(model, plan=plan)"
+            )
+        return self._make
+
+    def mask_bits(self, tensor: str) -> Tensor:
+        """Return the packed mask of one tensor, without making those of the others.
+
+        Args:
+            tensor: its name, one of `tensors`.
+
+        Returns:
+            uint8 [ceil(numel / 8)] on the CPU: bit i % 8 of byte i // 8 is set where weight i, in flat order, stays.
+
+        Raises:
+            PlanError: the plan knows no weights, as it was loaded or edited.
+            WeightsError: the weights have changed since they were planned.
+        """
+        if self._masks is not None:
+            return self._masks.packed(tensor)
+        return self._maker().bits(tensor)
 
     def apply_(self, target: nn.Module | Mapping[str, Tensor]) -> None:
         """Set the pruned weights of a module or state_dict to +0.0, in place, as ``masks().apply_(target)`` does.

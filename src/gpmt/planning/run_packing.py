@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from torch import Tensor
 
@@ -33,12 +32,17 @@ class RunPacker(MaskPacker):
         kept: Sequence[int],
     ) -> None:
         super().__init__(tensors, sources, key_format, ())
-        self._names = list(tensors)
-        self._pack_runs = partial(pack_runs, sources, key_format, lengths=lengths, kept=kept)
+        self._lengths, self._kept = lengths, kept
 
     def lies_in(self, holders: Sequence[object]) -> bool:
         """Say that masks come first, and zeros in a pass of their own."""
         return False
 
-    def _pack(self, *, zero: bool) -> dict[str, Tensor]:
-        return dict(zip(self._names, self._pack_runs(), strict=True))
+    def _pack(self, blocks: Sequence[int], *, zero: bool) -> dict[str, Tensor]:
+        found = pack_runs(
+            [self._sources[block] for block in blocks],
+            self._key_format,
+            lengths=[self._lengths[block] for block in blocks],
+            kept=[self._kept[block] for block in blocks],
+        )
+        return {self._names[block]: bits for block, bits in zip(blocks, found, strict=True)}

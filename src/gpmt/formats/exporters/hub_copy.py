@@ -11,14 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-import torch
 from torch import Tensor
 
+from gpmt.atomic import atomic_path
 from gpmt.errors import CheckpointError
 from gpmt.formats.bits import same_bits
 from gpmt.formats.checkpoint import Checkpoint, load_checkpoint, write_torch
 from gpmt.formats.file_format import weights_format
 from gpmt.formats.hub_folder import NAME, HubWeights, find_weights, read_hub_folder
+from gpmt.formats.masked_bytes import MaskedBytes
 from gpmt.formats.named_files import named_file
 from gpmt.formats.new_folder import check_folder, new_folder
 
@@ -33,19 +34,25 @@ _HISTORY = (".cache", ".git")
 
 
 def copy_hub_folder(
-    checkpoint: Checkpoint, folder: str | os.PathLike[str], *, force: bool = False
+    checkpoint: Checkpoint,
+    folder: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    masked: MaskedBytes | None = None,
 ) -> tuple[str, ...]:
     """Write the folder that a checkpoint was read from again, with the checkpoint's weights, atomically.
 
     The weights stand in files of the same names, formats and order; index, config, tokenizer and all other files are
     copied, so that what opened the first folder opens the second. The same network in other files (TensorFlow, ONNX,
     other precisions) would keep the old weights, so it is left out, like the history of git and of downloads.
-    The new folder is read back, and the tensors must be there bit for bit.
+    The new folder is read back, and the tensors must be there bit for bit; with `masked`, names, shapes and dtypes.
 
     Args:
         checkpoint: what `gpmt.load` returned for the folder; its tensors may have been changed in place.
         folder: the folder to make; its parent must be there.
         force: replace the folder, provided that it holds nothing but what is written now.
+        masked: prunes the tensors while they are written, so that they are never in memory as a whole. The files must
+            be safetensors (`is_streamed`).
 
     Returns:
         the files and folders that were left out, as names.
@@ -63,9 +70,34 @@ def copy_hub_folder(
         for name in files.shards:
             place = temporary / name
             place.parent.mkdir(parents=True, exist_ok=True)
-            _write_shard(files.folder / name, place, checkpoint)
-        _check(checkpoint, temporary if files.index is None else temporary / files.index, Path(folder))
+            _write_shard(files.folder / name, place, checkpoint, masked)
+        _check(
+            checkpoint,
+            temporary if files.index is None else temporary / files.index,
+            Path(folder),
+            bits=masked is None,
+        )
     return left_out
+
+
+def is_streamed(checkpoint: Checkpoint) -> bool:
+    """Whether the files of a checkpoint can be written again piece by piece: they are safetensors."""
+    if checkpoint.source == NAME:
+        files = find_weights(checkpoint.path)
+        return all(weights_format(files.folder / name) == "safetensors" for name in files.shards)
+    return checkpoint.source == "safetensors"
+
+
+def copy_file(checkpoint: Checkpoint, path: str | os.PathLike[str], masked: MaskedBytes) -> None:
+    """Write the file of safetensors that a checkpoint was read from again, pruned while it is written, atomically.
+
+    The header stays as it is, with the order of the tensors and the metadata.
+
+    Raises:
+        CheckpointError: a file that has changed since it was read, or that cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        _write_shard(checkpoint.path, temporary, checkpoint, masked)
 
 
 def check_copy(checkpoint: Checkpoint, folder: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -123,18 +155,26 @@ def _files_in(folder: Path) -> Iterator[Path]:
             yield from _files_in(entry)
 
 
-def _write_shard(source: Path, target: Path, checkpoint: Checkpoint) -> None:
+def _write_shard(source: Path, target: Path, checkpoint: Checkpoint, masked: MaskedBytes | None) -> None:
     """Write one file of weights again, with the tensors of the checkpoint."""
     if weights_format(source) == "safetensors":
         with source.open("rb") as old, target.open("wb") as new:
-            _write_safetensors(old, new, source, checkpoint)
+            before = os.fstat(old.fileno())
+            _write_safetensors(old, new, source, checkpoint, masked or MaskedBytes(lambda name: None))
+            after = os.fstat(old.fileno())
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise CheckpointError(
+                f"{source} changed while it was read; run this again when nothing writes to it"
+            )
         return
     shard = load_checkpoint(source)
     state = {name: _tensor(checkpoint, shard.prefix + name, source) for name in shard.state_dict}
     write_torch(target, replace(shard, state_dict=state))
 
 
-def _write_safetensors(old: BinaryIO, new: BinaryIO, path: Path, checkpoint: Checkpoint) -> None:
+def _write_safetensors(
+    old: BinaryIO, new: BinaryIO, path: Path, checkpoint: Checkpoint, masked: MaskedBytes
+) -> None:
     """Write the header as it is, and then the tensors in its order, which leave no room between them."""
     length = old.read(8)
     header = old.read(int.from_bytes(length, "little"))
@@ -142,10 +182,11 @@ def _write_safetensors(old: BinaryIO, new: BinaryIO, path: Path, checkpoint: Che
     new.write(length + header)
     for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
         begin, end = entry["data_offsets"]
-        tensor = _tensor(checkpoint, name, path).detach().contiguous().view(-1).view(torch.uint8)
-        if tensor.numel() != end - begin:
+        tensor = _tensor(checkpoint, name, path)
+        if tensor.nbytes != end - begin:
             raise CheckpointError(f"{path} has changed since it was read ({name}); run this again")
-        new.write(tensor.numpy().data)
+        for piece in masked.pieces(name.removeprefix(checkpoint.prefix), tensor):
+            new.write(piece)
 
 
 def _tensor(checkpoint: Checkpoint, name: str, path: Path) -> Tensor:
@@ -156,9 +197,10 @@ def _tensor(checkpoint: Checkpoint, name: str, path: Path) -> Tensor:
     return tensor
 
 
-def _check(checkpoint: Checkpoint, written: Path, target: Path) -> None:
-    """Read what was written, and raise `CheckpointError` where a tensor is not in it bit for bit."""
+def _check(checkpoint: Checkpoint, written: Path, target: Path, *, bits: bool) -> None:
+    """Raise `CheckpointError` where a tensor is not in what was written; with `bits`, not bit for bit."""
     stored = read_hub_folder(written).state_dict
     for name, tensor in checkpoint.state_dict.items():
-        if name not in stored or not same_bits(stored[name], tensor):
+        same = name in stored and (stored[name].shape, stored[name].dtype) == (tensor.shape, tensor.dtype)
+        if not same or (bits and not same_bits(stored[name], tensor)):
             raise CheckpointError(f"{target} would not hold {name} as it is; nothing was written")

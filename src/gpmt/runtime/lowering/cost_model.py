@@ -24,7 +24,6 @@ from dataclasses import dataclass
 
 from gpmt.arithmetic import round_up
 
-
 MULTIPLY_ADDS = "multiply-adds"
 LOADS = "loads"
 UNALIGNED_LOADS = "unaligned loads"
