@@ -33,6 +33,14 @@ def test_a_dry_run_tells_every_run_and_writes_nothing(tmp_path: Path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("files", [["recipe.yaml", "sweep.json"], ["recipe.yaml"]], ids=["comparison", "run"])
+def test_a_recipes_name_goes_before_a_folder_of_that_name(files: list[str]):
+    Path("digits").mkdir()
+    for file in files:
+        Path("digits", file).write_text("{}")
+    assert json.loads(gpmt(*SMALL, "--dry-run", "--json").stdout)["runs"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -128,10 +128,11 @@ def compare(
     2: the request is not valid, or a run failed; 130: interrupted.
     """
     paths = [recipe, *(settings or [])]
-    if is_run(Path(recipe)):
+    named = _is_shipped(recipe)
+    if is_run(Path(recipe)) and not named:
         _side_by_side(context, [Path(path) for path in paths], layers=layers, as_json=as_json, quiet=quiet)
         return
-    _check_recipe(paths, layers)
+    _check_recipe(paths, layers, named=named)
 
     from gpmt.training.compare.comparison import make_comparison
     from gpmt.training.recipes.files import short_name
@@ -191,13 +192,21 @@ def compare(
         raise typer.Exit(1)
 
 
-def _check_recipe(paths: Sequence[str], layers: bool) -> None:
+def _is_shipped(recipe: str) -> bool:
+    """Whether this is a recipe's name, which goes before a folder of that name, such as an earlier comparison."""
+    from gpmt.training.recipes.files import shipped
+
+    return recipe in shipped()
+
+
+def _check_recipe(paths: Sequence[str], layers: bool, *, named: bool) -> None:
     """Refuse runs beside a recipe, a sweep in its place, and what is for runs alone."""
-    if is_sweep(Path(paths[0])):
+    if is_sweep(Path(paths[0])) and not named:
         raise RecipeError(
             f"{paths[0]} is the folder of a sweep; give those of its runs, which gpmt runs --all lists"
         )
-    if run := next((path for path in paths if is_run(Path(path))), None):
+    others = paths[1:] if named else paths
+    if run := next((path for path in others if is_run(Path(path))), None):
         raise RecipeError(
             f"{run} is the folder of a run, but {paths[0]} is not; give runs alone, or a recipe and KEY=VALUE"
         )
