@@ -32,17 +32,14 @@ class RunPacker(MaskPacker):
         kept: Sequence[int],
     ) -> None:
         super().__init__(tensors, sources, key_format, ())
-        self._lengths, self._kept = lengths, kept
+        self._blocks = list(zip(tensors, sources, lengths, kept, strict=True))
+        self._format = key_format
 
     def lies_in(self, holders: Sequence[object]) -> bool:
         """Say that masks come first, and zeros in a pass of their own."""
         return False
 
     def _pack(self, blocks: Sequence[int], *, zero: bool) -> dict[str, Tensor]:
-        found = pack_runs(
-            [self._sources[block] for block in blocks],
-            self._key_format,
-            lengths=[self._lengths[block] for block in blocks],
-            kept=[self._kept[block] for block in blocks],
-        )
-        return {self._names[block]: bits for block, bits in zip(blocks, found, strict=True)}
+        names, sources, lengths, kept = zip(*(self._blocks[block] for block in blocks), strict=True)
+        found = pack_runs(sources, self._format, lengths=lengths, kept=kept)
+        return dict(zip(names, found, strict=True))
