@@ -17,8 +17,12 @@ def engine_of(network, *inputs, threads=1):
     """Return an engine, and the graph."""
     graph = optimize(capture(scramble(network), inputs).graph)
     lowered = lower(graph, processor.host(), threads)
-    choices = [step.candidates(lowered.planes)[0] for step in lowered.steps if isinstance(step, NativeStep)]
-    return Engine(lowered, choices, graph.constants, ThreadPool.shared(threads)), graph
+    return Engine(lowered, choices_of(lowered), graph.constants, ThreadPool.shared(threads)), graph
+
+
+def choices_of(lowered):
+    """Return the first candidate of every native step."""
+    return [step.candidates(lowered.planes)[0] for step in lowered.steps if isinstance(step, NativeStep)]
 
 
 def run(network, *inputs, **more):

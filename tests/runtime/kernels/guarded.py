@@ -71,20 +71,22 @@ def copied(array, at="end"):
 class Buffer:
     """The planes of images between guard pages.
 
-    With `images` [n, c, h, w] everything between the pixels is zero, and NaN behind the last plane; without, every
-    element is PATTERN.
+    With `images` [n, c, h, w] the padding of rows and `gap` elements around planes are zero, and everything else is
+    NaN; without, every element is PATTERN.
     """
 
     def __init__(self, layout: Planes, images=None, at="end"):
         self.layout = layout
         self.elements = guarded(layout.size, at=at)
         self.pixels = layout.view(self.elements)
-        end = layout.origin + layout.images * layout.image_stride
         if images is None:
             self.elements[:] = PATTERN
         else:
+            self.elements[:] = np.nan
+            for plane in range(layout.images * layout.channels):
+                start = layout.origin + plane * layout.plane_stride
+                self.elements[start - layout.gap : start + layout.extent + layout.gap] = 0
             self.pixels[...] = images
-            self.elements[end:] = np.nan
 
     @property
     def address(self):

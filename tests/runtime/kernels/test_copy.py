@@ -25,7 +25,7 @@ def test_to_a_range_of_channels(lanes, side, sizes, around):
     output = Buffer(with_range(source, *around), at=side)
     values, first = random_images(2, source), around[0]
     spec = CopyKernel(lanes, source, source, output.layout)
-    run(spec, arguments(spec, Buffer(source, values, side), 0, output.channel(first), side, mask=0))
+    run(spec, arguments(spec, Buffer(source, values, side), 0, output.channel(first), side))
     output.check(values, slice(first, first + source.channels), tolerance=0)
 
 
@@ -37,5 +37,5 @@ def test_from_a_range_of_channels(lanes, side, sizes, around):
     values, first = random_images(2, layout), around[0]
     source, result = Buffer(layout, values, side), Buffer(output, at=side)
     spec = CopyKernel(lanes, layout, layout, output)
-    run(spec, arguments(spec, source.channel(first), 0, result, side, mask=0), backwards(spec))
+    run(spec, arguments(spec, source.channel(first), 0, result, side), backwards(spec))
     result.check(values[:, first : first + output.channels], tolerance=0)

@@ -7,13 +7,18 @@ import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gpmt.arithmetic import round_up
+from gpmt.runtime.codegen import processor
 from gpmt.runtime.codegen.kernel import load
-from gpmt.runtime.execution.buffer_sharing import share_buffers
+from gpmt.runtime.execution.packing import Lifetime, pack, uses
 from gpmt.runtime.execution.segments import Segment
 from gpmt.runtime.execution.torch_steps import as_compiled, run_torch_step
 from gpmt.runtime.execution.weights import Weights
+from gpmt.runtime.kernels.clear_gaps import ClearGapsKernel
+from gpmt.runtime.layout.planes import FLOAT_BYTES, OVERREAD, Planes
 from gpmt.runtime.lowering.candidates import Candidate
 from gpmt.runtime.lowering.steps import (
     BufferAddress,
@@ -25,7 +30,7 @@ from gpmt.runtime.lowering.steps import (
     Step,
     TorchStep,
 )
-from gpmt.runtime.threads.arena import Arena, arena_size
+from gpmt.runtime.threads.arena import ALIGNMENT, Arena
 from gpmt.runtime.threads.locks import new_lock, refuse_reentry
 from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
@@ -39,6 +44,10 @@ class Engine:
         constants: tensors that do not depend on the inputs, by name.
         pool: the threads.
         weights: the constant arrays of the kernels; engines with the same choices can share them.
+        share_memory: whether buffers that are never in use together have the same memory.
+
+    Attributes:
+        planes, addresses: of the buffers, by name.
 
     Raises:
         RuntimeProgramError: there is not enough memory; or, from `run` and `profile`, the same thread is in a run of
@@ -52,18 +61,19 @@ class Engine:
         constants: Mapping[str, Tensor],
         pool: ThreadPool,
         weights: Weights | None = None,
+        *,
+        share_memory: bool = True,
     ) -> None:
         self.pool = pool
         self.weights = weights or Weights(choices)
         self.steps = lowered.steps
         self.choices = list(choices)
+        self.planes = lowered.planes
         self.tensor_shapes = lowered.tensor_shapes
         self._constants = dict(constants)
-        buffers = share_buffers(lowered.steps, lowered.planes)
-        self._activations = Arena(arena_size(planes.buffer_bytes for planes in buffers.blocks))
-        blocks = [self._activations.allocate(planes.buffer_bytes) for planes in buffers.blocks]
-        addresses = {name: blocks[block] for name, block in buffers.block_of.items()}
-        self._parts = self._make_parts(lowered, addresses)
+        self._activations, self.addresses, cleared = _place(lowered, share_memory=share_memory)
+        self._kept: list[NDArray[np.int64]] = []  # arguments that are not in those of a segment
+        self._parts = self._make_parts(lowered, cleared)
         self._last_uses = _last_uses(self._parts)
         self._origins = _origins(lowered.steps)
         self._lock = new_lock()
@@ -139,13 +149,20 @@ class Engine:
             times.append(time.perf_counter() - start)
         return statistics.median(times)
 
-    def _make_parts(self, lowered: LoweredGraph, addresses: Mapping[str, int]) -> list[Segment | TorchStep]:
-        """Write the arguments of all kernels that are known already; `addresses` are those of the buffers."""
+    def _make_parts(
+        self, lowered: LoweredGraph, cleared: Mapping[int, Sequence[str]]
+    ) -> list[Segment | TorchStep]:
+        """Write the arguments of all kernels that are known already.
+
+        Args:
+            lowered: the network.
+            cleared: by index of a step, the buffers whose gaps it sets to zero.
+        """
         arguments = np.zeros(sum(len(choice.spec.ARGS) for choice in self.choices), np.int64)
         parts: list[Segment | TorchStep] = []
         kernels = zip(self.choices, self.weights.addresses, strict=True)
         index = 0
-        for step in lowered.steps:
+        for number, step in enumerate(lowered.steps):
             if isinstance(step, TorchStep):
                 parts.append(step)
                 continue
@@ -154,13 +171,16 @@ class Engine:
             segment = parts[-1]
             assert isinstance(segment, Segment)
             choice, constants = next(kernels)
-            segment.rows.append((load(choice.spec), int(arguments[index:].ctypes.data), choice.spec.items))
+            row = load(choice.spec), int(arguments[index:].ctypes.data), choice.spec.items
+            for buffer in cleared.get(number, ()):
+                row = self._clearing(row, buffer, lowered.planes[buffer])
+            segment.rows.append(row)
             for argument in choice.spec.in_order({**constants, **step.arguments}):
                 match argument:
                     case BufferAddress(buffer, channel):
                         planes = lowered.planes[buffer]
                         arguments[index] = (
-                            addresses[buffer] + planes.origin_bytes + channel * planes.plane_bytes
+                            self.addresses[buffer] + planes.origin_bytes + channel * planes.plane_bytes
                         )
                     case OutputTensor() as output:
                         segment.outputs.append((index, output))
@@ -177,6 +197,40 @@ class Engine:
             if isinstance(part, Segment):
                 part.table = StepTable(part.rows)
         return parts
+
+    def _clearing(self, row: tuple[int, int, int], buffer: str, planes: Planes) -> tuple[int, int, int]:
+        """Return a step that also clears the gaps of a buffer."""
+        function, arguments, items = row
+        spec = ClearGapsKernel(processor.host().lanes, planes, items)
+        sizes = spec.sizes()
+        own = np.array(
+            [function, arguments, self.addresses[buffer] + planes.origin_bytes, int(sizes.ctypes.data)],
+            np.int64,
+        )
+        self._kept += [own, sizes]
+        return load(spec), int(own.ctypes.data), items
+
+
+def _place(
+    lowered: LoweredGraph, *, share_memory: bool
+) -> tuple[Arena, dict[str, int], dict[int, list[str]]]:
+    """Return memory for all buffers, their addresses, and by index of a step the buffers whose gaps it must clear."""
+    planes, spans = lowered.planes, uses(lowered.steps)
+    forever = 0, len(lowered.steps)
+    packing = pack(
+        {
+            name: Lifetime(*(span if share_memory else forever), round_up(planes[name].own_bytes, ALIGNMENT))
+            for name, span in spans.items()
+        }
+    )
+    arena = Arena(packing.size + FLOAT_BYTES * OVERREAD)
+    start = arena.allocate(arena.size)
+    addresses = {name: start + offset for name, offset in packing.offsets.items()}
+    cleared: dict[int, list[str]] = {}
+    for name in sorted(spans):
+        if planes[name].gap:
+            cleared.setdefault(spans[name][0], []).append(name)
+    return arena, addresses, cleared
 
 
 def _origins(steps: Sequence[Step]) -> dict[str, str]:

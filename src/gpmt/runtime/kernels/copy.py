@@ -18,11 +18,7 @@ from gpmt.runtime.kernels.shared.pointwise import LoadVector, PointwiseCode, Poi
 class CopyCode(PointwiseCode):
     """The code of `CopyKernel`."""
 
-    ARGS: ClassVar[tuple[str, ...]] = (
-        "left",
-        "output",
-        "sizes",
-    )  # no mask: the input's padding is zero already
+    ARGS: ClassVar[tuple[str, ...]] = ("left", "output", "mask", "sizes")
 
     def compute(
         self, e: Emitter, left: ir.Value, load_right: LoadVector, constants: tuple[ir.Value, ...]

@@ -6,7 +6,7 @@ vectors has an accumulator of its own, and the accumulators are then added in pa
     input   planes [images, channels, height, width]
     output  vectors, Planes(1, channels, 1, images), or images of one pixel, Planes(images, channels, 1, 1)
 
-Reads the padding of the input, and whole vectors behind the last row of a plane: these must be zeros.
+Reads the padding of the rows, which is zero, and whole vectors behind the last row of a plane.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from llvmlite import ir
 from gpmt.arithmetic import ceil_div
 from gpmt.runtime.codegen.emitter import F32, I32, Emitter
 from gpmt.runtime.codegen.loops import block_loop
+from gpmt.runtime.codegen.shuffles import keep_first
 from gpmt.runtime.codegen.work_split import WorkSplit
 from gpmt.runtime.kernels.shared.planes_kernel import PlanesKernel
 from gpmt.runtime.layout.planes import FLOAT_BYTES
@@ -58,6 +59,7 @@ class GlobalMeanKernel(PlanesKernel):
             address = e.add(plane, e.mul(index, 4))
             for i in range(ceil_div(count, self.lanes)):
                 value = e.load(address, e.vector, 4 * i * self.lanes)
+                value = keep_first(e, value, count - i * self.lanes)
                 e.builder.store(e.builder.fadd(e.builder.load(accumulators[i]), value), accumulators[i])
 
         extent = self.input.extent

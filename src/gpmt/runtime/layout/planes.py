@@ -2,8 +2,16 @@
 
     pixel (n, c, y, x)  =  element  origin + n · image_stride + c · plane_stride + y · pitch + x  of the buffer
 
-Everything between the pixels is 0.0 at all times. So a convolution finds its zero padding in place: a tap (dy, dx) of
-channel c is at one constant offset from the output's pixel, for all pixels of a plane.
+A convolution finds its zero padding in place: a tap (dy, dx) of channel c is at one constant offset from the output's
+pixel, for all pixels of a plane. Buffers share memory with others that are in use at other times, so nothing is zero by
+itself. Who makes which bytes zero, and when:
+
+* Behind the pixels of a row, up to the pitch: the kernel that writes the row, with the row.
+* In the *gaps* before, between and behind the rows of planes: the first step of a run that writes the buffer, before it
+  ends (`kernels/clear_gaps.py`). This is done only where `gap` is not 0, so a step that reads zeros there has asked the
+  `LayoutSolver` for them. Kernels write nothing else into gaps than zeros, up to the end of a cache line.
+* Everything else holds any values, NaN included: gaps where `gap` is 0, and what is behind the last plane. Kernels may
+  read them in whole vectors, but no result depends on them.
 """
 
 from __future__ import annotations
@@ -28,7 +36,8 @@ class Planes:
 
     Attributes:
         pitch: elements from a row to the next; those behind the pixels are zero padding.
-        gap: at least so many zeros lie before and behind the rows of a plane; neighbouring planes share them.
+        gap: at least so many zeros lie before and behind the rows of a plane; neighbouring planes share them. With 0,
+            what is there can have any values.
     """
 
     images: int
@@ -61,7 +70,7 @@ class Planes:
 
     @property
     def size(self) -> int:
-        """Elements of the buffer."""
+        """Elements of the buffer, with those behind the last plane that are only read."""
         return self.origin + self.images * self.image_stride + OVERREAD
 
     @property
@@ -86,8 +95,13 @@ class Planes:
 
     @property
     def buffer_bytes(self) -> int:
-        """Bytes of the buffer."""
+        """Bytes of the buffer, with those behind the last plane that are only read."""
         return FLOAT_BYTES * self.size
+
+    @property
+    def own_bytes(self) -> int:
+        """Bytes of the buffer that hold pixels or zeros."""
+        return FLOAT_BYTES * (self.size - OVERREAD)
 
     def offset(self, image: int, channel: int, y: int, x: int) -> int:
         """Return the index of a pixel in the buffer."""

@@ -33,7 +33,7 @@ def _add_copy(context: LoweringContext, label: str, source: BufferAddress, outpu
     context.steps.add_kernel(
         label, {"left": source, "output": output},
         lambda planes: CopyKernel(context.lanes, planes["left"], planes["left"], planes["output"]),
-        lambda spec, _: {"sizes": spec.sizes()},
+        lambda spec, planes: {"mask": planes["output"].mask(), "sizes": spec.sizes()},
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gpmt.arithmetic import round_up
 from gpmt.errors import RuntimeProgramError
 
-_ALIGN = 64
+ALIGNMENT = 64  # bytes, a cache line
 _HUGE = 2 << 20
 
 
@@ -21,6 +21,10 @@ class Arena:
 
     Args:
         size: bytes, as `arena_size` returns them.
+
+    Attributes:
+        size: bytes.
+        address: of the first block.
 
     Raises:
         RuntimeProgramError: there is not enough memory.
@@ -44,11 +48,12 @@ class Arena:
         self._next = round_up(start, _HUGE)
         self._end = start + length
         self._start = start
+        self.address = self._next
 
     def allocate(self, size: int) -> int:
         """Allocate `size` bytes and return their address, aligned to a cache line."""
         address = self._next
-        self._next += round_up(size, _ALIGN)
+        self._next += round_up(size, ALIGNMENT)
         assert self._next <= self._end, "the arena was made too small"
         return address
 
@@ -76,7 +81,7 @@ def _anonymous(length: int) -> mmap.mmap:
 
 def arena_size(sizes: Iterable[int]) -> int:
     """Return the bytes of an arena that blocks of these sizes fit in."""
-    return sum(round_up(size, _ALIGN) for size in sizes)
+    return sum(round_up(size, ALIGNMENT) for size in sizes)
 
 
 @contextmanager

@@ -5,8 +5,7 @@ output have the same pitch, and a mask sets the padding to zero again.
 
     left, right   planes [images, channels, height, width]; kernels with one input have no right
     output        planes [images, channels, height, width]
-    mask          int32 [extent, rounded up to whole cache lines]: -1 for pixels, 0 for padding; not where the padding
-                  stays zero without it
+    mask          int32 [extent, rounded up to whole cache lines]: -1 for pixels, 0 for padding
     sizes         int64 [12]: channels, channels of an item, channel parts; vectors of a plane, vectors of an item,
                   vector parts; bytes from an image to the next of left, right and output; bytes from a channel to the
                   next of these
@@ -103,9 +102,8 @@ class PointwiseCode(ABC):
     ) -> None:
         value = e.load(e.add(planes["left"], offset), e.vector)
         value = self.compute(e, value, lambda: e.load(e.add(planes["right"], offset), e.vector), constants)
-        if "mask" in self.ARGS:
-            value = activate(e, value, self.activation)
-            value = e.apply_mask(value, e.load(e.add(e.arg("mask"), offset), e.mask))
+        value = activate(e, value, self.activation)
+        value = e.apply_mask(value, e.load(e.add(e.arg("mask"), offset), e.mask))
         e.store(value, e.add(planes["output"], offset))
 
 
