@@ -48,6 +48,6 @@ def test_a_run_in_the_middle_of_itself_is_refused(monkeypatch):
             executor.run(inputs, graph.outputs)
         refused.append(table)
 
-    monkeypatch.setattr(executor._pool, "run", again)
+    monkeypatch.setattr(executor._loop, "run", again)
     executor.run(inputs, graph.outputs)
     assert len(refused) == 1

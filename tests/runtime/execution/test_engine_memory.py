@@ -45,14 +45,15 @@ class PoisonedEngine(Engine):
 
     @property
     def memory_content(self):
-        arena = self._activations
+        arena = self.buffers.arena
         return arena.floats(arena.address, arena.size // 4)
 
     def _poison(self, place, end):
         for name, span in uses(self.steps).items():
             if span[end] == place:
                 count = self.planes[name].own_bytes // 4
-                self._activations.floats(self.addresses[name], count)[:] = np.nan
+                for address in self.buffers.addresses[name]:
+                    self.buffers.arena.floats(address, count)[:] = np.nan
 
 
 def check(network, inputs, threads=1):

@@ -12,7 +12,7 @@ from gpmt.runtime.lowering.steps import InputStride, InputTensor, OutputTensor
 @pytest.fixture
 def segment():
     """Return a segment that reads x as it is and contiguous, writes y, and reads y again."""
-    segment = Segment(np.zeros(6, np.int64))
+    segment = Segment(np.zeros((2, 6), np.int64))
     segment.inputs = [
         (0, InputTensor("x")),
         (1, InputStride("x", 1)),
@@ -31,22 +31,22 @@ def test_arguments_are_addresses_and_strides_in_bytes(segment):
     assert values["z"].is_contiguous()
     assert torch.equal(values["z"], rows)
     x, y, z = (values[name].data_ptr() for name in "xyz")
-    assert segment.arguments.tolist() == [x, 4 * 2, 0, z, y, y]
+    assert segment.arguments.tolist() == [[x, 4 * 2, 0, z, y, y], [0] * 6]
     assert segment.values == ["x", "x", "z", "y", "y"]
 
 
 def test_a_batch_has_an_address_and_a_step_for_each_tensor(segment):
     inputs = {"x": noise(3, 8, 2).transpose(0, 1), "z": noise(3, 2).t()}
     outputs = {"y": torch.empty(8, 5)}
-    updates = np.zeros((segment.address_count, 3), np.int64)
+    updates = np.zeros((segment.address_count, 4), np.int64)
     segment.bind_batch(inputs, outputs, updates)
     first = segment.arguments.ctypes.data
     x, z, y = inputs["x"].data_ptr(), inputs["z"].data_ptr(), outputs["y"].data_ptr()
     assert inputs["z"].is_contiguous()
-    assert segment.arguments[1] == 4 * 16
+    assert segment.arguments[:, 1].tolist() == [4 * 16] * 2
     assert updates.tolist() == [
-        [first, x, 4 * 2],
-        [first + 24, z, 4 * 3],
-        [first + 40, y, 4 * 5],
-        [first + 32, y, 4 * 5],
+        [first, 48, x, 4 * 2],
+        [first + 24, 48, z, 4 * 3],
+        [first + 40, 48, y, 4 * 5],
+        [first + 32, 48, y, 4 * 5],
     ]

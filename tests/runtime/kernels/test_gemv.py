@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.kernels.drawing import LANES, SIDES, random_values, transposed, vectors
-from tests.runtime.kernels.guarded import Buffer, backwards, close, copied, run
+from tests.runtime.kernels.guarded import PATTERN, Buffer, backwards, close, copied, run
 
 from gpmt.runtime.ir.activation import IDENTITY, RELU
 from gpmt.runtime.kernels.gemv import GemvKernel
@@ -24,7 +24,7 @@ def test_equals_numpy(lanes, side, samples, features, filters, block_vectors, ac
     source, output = vectors(samples, features), vectors(samples, filters)
     spec = GemvKernel(lanes, source, output, block_vectors, activation)
     weights, biases = (copied(array, side) for array in spec.pack_weights(weight, bias))
-    result = Buffer(output, np.zeros((1, filters, 1, samples)), side)
+    result = Buffer(output, at=side)
     args = {
         "input": Buffer(source, transposed(rows), side),
         "output": result,
@@ -34,6 +34,6 @@ def test_equals_numpy(lanes, side, samples, features, filters, block_vectors, ac
     run(spec, args, backwards(spec))
     close(result.pixels[0, :, 0].T, expected.astype(np.float32))
     # Nothing else is written.
-    rest = result.elements[: output.origin + output.images * output.image_stride].copy()
-    output.view(rest)[...] = 0
-    assert not rest.any()
+    rest = result.elements.copy()
+    output.view(rest)[...] = PATTERN
+    assert (rest == PATTERN).all()

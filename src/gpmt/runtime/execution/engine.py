@@ -6,31 +6,15 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gpmt.arithmetic import round_up
-from gpmt.runtime.codegen import processor
-from gpmt.runtime.codegen.kernel import load
-from gpmt.runtime.execution.packing import Lifetime, pack, uses
+from gpmt.runtime.execution.linking import link
+from gpmt.runtime.execution.memory_plan import ONE_SAMPLE, MemoryPlan, Schedule
 from gpmt.runtime.execution.segments import Segment
 from gpmt.runtime.execution.torch_steps import as_compiled, run_torch_step
 from gpmt.runtime.execution.weights import Weights
-from gpmt.runtime.kernels.clear_gaps import ClearGapsKernel
-from gpmt.runtime.layout.planes import FLOAT_BYTES, OVERREAD, Planes
 from gpmt.runtime.lowering.candidates import Candidate
-from gpmt.runtime.lowering.steps import (
-    BufferAddress,
-    InputStride,
-    InputTensor,
-    LoweredGraph,
-    Number,
-    OutputTensor,
-    Step,
-    TorchStep,
-)
-from gpmt.runtime.threads.arena import ALIGNMENT, Arena
+from gpmt.runtime.lowering.steps import LoweredGraph, Step, TorchStep
 from gpmt.runtime.threads.locks import new_lock, refuse_reentry
 from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
 
@@ -44,10 +28,12 @@ class Engine:
         constants: tensors that do not depend on the inputs, by name.
         pool: the threads.
         weights: the constant arrays of the kernels; engines with the same choices can share them.
+        schedule: the samples that are worked on together; `run` is for one.
         share_memory: whether buffers that are never in use together have the same memory.
 
     Attributes:
-        planes, addresses: of the buffers, by name.
+        planes: of the buffers, by name.
+        buffers: the memory of these.
 
     Raises:
         RuntimeProgramError: there is not enough memory; or, from `run` and `profile`, the same thread is in a run of
@@ -62,6 +48,7 @@ class Engine:
         pool: ThreadPool,
         weights: Weights | None = None,
         *,
+        schedule: Schedule = ONE_SAMPLE,
         share_memory: bool = True,
     ) -> None:
         self.pool = pool
@@ -71,9 +58,9 @@ class Engine:
         self.planes = lowered.planes
         self.tensor_shapes = lowered.tensor_shapes
         self._constants = dict(constants)
-        self._activations, self.addresses, cleared = _place(lowered, share_memory=share_memory)
-        self._kept: list[NDArray[np.int64]] = []  # arguments that are not in those of a segment
-        self._parts = self._make_parts(lowered, cleared)
+        self.schedule = schedule
+        self.buffers = MemoryPlan(lowered, schedule, share=share_memory)
+        self._parts = link(lowered, choices, self.weights, self.buffers, schedule.samples)
         self._last_uses = _last_uses(self._parts)
         self._origins = _origins(lowered.steps)
         self._lock = new_lock()
@@ -86,7 +73,7 @@ class Engine:
     @property
     def memory(self) -> tuple[int, int]:
         """Bytes of activations and of weights."""
-        return self._activations.size, self.weights.size
+        return self.buffers.arena.size, self.weights.size
 
     @property
     def segment(self) -> Segment:
@@ -148,89 +135,6 @@ class Engine:
             self.pool.run(table)
             times.append(time.perf_counter() - start)
         return statistics.median(times)
-
-    def _make_parts(
-        self, lowered: LoweredGraph, cleared: Mapping[int, Sequence[str]]
-    ) -> list[Segment | TorchStep]:
-        """Write the arguments of all kernels that are known already.
-
-        Args:
-            lowered: the network.
-            cleared: by index of a step, the buffers whose gaps it sets to zero.
-        """
-        arguments = np.zeros(sum(len(choice.spec.ARGS) for choice in self.choices), np.int64)
-        parts: list[Segment | TorchStep] = []
-        kernels = zip(self.choices, self.weights.addresses, strict=True)
-        index = 0
-        for number, step in enumerate(lowered.steps):
-            if isinstance(step, TorchStep):
-                parts.append(step)
-                continue
-            if not parts or isinstance(parts[-1], TorchStep):
-                parts.append(Segment(arguments))
-            segment = parts[-1]
-            assert isinstance(segment, Segment)
-            choice, constants = next(kernels)
-            row = load(choice.spec), int(arguments[index:].ctypes.data), choice.spec.items
-            for buffer in cleared.get(number, ()):
-                row = self._clearing(row, buffer, lowered.planes[buffer])
-            segment.rows.append(row)
-            for argument in choice.spec.in_order({**constants, **step.arguments}):
-                match argument:
-                    case BufferAddress(buffer, channel):
-                        planes = lowered.planes[buffer]
-                        arguments[index] = (
-                            self.addresses[buffer] + planes.origin_bytes + channel * planes.plane_bytes
-                        )
-                    case OutputTensor() as output:
-                        segment.outputs.append((index, output))
-                    case (InputTensor() | InputStride()) as entry:
-                        segment.inputs.append((index, entry))
-                    case Number(number):
-                        arguments[index] = number
-                    case int(address):
-                        arguments[index] = address
-                    case None:
-                        arguments[index] = 0
-                index += 1
-        for part in parts:
-            if isinstance(part, Segment):
-                part.table = StepTable(part.rows)
-        return parts
-
-    def _clearing(self, row: tuple[int, int, int], buffer: str, planes: Planes) -> tuple[int, int, int]:
-        """Return a step that also clears the gaps of a buffer."""
-        function, arguments, items = row
-        spec = ClearGapsKernel(processor.host().lanes, planes, items)
-        sizes = spec.sizes()
-        own = np.array(
-            [function, arguments, self.addresses[buffer] + planes.origin_bytes, int(sizes.ctypes.data)],
-            np.int64,
-        )
-        self._kept += [own, sizes]
-        return load(spec), int(own.ctypes.data), items
-
-
-def _place(
-    lowered: LoweredGraph, *, share_memory: bool
-) -> tuple[Arena, dict[str, int], dict[int, list[str]]]:
-    """Return memory for all buffers, their addresses, and by index of a step the buffers whose gaps it must clear."""
-    planes, spans = lowered.planes, uses(lowered.steps)
-    forever = 0, len(lowered.steps)
-    packing = pack(
-        {
-            name: Lifetime(*(span if share_memory else forever), round_up(planes[name].own_bytes, ALIGNMENT))
-            for name, span in spans.items()
-        }
-    )
-    arena = Arena(packing.size + FLOAT_BYTES * OVERREAD)
-    start = arena.allocate(arena.size)
-    addresses = {name: start + offset for name, offset in packing.offsets.items()}
-    cleared: dict[int, list[str]] = {}
-    for name in sorted(spans):
-        if planes[name].gap:
-            cleared.setdefault(spans[name][0], []).append(name)
-    return arena, addresses, cleared
 
 
 def _origins(steps: Sequence[Step]) -> dict[str, str]:

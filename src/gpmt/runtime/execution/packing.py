@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from gpmt.runtime.lowering.steps import NativeStep, Step
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Lifetime:
 
 
 @dataclass(frozen=True)
-class Packing:
+class Packing(Generic[Name]):
     """Where pieces of memory are.
 
     Attributes:
@@ -35,7 +38,7 @@ class Packing:
         size: bytes of all together.
     """
 
-    offsets: dict[str, int]
+    offsets: dict[Name, int]
     size: int
 
 
@@ -49,11 +52,11 @@ def uses(steps: Sequence[Step]) -> dict[str, tuple[int, int]]:
     return found
 
 
-def pack(lifetimes: Mapping[str, Lifetime]) -> Packing:
+def pack(lifetimes: Mapping[Name, Lifetime]) -> Packing[Name]:
     """Give each piece of memory a place; those in use at the same time do not overlap.
 
-    The largest come first. Each takes the smallest gap that it fits, between those in use at the same time that have
-    a place already.
+    The largest come first, of equal ones those that are in use first. Each takes the smallest gap that it fits,
+    between those in use at the same time that have a place already.
 
     >>> pack({"a": Lifetime(0, 1, 64), "b": Lifetime(1, 2, 128), "c": Lifetime(2, 3, 64)}).offsets
     {'b': 0, 'a': 128, 'c': 128}
@@ -61,8 +64,8 @@ def pack(lifetimes: Mapping[str, Lifetime]) -> Packing:
     Args:
         lifetimes: by name, with sizes that keep places aligned.
     """
-    offsets: dict[str, int] = {}
-    for name in sorted(lifetimes, key=lambda name: (-lifetimes[name].size, lifetimes[name].first, name)):
+    offsets: dict[Name, int] = {}
+    for name in sorted(lifetimes, key=lambda name: (-lifetimes[name].size, lifetimes[name].first)):
         own = lifetimes[name]
         taken = sorted((offsets[o], lifetimes[o].size) for o in offsets if lifetimes[o].meets(own))
         offsets[name] = _best_gap(taken, own.size)

@@ -5,8 +5,8 @@ none of this buffer. So no step of its own, and no wait for the other threads, i
 
     function, arguments  addresses of the other kernel and of its arguments
     planes               address of pixel (0, 0) of the first plane
-    sizes                int64 [5]: items, planes; bytes before the first plane, of a plane's rows, and from a plane to
-                         the next
+    sizes                int64 [5]: items, planes; bytes before the first plane, of a plane's rows, and from a plane
+                         to the next
 
 Writes everything from the end of a plane's rows to the next plane, and what is before the first plane.
 """

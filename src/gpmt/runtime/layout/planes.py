@@ -3,15 +3,15 @@
     pixel (n, c, y, x)  =  element  origin + n · image_stride + c · plane_stride + y · pitch + x  of the buffer
 
 A convolution finds its zero padding in place: a tap (dy, dx) of channel c is at one constant offset from the output's
-pixel, for all pixels of a plane. Buffers share memory with others that are in use at other times, so nothing is zero by
-itself. Who makes which bytes zero, and when:
+pixel, for all pixels of a plane. Buffers share memory with others that are in use at other times, so nothing is zero
+by itself. Who makes which bytes zero, and when:
 
 * Behind the pixels of a row, up to the pitch: the kernel that writes the row, with the row.
-* In the *gaps* before, between and behind the rows of planes: the first step of a run that writes the buffer, before it
-  ends (`kernels/clear_gaps.py`). This is done only where `gap` is not 0, so a step that reads zeros there has asked the
-  `LayoutSolver` for them. Kernels write nothing else into gaps than zeros, up to the end of a cache line.
-* Everything else holds any values, NaN included: gaps where `gap` is 0, and what is behind the last plane. Kernels may
-  read them in whole vectors, but no result depends on them.
+* In the *gaps* before, between and behind the rows of planes: the first step of a run that writes the buffer, before
+  it ends (`kernels/clear_gaps.py`). This is done only where `gap` is not 0, so a step that reads zeros there has
+  asked the `LayoutSolver` for them. Kernels write nothing into gaps but zeros, up to the end of a cache line.
+* Everything else holds any values, NaN included: gaps where `gap` is 0, and what is behind the last plane. Kernels
+  may read them in whole vectors, but no result depends on them.
 """
 
 from __future__ import annotations

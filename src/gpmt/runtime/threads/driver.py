@@ -1,14 +1,15 @@
 """The native loop that runs a table of steps: LLVM IR for the caller, for workers, and for a thread without workers.
 
-A step is 32 bytes: function `void(int64* args, int64 item)`, args, items, and a word kept for flags. Each thread of
-a pool has a contiguous range of every step's items, the same part of them in all steps, so that it finds in its own
-cache what it has written in the step before. It claims items through the range's *cursor*: step index in the high
-32 bits, and in the low 32 bits a count that begins at `2**31 - items of the range`. Adding one claims an item as long
-as bit 31 was clear; a set bit means that nothing is left. A thread whose range is empty goes on to the others'. The
-thread that ends the last item of a step opens the next one by storing new cursors; no thread waits for one that has
-no claimed item. So a thread that sleeps, or that the system has preempted, does not delay the others, and a table
-needs no counters. A thread reads the table only while it has a claimed item, and the step cannot end before that
-item: the table may be freed as soon as a run has returned.
+A step is 32 bytes: function `void(int64* args, int64 item)`, args, items, and a word that only loops over samples
+use (`execution/sample_loop.py`). Each thread of a pool has a contiguous range of every step's items, the same part of
+them in all steps, so that it finds in its own cache what it has written in the step before. It claims items through
+the range's *cursor*: step index in the high 32 bits, and in the low 32 bits a count that begins at
+`2**31 - items of the range`. Adding one claims an item as long as bit 31 was clear; a set bit means that nothing is
+left. A thread whose range is empty goes on to the others'. The thread that ends the last item of a step opens the
+next one by storing new cursors; no thread waits for one that has no claimed item. So a thread that sleeps, or that
+the system has preempted, does not delay the others, and a table needs no counters. A thread reads the table only
+while it has a claimed item, and the step cannot end before that item: the table may be freed as soon as a run has
+returned.
 """
 
 from __future__ import annotations

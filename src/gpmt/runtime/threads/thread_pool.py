@@ -21,6 +21,9 @@ from gpmt.system import core_count
 
 _MAX_THREADS = 1024
 
+Row = tuple[int, int, int, int]
+"""A step of a table: function, arguments, items, and bytes to the arguments for the next sample."""
+
 
 def default_threads() -> int:
     """Return the threads to use: as many as PyTorch does, but at most one for each core of this process.
@@ -45,14 +48,15 @@ class StepTable:
     as long as the table is run. A table is only read, and may be run by several pools.
 
     Args:
-        steps: (function, args, items): two addresses, and the number of items.
+        steps: (function, args, items): two addresses, and the number of items; also as a `Row`, whose last field is
+            for loops over samples.
 
     Raises:
         RuntimeProgramError: a number of items that is negative or above 2**31 - 1, or a function at address 0.
     """
 
-    def __init__(self, steps: Iterable[tuple[int, int, int]]) -> None:
-        rows = [(function, args, items, 0) for function, args, items in steps]
+    def __init__(self, steps: Iterable[tuple[int, int, int] | Row]) -> None:
+        rows = [step if len(step) == 4 else (*step, 0) for step in steps]
         for index, (function, _, items, _) in enumerate(rows):
             if not 0 <= items <= driver.MAX_ITEMS:
                 raise RuntimeProgramError(
