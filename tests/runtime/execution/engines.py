@@ -13,11 +13,11 @@ from gpmt.runtime.passes.pipeline import optimize
 from gpmt.runtime.threads.thread_pool import ThreadPool
 
 
-def engine_of(network, *inputs, threads=1):
+def engine_of(network, *inputs, threads=1, **more):
     """Return an engine, and the graph."""
     graph = optimize(capture(scramble(network), inputs).graph)
     lowered = lower(graph, processor.host(), threads)
-    return Engine(lowered, choices_of(lowered), graph.constants, ThreadPool.shared(threads)), graph
+    return Engine(lowered, choices_of(lowered), graph.constants, ThreadPool.shared(threads), **more), graph
 
 
 def choices_of(lowered):

@@ -4,20 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.runtime.execution.engines import chain, engine_of
+from tests.runtime.execution.steps import step
 from tests.runtime.networks import noise
 
 from gpmt.runtime.execution.packing import Lifetime, pack, uses
-from gpmt.runtime.lowering.steps import BufferAddress, InputTensor, NativeStep, TorchStep
+from gpmt.runtime.lowering.steps import TorchStep
 
 IMAGES = noise(2, 8, 9, 10)
 LIFETIMES = st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(1, 9)).map(
     lambda drawn: Lifetime(min(drawn[:2]), max(drawn[:2]), 64 * drawn[2])
 )
-
-
-def step(*buffers):
-    arguments = {f"argument {i}": BufferAddress(buffer) for i, buffer in enumerate(buffers)}
-    return NativeStep("step", {"tensor": InputTensor("x"), **arguments}, lambda _: [])
 
 
 def most_in_use(lifetimes):
