@@ -62,6 +62,7 @@ def test_at_most_30_lines(example):
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_prunes_exactly_and_resumes(example, tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()

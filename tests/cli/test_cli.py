@@ -177,6 +177,7 @@ def test_files_that_pytorch_is_not_needed_for(command: str, code: int) -> None:
     assert gpmt(*command.split(), code=code).stdout == done.stdout
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_quiet(dense: str) -> None:
     command = f"{sys.executable} -c 'from gpmt.cli import main; main()' inspect {dense} --json | head -c 1"
     done = subprocess.run(
@@ -185,6 +186,7 @@ def test_a_closed_pipe_is_quiet(dense: str) -> None:
     assert (done.stdout, done.stderr) == ("{", "")
 
 
+@pytest.mark.slow
 def test_no_space_left(dense: str) -> None:
     code = """
 import resource, sys

@@ -15,6 +15,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_others_are_reported():
     variants = ["--variant", "too fast: finetune.lr=1e30", "--variant", "GP+MT:"]
     result = gpmt(*SHORT, *variants, code=2)

@@ -112,7 +112,7 @@ def test_epochs_are_those_of_the_trainer(toy: Any, tmp_path: Path, accumulate: i
         assert watch.zeros[event.time * steps - 1] < toy.pruned(event.sparsity)
 
 
-@pytest.mark.parametrize("at", [8, 20])
+@pytest.mark.parametrize("at", [8, pytest.param(20, marks=pytest.mark.slow)])
 def test_resumes_from_its_checkpoint(toy: Any, schedule: Any, at: int, tmp_path: Path) -> None:
     settings = {"schedule": schedule, "min_kept": 5}
     whole = trainer(toy, tmp_path, PruningCallback(**settings), save_strategy="steps", save_steps=4)

@@ -21,7 +21,10 @@ from gpmt.verification import verify
 SCRIPT = Path(__file__).with_name("fsdp_rank.py")
 NUMEL = 8 * 15 + 15 * 4 + 4
 
-pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this PyTorch is built without distributed")
+pytestmark = [
+    pytest.mark.skipif(not dist.is_available(), reason="this PyTorch is built without distributed"),
+    pytest.mark.slow,  # its processes take half a minute
+]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from gpmt.pruner.methods.rigl import RigL
 from gpmt.pruner.pruner import Pruner
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore")  # what torch.compile says of its own
 def test_a_compiled_step_is_followed_outside_of_its_graph(
     toy: Any, make: Any, backend: str, monkeypatch: pytest.MonkeyPatch

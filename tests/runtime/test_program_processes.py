@@ -89,14 +89,8 @@ def test_several_callers(threads, lazy):
     assert failures == []
 
 
-@pytest.mark.parametrize(
-    ("threads", "called"),
-    [
-        (2, False),
-        pytest.param(1, True, marks=pytest.mark.slow),
-        pytest.param(2, True, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("threads", "called"), [(2, False), (1, True), (2, True)])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_fork(threads, called):
     """A child computes on its own, also while another thread of the parent was in the middle of a run (`called`)."""
@@ -223,9 +217,8 @@ assert mapped() - before < 30 << 20, mapped() - before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
-@pytest.mark.parametrize(
-    "shape", ["(1, 3, 8_000, 8_000)", pytest.param("(4000, 3, 600, 600)", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["(1, 3, 8_000, 8_000)", "(4000, 3, 600, 600)"])
 def test_no_memory(shape):
     script(f"""
 program = gpmt.compile(network, images, threads=2, tune=False)

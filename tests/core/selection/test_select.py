@@ -122,13 +122,13 @@ def test_signed_scores_rank_as_numbers_from_minus_to_plus_infinity(tensors, data
     check(tensors, data, signed=True)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)  # many more are in test_many_searches_of_any_size
 @given(networks(longest=150), sizes_of_the_search(), st.data())
 def test_samples_brackets_and_pools_of_any_size_give_the_masks_of_a_full_sort(tensors, sizes, data):
     check(tensors, data, sizes=sizes, chunks=(None, 64))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(networks(SCORES, longest=150), sizes_of_the_search(), st.data())
 def test_samples_brackets_and_pools_of_any_size_rank_scores_too(tensors, sizes, data):
     check(tensors, data, sizes=sizes, chunks=(None, 64), signed=True)

@@ -28,8 +28,11 @@ EVERYTHING = (
 
 @pytest.mark.parametrize(
     "overrides",
-    [EVERYTHING, ("schedule=ac-dc", "finetune.epochs=5"), ("recalibrate=100", "start=0")],
-    ids=["gradual and all else", "ac-dc", "one-shot"],
+    [
+        pytest.param(EVERYTHING, id="gradual and all else"),
+        pytest.param(("schedule=ac-dc", "finetune.epochs=5"), id="ac-dc", marks=pytest.mark.slow),
+        pytest.param(("recalibrate=100", "start=0"), id="one-shot"),
+    ],
 )
 def test_a_run_stopped_anywhere_goes_on_to_the_same_weights(
     dense: Path, tmp_path: Path, monkeypatch, overrides

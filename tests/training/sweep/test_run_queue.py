@@ -22,6 +22,7 @@ def test_in_an_empty_folder_all_runs_wait_and_the_first_trains_the_dense_network
     assert (found.ended, found.results()["runs"], found.results()["total"]) == (0, [], 2)
 
 
+@pytest.mark.slow
 def test_finished_runs_are_taken_as_they_are(swept, copied: Path):
     found = queue(copied)
     assert found.waiting == []
@@ -29,6 +30,7 @@ def test_finished_runs_are_taken_as_they_are(swept, copied: Path):
     assert found.results() == swept[1]
 
 
+@pytest.mark.slow
 def test_a_run_that_has_the_dense_network_trains_it_for_the_others(copied: Path):
     shutil.rmtree(copied / FIRST)
     found = queue(copied)
@@ -36,6 +38,7 @@ def test_a_run_that_has_the_dense_network_trains_it_for_the_others(copied: Path)
     assert {point.folder for point in found.trainers.values()} == {SECOND}
 
 
+@pytest.mark.slow
 def test_the_dense_network_is_trained_once(swept):
     out, _ = swept
     trained, taken = read_metrics(out, FIRST), read_metrics(out, SECOND)
@@ -53,6 +56,7 @@ def test_runs_beside_each_other_give_the_same_results(swept, tmp_path: Path):
     assert read_metrics(tmp_path / "sweep", SECOND)["dense_from"] is not None
 
 
+@pytest.mark.slow
 def test_runs_without_their_dense_network_are_not_started(tmp_path: Path):
     results = sweep(small_grid("dense.lr=1e30"), tmp_path / "sweep")
     assert results["runs"] == results["summary"] == []

@@ -17,6 +17,7 @@ from gpmt.training.sweep.runner import Interrupted, sweep
 from gpmt.training.sweep.sweep_folder import SweepFolder
 
 
+@pytest.mark.slow
 def test_every_run_is_a_run_folder_and_the_results_are_theirs(swept):
     out, results = swept
     assert json.loads((out / "results.json").read_text()) == results
@@ -77,6 +78,7 @@ def test_a_sweep_that_is_interrupted_goes_on_where_it_stopped(
     assert (copied / SECOND / "metrics.json").stat().st_mtime_ns == untouched
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_sweep_starts_nothing(swept, copied: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delattr(run_queue, "RunProcess")
     assert sweep(small_grid(), copied, resume=True, command="again") == swept[1]
