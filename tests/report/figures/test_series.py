@@ -10,7 +10,7 @@ from gpmt.errors import FigureError
 from gpmt.report.content.grid import Cell, Grid, Spread
 from gpmt.report.content.report import Report
 from gpmt.report.content.subject import Score, Subject
-from gpmt.report.figures.series import accuracies_of, labels, method_of
+from gpmt.report.figures.series import accuracies_of, cells_of_runs, labels, method_of
 
 
 def of_grids(*grids: Grid) -> Report:
@@ -123,3 +123,11 @@ def test_the_front_is_what_nothing_dominates(pairs, x):
         if best_first(rivals) == cost and max(as_cheap) == top1:
             expected.add((cost / 10, top1 / 10))
     assert front == expected
+
+
+def test_a_run_stands_at_the_sparsity_that_was_asked_for():
+    run = examples.run()
+    assert [cell.asked for cell in cells_of_runs([replace(run, asked="93 %")])] == [0.93]
+    assert [cell.asked for cell in cells_of_runs([replace(run, asked="head.* 50 %, * 98 %")])] == [
+        run.sparsity
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
@@ -150,7 +151,7 @@ def _cell(method: str, floor: str, runs: Sequence[Subject]) -> Cell:
         method=method,
         floor=floor,
         setting="",
-        asked=runs[0].sparsity,
+        asked=_asked(runs[0]),
         seeds=tuple(run.seed if run.seed is not None else number for number, run in enumerate(runs)),
         sparsity=_spread([run.sparsity for run in runs]),
         dense=_spread([score.top1 for run in runs if (score := run.score("dense"))]),
@@ -160,6 +161,12 @@ def _cell(method: str, floor: str, runs: Sequence[Subject]) -> Cell:
         latency_ms=fmean(times) if times else None,
         dead=max(len(run.dead) for run in runs),
     )
+
+
+def _asked(run: Subject) -> float:
+    """Return the sparsity that was asked for, where it is one number, else the one that was reached."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) %", run.asked)
+    return float(found[1]) / 100 if found else run.sparsity
 
 
 def _spread(values: Iterable[float | None]) -> Spread | None:
