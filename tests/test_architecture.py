@@ -66,6 +66,7 @@ ORDER = [
     "integrations",
     "formats.exporters",
     "runtime.ir",
+    "runtime.onnx_frontend",
     "runtime.frontend",
     "runtime.passes",
     "runtime.layout",

@@ -28,6 +28,7 @@ EXAMPLES = examples(
     "gpmt bench runs/cifar10-resnet20",
     "gpmt bench pruned.pth --model torchvision:resnet50 --input 3x224x224 --batch 16",
     "gpmt bench resnet50.program.safetensors --layers --threads 1",
+    "gpmt bench model.onnx --engines onnx",
     "gpmt bench pruned.pth --model torchvision:resnet50 --input 3x224x224 --engines onnx --json",
 )
 ENGINES = {"eager": "PyTorch", "onnx": "ONNX Runtime"}
@@ -55,7 +56,8 @@ def bench(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="A saved program, a checkpoint of any known tool, or a run's folder."
+            metavar="FILE",
+            help="A saved program, an ONNX file, a checkpoint of any known tool, or a run's folder.",
         ),
     ],
     model: ModelName = None,
@@ -88,7 +90,8 @@ def bench(
     """Measure how fast a network is in the CPU runtime, beside PyTorch and ONNX Runtime, on this machine.
 
     The engines get the same weights and inputs, and take turns, so that other load on the machine affects all alike.
-    A saved program does not hold a network that other engines could run, so it is measured alone.
+    A saved program does not hold a network that other engines could run, so it is measured alone. An ONNX file
+    needs no --model: with one, it is a checkpoint like others, of which the weights are taken.
     """
     asked = _engines(engines)
     check_exists(path)
@@ -158,17 +161,24 @@ def _open(
         }
         return None, program, random_inputs(example, batch), taken
 
-    from gpmt.cli.network import require_network
+    from gpmt.cli.network import parse_shape, require_network
     from gpmt.formats.load import load
+    from gpmt.runtime.onnx_frontend.open import is_onnx, onnx_example, open_onnx
 
+    module: nn.Module
     with working(f"reading {path}", quiet=quiet):
-        network = require_network(load(path), model=model, input_shape=shape)
-    given = random_inputs(network.example, batch)
+        if model is None and is_onnx(path):
+            module = network = open_onnx(path)
+            sizes = None if shape is None else (batch or 1, *parse_shape(shape))
+            given = random_inputs(onnx_example(network, sizes, batch=batch or 1), batch)
+        else:
+            found = require_network(load(path), model=model, input_shape=shape)
+            module, given = found.module, random_inputs(found.example, batch)
     with working(f"compiling {path}", quiet=quiet):
         start = time.perf_counter()
-        program = compile(network.module, given, threads=threads)
+        program = compile(module, given, threads=threads)
         taken = time.perf_counter() - start
-    return network.module, program, given, taken
+    return module, program, given, taken
 
 
 def _batch_size(inputs: Inputs) -> int:
@@ -180,17 +190,25 @@ def _other_engines(
     module: nn.Module, inputs: Inputs, result: _Result, asked: Sequence[str] | None
 ) -> dict[str, Any]:
     """Return calls of the other engines; record how far all outputs are from PyTorch's."""
-    from gpmt.cli.engines import call_engine, difference, eager_call, onnx_call
+    from gpmt.cli.engines import call_engine, difference, eager_call, onnx_call, onnx_file_call
+    from gpmt.runtime.onnx_frontend.network import OnnxNetwork
 
     calls: dict[str, Any] = {}
     wanted = ENGINES if asked is None else asked
     if "onnx" in wanted:
-        lacking = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
-        if lacking and asked is None:
+        is_file = isinstance(module, OnnxNetwork)
+        needed = ("onnxruntime",) if is_file else ("onnx", "onnxscript", "onnxruntime")
+        lacking = [name for name in needed if find_spec(name) is None]
+        if lacking and (asked is None or is_file):
+            if asked is not None:
+                raise GpmtError(missing(lacking[0]))
             result.left_out["onnx"] = missing(lacking[0])
         else:
             try:
-                calls["onnx"] = onnx_call(module, inputs, result.threads)
+                if isinstance(module, OnnxNetwork):
+                    calls["onnx"] = onnx_file_call(module.path, inputs, result.threads)
+                else:
+                    calls["onnx"] = onnx_call(module, inputs, result.threads)
             except CheckpointError as error:
                 if asked is not None:
                     raise

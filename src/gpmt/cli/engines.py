@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpmt.errors import CheckpointError, first_sentence
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -89,23 +91,41 @@ def eager_call(module: nn.Module, inputs: Inputs) -> Call:
 
 def onnx_call(module: nn.Module, inputs: Inputs, threads: int) -> Call:
     """Return a call of ONNX Runtime. Raises `GpmtError` where the network cannot be exported."""
-    import onnxruntime
-
     from gpmt.formats.exporters.onnx import export_onnx
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         export_onnx(module, path, inputs, check=False)
+        return onnx_file_call(path, inputs, threads)
+
+
+def onnx_file_call(path: Path, inputs: Inputs, threads: int) -> Call:
+    """Return a call of ONNX Runtime with a file. Raises `CheckpointError` where it does not run it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # errors are raised
+    try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [given.name for given in session.get_inputs()]
-    tensors = [inputs[name] for name in names] if isinstance(inputs, Mapping) else inputs
-    feed = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+        names = [given.name for given in session.get_inputs()]
+        tensors = [inputs[name] for name in names] if isinstance(inputs, Mapping) else inputs
+        halves = {given.name for given in session.get_inputs() if given.type == "tensor(float16)"}
+        feed = {
+            name: (tensor.half() if name in halves else tensor).numpy()
+            for name, tensor in zip(names, tensors, strict=True)
+        }
+        session.run(None, feed)
+    except Exception as error:  # onnxruntime has a class for each of its codes
+        raise CheckpointError(
+            f"{path} does not run with ONNX Runtime ({first_sentence(error)}); leave it out of --engines"
+        ) from error
     return lambda: session.run(None, feed)
 
 
-def random_inputs(example: Tensor | Mapping[str, Tensor], rows: int | None = None) -> Inputs:
+def random_inputs(
+    example: Tensor | Mapping[str, Tensor] | tuple[Tensor, ...], rows: int | None = None
+) -> Inputs:
     """Return inputs of an example's shapes, with `rows` as the batch size where given; integers are zeros."""
     import torch
 
@@ -119,7 +139,7 @@ def random_inputs(example: Tensor | Mapping[str, Tensor], rows: int | None = Non
 
     if isinstance(example, Mapping):
         return {name: random_tensor(tensor) for name, tensor in example.items()}
-    return (random_tensor(example),)
+    return tuple(map(random_tensor, example if isinstance(example, tuple) else (example,)))
 
 
 def difference(result: Any, expected: Any) -> float:

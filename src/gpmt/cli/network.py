@@ -57,7 +57,7 @@ def find_network(checkpoint: Checkpoint, *, model: str | None, input_shape: str 
     from gpmt.training.weights import load_weights
 
     check_name(model)
-    shape = _parse_shape(input_shape) if input_shape else _recorded_shape(checkpoint)
+    shape = parse_shape(input_shape) if input_shape else _recorded_shape(checkpoint)
     shape = shape or usual_shape(model) or ()
     if not shape:
         raise GpmtError(
@@ -177,7 +177,8 @@ def _recorded_shape(checkpoint: Checkpoint) -> tuple[int, ...]:
     return tuple(sizes) if valid and math.prod(sizes) <= _MAX_VALUES else ()
 
 
-def _parse_shape(text: str) -> tuple[int, ...]:
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Return the sizes that --input names. Raises `GpmtError` for other texts."""
     sizes = text.lower().replace("×", "x").split("x")
     if not all(size.isdecimal() and int(size) > 0 for size in sizes):
         raise GpmtError(f"--input is {text}, but must be sizes such as 3x224x224 (channels, height, width)")

@@ -7,8 +7,8 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,19 +26,29 @@ from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.graph import Graph, copy_arrays
 from gpmt.runtime.lowering.steps import NativeStep, Step, TorchStep
 from gpmt.runtime.machine_code.executable_memory import refusal
+from gpmt.runtime.onnx_frontend.network import OnnxNetwork
+from gpmt.runtime.onnx_frontend.open import Shapes, onnx_example, open_onnx
 from gpmt.runtime.passes.pipeline import optimize
 from gpmt.runtime.store import read_program, save
 from gpmt.runtime.threads.thread_pool import ThreadPool, default_threads
 
 
-def compile(model: nn.Module, example: Example, *, threads: int | None = None, tune: bool = True) -> Program:
+def compile(
+    model: nn.Module | str | os.PathLike[str],
+    example: Example | Shapes | None = None,
+    *,
+    threads: int | None = None,
+    tune: bool = True,
+) -> Program:
     """Compile a network for inference on this machine's CPU; pruned weights cost nothing.
 
     Args:
         model: any network that PyTorch can run on the example, with float32 weights on the CPU. It is compiled for
-            evaluation mode, and not changed. Its weights are copied: later changes do not affect the program.
+            evaluation mode, and not changed. Its weights are copied: later changes do not affect the program. Or
+            the path of an ONNX file, which the extra ``onnx`` reads.
         example: inputs of one call: a tensor, several in the order of `forward`, or a mapping by argument name; the
-            first dimension is the batch. Only shapes, strides and dtypes matter.
+            first dimension is the batch. Only shapes, strides and dtypes matter. For an ONNX file shapes will do,
+            and nothing where only the batch is open in it.
         threads: at least 1; by default `torch.get_num_threads()`, but at most one for each core of this process.
         tune: whether to measure which kernels are fastest; the results are kept on disk. If false, a cost model
             chooses.
@@ -49,7 +59,9 @@ def compile(model: nn.Module, example: Example, *, threads: int | None = None, t
 
     Raises:
         RuntimeProgramError: the network does not run on the example, its control flow depends on values of its
-            inputs, it is not float32 on the CPU, or there is not enough memory.
+            inputs, it is not float32 on the CPU, or there is not enough memory; an ONNX file has operators that are
+            not supported, all of which are named, or shapes that it leaves open.
+        CheckpointError: an ONNX file cannot be read.
 
     >>> import torch, gpmt
     >>> from torch import nn
@@ -60,9 +72,18 @@ def compile(model: nn.Module, example: Example, *, threads: int | None = None, t
     >>> torch.allclose(fast(images), network(images), atol=1e-5)
     True
     """
+    if isinstance(model, str | os.PathLike):
+        model = open_onnx(model)
+    names: tuple[str, ...] | None = None
+    if isinstance(model, OnnxNetwork):
+        example, names = onnx_example(model, example), tuple(model.inputs)
+    elif example is None:
+        raise RuntimeProgramError("there is no example; give inputs of the shape to compile for")
     with _without_garbage_collection():
-        graph, signature = capture(model, example)
-        graph = with_dynamic_batch(optimize(graph), model, example)
+        graph, signature = capture(model, cast(Example, example), thorough=names is None)
+        graph = with_dynamic_batch(optimize(graph), model, cast(Example, example))
+    if names is not None:
+        signature = replace(signature, arguments=names, positional=names)
     return build(signature, graph, threads=threads, tune=tune)
 
 

@@ -1,0 +1,1 @@
+"""From an ONNX file to a network that PyTorch runs, which is captured like any other."""
