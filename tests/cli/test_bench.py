@@ -88,3 +88,46 @@ def test_wrong_requests(lenet, program):
     assert "no other engine runs; leave out --engines" in error("bench", program, *QUICK, "--engines", "onnx")
     assert "leave out --model and --input" in error("bench", program, *NAMED)
     assert "does not exist" in error("bench", "none.pt", *NAMED)
+
+
+@pytest.fixture
+def onnx_file(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="makes the file")
+    pytest.importorskip("onnxruntime", reason="runs the file")
+    value = onnx.helper.make_tensor_value_info
+    held = onnx.numpy_helper.from_array(torch.eye(4, 3)[:, :, None, None].numpy(), "w")
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w"], ["c"]),
+        onnx.helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes, "g", [value("x", 1, ["n", 3, "h", "w"])], [value("y", 1, None)], initializer=[held]
+    )
+    opset = [onnx.helper.make_opsetid("", 13)]
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
+def test_an_onnx_file(onnx_file):
+    asked = ("--input", "3x5x6", "--batch", 2, "--engines", "eager,onnx", "--layers", "--json")
+    found = json.loads(gpmt("bench", onnx_file, *QUICK, *asked).stdout)
+    assert (found["batch"], found["inputs"]) == (2, {"0": [2, 3, 5, 6]})
+    assert list(found["engines"]) == ["gpmt", "eager", "onnx"]
+    assert found["engines"]["gpmt"]["difference"] < 1e-6
+    assert found["engines"]["onnx"]["difference"] < 1e-6
+    (layer,) = [layer for layer in found["layers"] if layer["dense_macs"]]
+    assert (layer["name"], layer["kept_macs"], layer["dense_macs"]) == ("w", 3 * 30, 12 * 30)
+
+
+def test_an_onnx_file_that_leaves_its_shape_open(onnx_file):
+    assert error("bench", onnx_file, *QUICK).endswith(
+        "has the input 'x' of the shape n×3×h×w, which is open in more than the batch; give a shape for each input, "
+        "such as (1, 3, 224, 224)"
+    )
+
+
+def test_a_damaged_onnx_file(onnx_file):
+    content = onnx_file.read_bytes()
+    onnx_file.write_bytes(content[: len(content) // 2])
+    assert "model.onnx is truncated or damaged" in error("bench", onnx_file, *QUICK)

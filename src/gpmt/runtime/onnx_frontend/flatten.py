@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from gpmt.errors import CheckpointError, RuntimeProgramError
 from gpmt.runtime.onnx_frontend.node import Branch, Node
 from gpmt.runtime.onnx_frontend.stored_tensors import StoredTensors
 
-_MAX_NODES = 200_000
+_MAX_NODES = 20_000
 _MAX_DEPTH = 16
 
 Names = dict[str, str]
@@ -207,6 +208,7 @@ class Flattener:
         return name or "without a name"
 
 
+@cache
 def _version(operator: str, opset: int) -> int:
     """Return the opset that brought an operator as this opset has it; 0 where there is none."""
     import onnx

@@ -83,7 +83,8 @@ def _gather(call: Call) -> Tensor:
         return torch.index_select(source, axis, constant(places, torch.int64))
     if axis == 0 and source.ndim == 2 and call.is_known(0) and source.is_floating_point():
         return F.embedding(indices, source)
-    return source[(slice(None),) * axis + (indices.long(),)]
+    found = source[(slice(None),) * axis + (indices.long().reshape(-1),)]
+    return found.reshape(*source.shape[:axis], *indices.shape, *source.shape[axis + 1 :])
 
 
 @operator("GatherElements", 11, 13)

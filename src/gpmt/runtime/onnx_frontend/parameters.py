@@ -14,7 +14,7 @@ def add_parameter(root: nn.Module, name: str, data: Tensor) -> nn.Parameter:
     *path, last = parts if len(parts) <= _DEEPEST else ["_".join(parts)]
     place = root
     for part in path:
-        found = place._modules.get(part) if hasattr(place, part) else None
+        found = dict(place.named_children()).get(part)
         if found is None:
             part = _free(place, part)
             found = nn.Module()

@@ -93,9 +93,10 @@ def _cumulative_sum(call: Call) -> Tensor:
     return found.flip(axis) if backwards else found
 
 
-@operator("TopK", 10, 11, 24)
+@operator("TopK", 1, 10, 11, 24)
 def _top_k(call: Call) -> Result:
-    source, count = call.tensor(0), call.number(1)
+    source = call.tensor(0)
+    count = call.number(1) if call.version >= 10 else call.integer("k", 0)
     axis = call.axis(call.integer("axis", -1), source.ndim)
     if not 0 <= count <= source.shape[axis]:
         raise NotSupported(f"it asks for {count} of {source.shape[axis]}")

@@ -34,7 +34,18 @@ class Entry:
 OPERATORS: dict[str, Entry] = {}
 """By the names of ONNX's own operators."""
 
-_QUANTISED = "Quantize", "QLinear", "Integer", "QAttention", "QGemm", "QEmbed", "QMoE", "MatMulNBits", "Bnb4"
+_QUANTISED = (
+    "Quantize",
+    "Dequantize",
+    "QLinear",
+    "Integer",
+    "QAttention",
+    "QGemm",
+    "QEmbed",
+    "QMoE",
+    "MatMulNBits",
+    "Bnb4",
+)
 
 
 def operator(
