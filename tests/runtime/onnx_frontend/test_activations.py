@@ -11,6 +11,12 @@ PLAIN = {
 """Functions of one element, and the opset that brought them."""
 
 
+def test_all_in_one_file(tmp_path):
+    nodes = [node(operator, ["x"], [operator]) for operator in PLAIN]
+    check(tmp_path / "a.onnx", nodes, {"x": noise(2, 3, 5) * 0.5}, outputs=[*PLAIN], opset=21)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", PLAIN)
 def test_functions_of_one_element(tmp_path, operator):
     values = noise(2, 3, 5) * 0.5
@@ -46,6 +52,7 @@ def test_clip_by_attributes(tmp_path, bounds):
     check(tmp_path / "a.onnx", node("Clip", ["x"], ["y"], **bounds), {"x": noise(3, 4) * 4}, opset=9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("low", "high"), [(None, None), (0.0, None), (0.0, 6.0), (None, 0.3), (-0.2, 0.3)])
 @pytest.mark.parametrize("opset", [11, 12, 13])
 def test_clip_by_inputs(tmp_path, low, high, opset):
@@ -67,6 +74,13 @@ def test_prelu(tmp_path, shape):
     check(tmp_path / "a.onnx", node("PRelu", ["x", "slope"], ["y"]), {"x": noise(2, 3, 4, 5)}, slope, opset=9)
 
 
+def test_softmax_of_old_and_new(tmp_path):
+    for opset in (11, 13):
+        one = node("Softmax", ["x"], ["y"], axis=1)
+        check(tmp_path / "a.onnx", one, {"x": noise(2, 3, 4)}, opset=opset)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
 @pytest.mark.parametrize("opset", [9, 11, 13])
 @pytest.mark.parametrize("axis", [None, 0, 1, 2, -1])

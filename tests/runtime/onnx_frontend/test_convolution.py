@@ -102,7 +102,7 @@ def test_attributes_that_make_no_sense(tmp_path, attributes, sentence):
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_convolution_of_images(tmp_path, data):
     draw = data.draw

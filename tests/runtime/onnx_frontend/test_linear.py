@@ -3,6 +3,13 @@ import pytest
 from tests.runtime.onnx_frontend.nodes import check, node, noise
 
 
+def test_a_linear_layer(tmp_path):
+    constants = {"w": noise(5, 4, seed=1), "b": noise(5, seed=2)}
+    one = node("Gemm", ["x", "w", "b"], ["y"], transB=1, alpha=0.5, beta=2.0)
+    check(tmp_path / "a.onnx", one, {"x": noise(3, 4)}, constants, opset=13)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("transposed", [0, 1])
 @pytest.mark.parametrize("bias", [None, (5,), (1, 5), (), (3, 1), (3, 5)])
 @pytest.mark.parametrize("factors", [{}, {"alpha": 0.5, "beta": 2.0}, {"beta": 0.0}])

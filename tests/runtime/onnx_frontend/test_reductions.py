@@ -8,6 +8,13 @@ OPERATORS = [
 ]  # fmt: skip
 
 
+def test_all_over_space(tmp_path):
+    nodes = [node(operator, ["x", "a"], [operator]) for operator in OPERATORS]
+    inputs, axes = {"x": np.abs(noise(2, 3, 4, 5)) + 0.1}, {"a": np.array([2, 3])}
+    check(tmp_path / "a.onnx", nodes, inputs, axes, outputs=OPERATORS, tolerance=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("keep", [0, 1])
 def test_over_axes(tmp_path, operator, keep):

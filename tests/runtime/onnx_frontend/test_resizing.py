@@ -14,6 +14,13 @@ def resize(**attributes):
     return node("Resize", ["x", "", "s"], ["y"], **attributes)
 
 
+def test_twice_as_large(tmp_path):
+    inputs, scales = {"x": noise(2, 3, 4, 6)}, {"s": np.float32([1, 1, 2, 3])}
+    for mode in ("nearest", "linear"):
+        check(tmp_path / "a.onnx", resize(mode=mode), inputs, scales, opset=13, tolerance=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_nearest(tmp_path, place, rounding):
@@ -41,6 +48,7 @@ def test_old_ways(tmp_path):
     check(tmp_path / "a.onnx", one, inputs, opset=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
 @pytest.mark.parametrize("place", ["half_pixel", "pytorch_half_pixel", "align_corners"])
 def test_interpolation(tmp_path, mode, place):

@@ -63,7 +63,8 @@ def _range(call: Call) -> Tensor:
     count = max(math.ceil((limit - start) / step), 0)
     check_size([count])
     places = torch.arange(count, dtype=torch.int64, device="cpu")
-    return (places * step + start).to(call.tensor(0).dtype)
+    numbers: Tensor = places * step + start
+    return numbers.to(call.tensor(0).dtype)
 
 
 @operator("NonZero", 9, 13, sized_by_values=True)
