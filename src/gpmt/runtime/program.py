@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import torch
@@ -74,16 +74,14 @@ def compile(
     """
     if isinstance(model, str | os.PathLike):
         model = open_onnx(model)
-    names: tuple[str, ...] | None = None
+    is_file = isinstance(model, OnnxNetwork)
     if isinstance(model, OnnxNetwork):
-        example, names = onnx_example(model, example), tuple(model.inputs)
+        example = onnx_example(model, example)
     elif example is None:
         raise RuntimeProgramError("there is no example; give inputs of the shape to compile for")
     with _without_garbage_collection():
-        graph, signature = capture(model, cast(Example, example), thorough=names is None)
+        graph, signature = capture(model, cast(Example, example), thorough=not is_file)
         graph = with_dynamic_batch(optimize(graph), model, cast(Example, example))
-    if names is not None:
-        signature = replace(signature, arguments=names, positional=names)
     return build(signature, graph, threads=threads, tune=tune)
 
 

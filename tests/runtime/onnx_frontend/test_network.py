@@ -120,12 +120,15 @@ def test_networks_that_pytorch_exports(tmp_path, name, dynamo):
             opset_version=opset,
         )
         program = gpmt.compile(path, threads=1, tune=False)
+        assert program.inputs == {"input": ((1, *shape), torch.float32)}
+        # Hard swish in parts, of vectors, stays on PyTorch; the batch is then fixed.
+        assert program.fallbacks == [] or (name, opset) in (("mobile", 11), ("mobile", 13))
         for batch in (1, 3):
             inputs = torch.randn(batch, *shape)
+            if program.fallbacks:
+                program = gpmt.compile(path, inputs, threads=1, tune=False)
             assert_close(results(program(inputs)), by_runtime(path, {"input": inputs.numpy()}), 2e-6)
             assert_close(results(program(inputs)), [network(inputs).detach().numpy()], 2e-6)
-        assert program.inputs == {"input": ((1, *shape), torch.float32)}
-        assert program.fallbacks == [] or name in ("mobile", "mlp")
 
 
 @pytest.mark.slow

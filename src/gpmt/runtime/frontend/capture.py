@@ -17,6 +17,7 @@ from gpmt.runtime.frontend.aten import translate
 from gpmt.runtime.frontend.call_signature import CallSignature
 from gpmt.runtime.frontend.record import Aliased, record
 from gpmt.runtime.ir.graph import Graph
+from gpmt.runtime.onnx_frontend.network import OnnxNetwork
 from gpmt.torch_private import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -129,6 +130,8 @@ def _check_tensor(name: str, tensor: Tensor, what: str) -> None:
 
 def _parameters(model: nn.Module, count: int) -> tuple[str, ...]:
     """Return the names of forward's arguments that can be given without one, and at least `count` of them."""
+    if isinstance(model, OnnxNetwork):
+        return tuple(model.inputs)
     kinds = inspect.Parameter
     names: list[str] = []
     rest = "args"
