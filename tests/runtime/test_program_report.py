@@ -3,6 +3,7 @@
 from tests.runtime.networks import mixed, noise, small
 
 import gpmt
+import gpmt.runtime.program
 
 IMAGES = noise(2, 3, 8, 9)
 
@@ -15,6 +16,13 @@ def test_a_report():
     assert len(lines) == 2
     assert "on PyTorch: gelu (there is no kernel for it)" in lines[1]
     assert program.fallbacks == [("gelu", "there is no kernel for it")]
+
+
+def test_a_report_says_why_there_is_one_thread(monkeypatch):
+    program = gpmt.compile(small(), IMAGES, threads=1, tune=False)
+    assert "one thread" not in repr(program)
+    monkeypatch.setattr(gpmt.runtime.program, "_HAS_THREADS", False)
+    assert repr(program).splitlines()[-1] == "  one thread: there are no others on Windows yet"
 
 
 def test_times_of_layers():

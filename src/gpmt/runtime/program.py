@@ -26,11 +26,14 @@ from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.graph import Graph, copy_arrays
 from gpmt.runtime.lowering.steps import NativeStep, Step, TorchStep
 from gpmt.runtime.machine_code.executable_memory import refusal
+from gpmt.runtime.machine_code.straight_line import DIALECTS
 from gpmt.runtime.onnx_frontend.network import OnnxNetwork
 from gpmt.runtime.onnx_frontend.open import Shapes, onnx_example, open_onnx
 from gpmt.runtime.passes.pipeline import optimize
 from gpmt.runtime.store import read_program, save
 from gpmt.runtime.threads.thread_pool import ThreadPool, default_threads
+
+_HAS_THREADS = os.name == "posix"
 
 
 def compile(
@@ -50,6 +53,7 @@ def compile(
             first dimension is the batch. Only shapes, strides and dtypes matter. For an ONNX file shapes will do,
             and nothing where only the batch is open in it.
         threads: at least 1; by default `torch.get_num_threads()`, but at most one for each core of this process.
+            On Windows 1, which is the default there.
         tune: whether to measure which kernels are fastest; the results are kept on disk. If false, a cost model
             chooses.
 
@@ -266,8 +270,10 @@ class Program:
             f"({activations / 2**20:.1f} MiB of activations, {weights / 2**20:.1f} MiB of weights)"
         ]
         lines += [f"  on PyTorch: {label} ({why})" for label, why in self.fallbacks]
-        if processor.host().kind == "avx512" and (why := refusal()):
-            lines.append(f"  no straight-line code: the system refuses to run it ({why})")
+        if processor.host().kind in DIALECTS and (why := refusal()):
+            lines.append(f"  no straight-line code: it cannot be run here ({why})")
+        if not _HAS_THREADS:
+            lines.append("  one thread: there are no others on Windows yet")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

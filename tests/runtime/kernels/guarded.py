@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from gpmt.runtime.codegen import kernel
+from gpmt.runtime.codegen import kernel, processor
 from gpmt.runtime.layout.planes import CACHE_LINE, Planes
 from gpmt.runtime.machine_code.executable_memory import ExecutableMemory
 
@@ -169,6 +169,11 @@ def executed_by(emulator):
         yield
     finally:
         _emulator = None
+
+
+def processor_kind():
+    """Return the kind of the processor that kernels run on."""
+    return processor.host().kind if _emulator is None else "neon"
 
 
 def _code_area(code):

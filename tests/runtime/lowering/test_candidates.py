@@ -24,7 +24,7 @@ from gpmt.runtime.kernels.straight_line_conv import StraightLineConvKernel
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.layout.taps import Taps
 from gpmt.runtime.lowering.candidates import Layer, candidates
-from gpmt.runtime.machine_code.executable_memory import ExecutableMemory
+from gpmt.runtime.machine_code.executable_memory import ExecutableMemory, refusal
 
 
 def layer_of(case):
@@ -88,6 +88,15 @@ def test_pruned_layers_are_sparse_and_dense_ones_dense():
 
     assert best(1.0) is DenseConvKernel
     assert best(0.05) is SparseConvKernel
+
+
+@pytest.mark.skipif(refusal() is not None, reason="needs executable memory")
+@pytest.mark.parametrize(("kind", "vectors"), [("neon", {1, 2, 4}), ("avx512", {1}), ("avx2", set())])
+def test_processors_have_their_shapes_of_straight_line_code(kind, vectors):
+    found = candidates(linear_layer(400, 256, 256, 0.1), processor.named(kind), 1)
+    specs = [candidate.spec for candidate in found if isinstance(candidate.spec, StraightLineConvKernel)]
+    assert {spec.shape.vectors for spec in specs} == vectors
+    assert all(spec.processor == kind for spec in specs)
 
 
 def test_a_pixel_in_the_padding_is_not_a_linear_layer():

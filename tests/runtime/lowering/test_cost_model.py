@@ -98,3 +98,10 @@ def test_small_layers_have_only_one_item_for_each_thread():
 def test_the_thread_with_most_items_decides():
     assert imbalance(4, 4) == 1
     assert imbalance(5, 4) == 8 / 5
+
+
+def test_weights_that_are_loaded_in_fours_serve_all_vectors_of_a_turn():
+    work = StraightLineWork(10, 1000, 300, 60, crossing=True, aligned=False, by_element=True)
+    assert COST_MODEL.cycles(work) == pytest.approx(10 * (1000 * (0.55 + 0.15 / 4) + 300 * 0.3 + 60 * 3.0))
+    saved = COST_MODEL.cycles(work) - COST_MODEL.cycles(replace(work, per_turn=2))
+    assert saved == pytest.approx(10 * 1000 * 0.15 / 8)

@@ -11,6 +11,7 @@ import gpmt
 from gpmt.runtime.codegen import processor
 from gpmt.runtime.machine_code import executable_memory
 from gpmt.runtime.machine_code.executable_memory import ExecutableMemory, ExecutableMemoryError, refusal
+from gpmt.runtime.machine_code.straight_line import DIALECTS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="code is run on Linux only")
 
@@ -70,12 +71,36 @@ def test_a_system_that_refuses_is_told_apart(refusing):
     assert refusal() == "mprotect: Permission denied"
 
 
-@pytest.mark.skipif(processor.host().kind != "avx512", reason="other processors have no such code")
+@pytest.fixture
+def arm(monkeypatch):
+    """What is done on aarch64 and can be done here as well."""
+    monkeypatch.setattr(executable_memory.platform, "machine", lambda: "aarch64")
+    executable_memory._probe.cache_clear()
+    yield
+    executable_memory._probe.cache_clear()
+
+
+def test_the_instruction_cache_is_flushed_before_code_can_be_run(arm, monkeypatch):
+    done = []
+    flush, protect = executable_memory._flush, executable_memory._protect
+    monkeypatch.setattr(executable_memory, "_flush", lambda *a: (done.append(("flush", *a)), flush(*a)))
+    monkeypatch.setattr(executable_memory, "_protect", lambda *a: (done.append(("protect", *a)), protect(*a)))
+    memory = ExecutableMemory([bytes_of(NEXT)])
+    assert [name for name, *_ in done] == ["flush", "protect"]
+    [(_, start, length), other] = done
+    assert other[1:] == (start, length)
+    assert start <= memory.addresses[0] < memory.addresses[0] + memory.size <= start + length
+
+
+def test_without_a_way_to_flush_the_instruction_cache_loops_serve(arm, monkeypatch):
+    monkeypatch.setattr(executable_memory, "_LIBGCC", "libgcc_of_nobody.so")
+    assert "no way to flush the instruction cache: libgcc_of_nobody.so" in refusal()
+
+
+@pytest.mark.skipif(processor.host().kind not in DIALECTS, reason="other processors have no such code")
 def test_where_the_system_refuses_loops_serve_and_the_program_says_why(refusing):
     network, images = small(), noise(2, 3, 8, 9)
     gpmt.prune_(network, sparsity=0.5)
     program = gpmt.compile(network, images, threads=1, tune=False)
     assert np.allclose(program(images), network(images).detach(), atol=1e-5)
-    assert "no straight-line code: the system refuses to run it (mprotect: Permission denied)" in repr(
-        program
-    )
+    assert "no straight-line code: it cannot be run here (mprotect: Permission denied)" in repr(program)

@@ -1,29 +1,39 @@
-"""Which instructions there are between the start and the end of a block."""
+"""What the instructions between the start and the end of a block have in common for all processors."""
 
 import numpy as np
 import pytest
-from tests.runtime.machine_code.layers import code_of, count, drawn, instructions
+from tests.runtime.machine_code.layers import code_of, count_of, drawn, instructions
 
-from gpmt.runtime.machine_code.instruction_stream import Shape
-
-pytest.importorskip("capstone")
+from gpmt.runtime.machine_code.instruction_stream import Groups, Order, Shape, changes
 
 
-def test_a_line_is_loaded_once_for_taps_that_share_it():
-    # Three taps in a row, as a window of three columns has: two lines, joined twice.
-    weight = np.ones((4, 3), np.float32)
-    offsets = np.array([-4, 0, 4])
-    [block] = instructions(code_of(weight, offsets, Shape(29, aligned=True)))
-    loads = [operands for name, operands in block if name == "vmovups" and "rdi" in operands]
-    assert count(block, "valignd") == 2
-    assert len(loads) == 3  # the lines -1, 0 and 1
-    [block] = instructions(code_of(weight, offsets))
-    assert count(block, "valignd") == 0
+@pytest.mark.parametrize("kind", ["avx512", "neon"])
+def test_the_next_block_is_prefetched_in_parts(kind):
+    pytest.importorskip("capstone")
+    weight = drawn(28, 1000, 0.2)
+    offsets = 4096 * np.arange(1000)
+    code = code_of(kind, weight, offsets, Shape(14, prefetched_over=10))
+    for block, other in zip(instructions(kind, code), code.blocks[0][::-1], strict=True):
+        assert abs(count_of(kind, block, "prefetch") - other[2] / 64 / 10) < 3
+    without = instructions(kind, code_of(kind, weight, offsets, Shape(14)))
+    assert all(count_of(kind, block, "prefetch") == 0 for block in without)
 
 
-def test_the_next_block_is_prefetched_in_parts():
-    weight = drawn(62, 500, 0.2)
-    code = code_of(weight, 4096 * np.arange(500), Shape(prefetched_over=10))
-    for block, other in zip(instructions(code), code.blocks[0][::-1], strict=True):
-        assert abs(count(block, "prefetcht1") - other[2] / 64 / 10) < 3
-    assert all(count(b, "prefetcht1") == 0 for b in instructions(code_of(weight, 4096 * np.arange(500))))
+@pytest.mark.parametrize(("unit", "place"), [(1, [4, 5, 6, 3]), (4, [8, 9, 10, 8])])
+def test_weights_are_in_the_order_of_blocks_taps_and_filters(unit, place):
+    weight = np.array([[0, 7], [5, 6], [0, 9]], np.float32)
+    groups, shape = Groups.of(weight, Shape(2)), Shape(2)
+    assert groups.edges.tolist() == [0, 1, 3]
+    assert groups.block.tolist() == [0, 1, 1, 1]
+    assert groups.value.tolist() == [7, 5, 6, 9]
+    order = Order.of(groups, shape, unit)
+    assert order.weights.tolist() == [1, 3]
+    assert order.starts.tolist() == [True, True, False, False]
+    assert order.new_tap.tolist() == [True, True, True, False]
+    assert order.place.tolist() == [place[3], *place[:3]]
+
+
+def test_changes_are_told_within_a_block():
+    wanted, block = np.array([1, 1, 2, 2, 2, 1]), np.array([0, 0, 0, 0, 1, 1])
+    uses = np.array([True, True, False, True, True, True])
+    assert changes(wanted, uses, block).tolist() == [True, False, False, True, True, True]

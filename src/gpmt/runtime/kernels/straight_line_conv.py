@@ -1,9 +1,10 @@
 """Sparse convolution by straight-line code, in which the pattern of the weights is.
 
-`machine_code/straight_line.py` makes *blocks* of such code; here is what calls them. The vectors of a plane are split
-into *ranges*, and the groups of filters into *spans*, so that several threads can work on a layer.
+`machine_code/straight_line.py` makes *blocks* of such code, whose loops take one or several vectors of pixels in a
+*turn*; here is what calls them. The turns of a plane are split into *ranges*, and the groups of filters into *spans*,
+so that several threads can work on a layer.
 
-Loops: passes → groups of the span → (in the block) vectors of the range.
+Loops: passes → groups of the span → (in the block) turns of the range.
 
 Arguments beside input, output and residual, which are planes as in `shared/tiled_conv.py`:
 
@@ -11,8 +12,8 @@ Arguments beside input, output and residual, which are planes as in `shared/tile
     blocks  int64 [spans · passes · groups of a span, 3]: offsets in the code of a block, of its constants, and of the
             block after it, which is prefetched
     parts   int64 [parts, 4]: for a range and a span, first block, and the one behind the last (both in bytes of
-            `blocks`), first vector and number of vectors
-    mask    uint16 [vectors]: a bit for each pixel, 0 for padding
+            `blocks`), first turn and number of turns
+    mask    0 for padding; a bit for each pixel, or 32 bits, as the processor's code reads it
     sizes   int64 [4]: parts; bytes from an image to the next of input, output and residual
 
     item = image · parts + part
@@ -34,36 +35,42 @@ from gpmt.runtime.codegen.kernel import KernelSpec
 from gpmt.runtime.ir.activation import IDENTITY, Activation
 from gpmt.runtime.layout.planes import Planes
 from gpmt.runtime.layout.taps import Taps
-from gpmt.runtime.machine_code.avx512 import LANES, VECTOR_BYTES
+from gpmt.runtime.machine_code.dialect import Dialect, Ends
 from gpmt.runtime.machine_code.instruction_stream import Shape
-from gpmt.runtime.machine_code.straight_line import StraightLineCode, emit
+from gpmt.runtime.machine_code.straight_line import DIALECTS, StraightLineCode, emit
 
 _ARGS = ("input", "output", "residual", "code", "blocks", "parts", "mask", "sizes")
 _BLOCK_BYTES, _PART_BYTES = 24, 32
-_MASK_BYTES = 2
 
 
 @dataclass(frozen=True)
 class BlockCaller:
-    """The code that calls blocks; layers of all sizes share it."""
+    """The code that calls blocks; layers of all sizes share it.
+
+    Attributes:
+        turn_bytes, mask_bytes: bytes of pixels and of the mask from one turn to the next.
+    """
+
+    turn_bytes: int
+    mask_bytes: int
 
     def emit(self) -> str:
         """Return the kernel's LLVM IR."""
-        e = Emitter(LANES, _ARGS)
+        e = Emitter(1, _ARGS)
         parts, *image_bytes = e.int64s("sizes", 4)
         image, part = e.builder.udiv(e.item, parts), e.builder.urem(e.item, parts)
         entry = e.add(e.arg("parts"), e.mul(part, _PART_BYTES))
-        first, stop, vector, vectors = (e.load(entry, I64, 8 * i, align=8) for i in range(4))
+        first, stop, turn, turns = (e.load(entry, I64, 8 * i, align=8) for i in range(4))
         pixels = [
-            e.add(e.add(e.arg(name), e.builder.mul(image, stride)), e.mul(vector, VECTOR_BYTES))
+            e.add(e.add(e.arg(name), e.builder.mul(image, stride)), e.mul(turn, self.turn_bytes))
             for name, stride in zip(("input", "output", "residual"), image_bytes, strict=True)
         ]
-        mask = e.add(e.arg("mask"), e.mul(vector, _MASK_BYTES))
+        mask = e.add(e.arg("mask"), e.mul(turn, self.mask_bytes))
         kind = ir.FunctionType(ir.VoidType(), [I64] * 7)
         code, blocks = e.arg("code"), e.arg("blocks")
         with e.loop(e.add(blocks, first), e.add(blocks, stop), _BLOCK_BYTES) as block:
             start, constants, following = (e.add(code, e.load(block, I64, 8 * i, align=8)) for i in range(3))
-            e.builder.call(e.pointer(start, kind), [*pixels, mask, constants, vectors, following])
+            e.builder.call(e.pointer(start, kind), [*pixels, mask, constants, turns, following])
         return e.text()
 
 
@@ -72,6 +79,7 @@ class StraightLineConvKernel(KernelSpec):
     """A sparse convolution or linear layer whose code is made for its weights.
 
     Attributes:
+        processor: its kind, "avx512" or "neon".
         input, output, residual: layouts; no residual is None.
         shape: of the code.
         activation: none or a clamp.
@@ -83,6 +91,7 @@ class StraightLineConvKernel(KernelSpec):
     ARGS: ClassVar[tuple[str, ...]] = _ARGS
     OPTIONAL_ARGS: ClassVar[tuple[str, ...]] = ("residual",)
 
+    processor: str
     input: Planes
     output: Planes
     shape: Shape
@@ -100,7 +109,7 @@ class StraightLineConvKernel(KernelSpec):
     @property
     def code(self) -> BlockCaller:
         """The parameters of the code that calls the blocks."""
-        return BlockCaller()
+        return BlockCaller(self._dialect.turn_bytes(self.shape), self._dialect.mask_bytes(self.shape))
 
     @property
     def description(self) -> str:
@@ -108,47 +117,45 @@ class StraightLineConvKernel(KernelSpec):
         words = [super().description, f"groups of {self.shape.filters}"]
         words += [f"passes {self.shape.passes}"] if self.shape.passes > 1 else []
         words += ["joined lines"] if self.shape.aligned else []
+        words += [f"{self.shape.vectors} vectors"] if self.shape.vectors > 1 else []
         return ", ".join([*words, f"{self.ranges}×{self.spans} parts"])
 
     @property
-    def vectors(self) -> int:
-        """Vectors of a plane."""
-        return ceil_div(self.output.extent, LANES)
+    def turns(self) -> int:
+        """Turns for a plane."""
+        return ceil_div(self.output.extent, self._dialect.lanes * self.shape.vectors)
+
+    @property
+    def _dialect(self) -> Dialect:
+        return DIALECTS[self.processor]
 
     def emit_blocks(
         self, weight: NDArray[np.float32], bias: NDArray[np.float32], taps: Taps
     ) -> StraightLineCode:
         """Return the code of the layer's blocks; it does not depend on `ranges` and `spans`."""
-        return emit(
-            weight,
-            bias,
-            taps.offsets,
-            output_stride=self.output.plane_bytes,
-            residual_stride=self.residual.plane_bytes if self.residual else None,
-            activation=self.activation,
-            shape=self.shape,
-        )
+        residual_stride = self.residual.plane_bytes if self.residual else None
+        ends = Ends(self.output.plane_bytes, residual_stride, self.activation)
+        return emit(self._dialect, weight, bias, taps.offsets, ends, self.shape)
 
     def pack(self, code: StraightLineCode) -> dict[str, NDArray[np.generic]]:
         """Return the arguments "blocks", "parts", "mask" and "sizes"."""
         groups = np.linspace(0, self.groups, self.spans + 1).astype(np.int64)
-        vectors = np.linspace(0, self.vectors, self.ranges + 1).astype(np.int64)
+        turns = np.linspace(0, self.turns, self.ranges + 1).astype(np.int64)
         spans = [code.blocks[:, first:stop].reshape(-1, 3) for first, stop in pairwise(groups)]
         ends = np.cumsum([0, *(len(span) for span in spans)])
         blocks = np.concatenate(spans)
         blocks[:, 2] = np.roll(blocks[:, 0], -1)
         parts = [
-            (_BLOCK_BYTES * ends[s], _BLOCK_BYTES * ends[s + 1], vectors[r], vectors[r + 1] - vectors[r])
+            (_BLOCK_BYTES * ends[s], _BLOCK_BYTES * ends[s + 1], turns[r], turns[r + 1] - turns[r])
             for r in range(self.ranges)
             for s in range(self.spans)
         ]
-        bits = self.output.mask().astype(np.bool_).reshape(-1, LANES)
         added = self.residual.image_bytes if self.residual else 0
         strides = self.input.image_bytes, self.output.image_bytes, added
         return {
             "blocks": np.ascontiguousarray(blocks),
             "parts": np.array(parts, np.int64),
-            "mask": np.packbits(bits, axis=1, bitorder="little").reshape(-1).view("<u2"),
+            "mask": self._dialect.mask(self.output.mask()),
             "sizes": np.array([len(parts), *strides], np.int64),
         }
 
@@ -158,6 +165,6 @@ def split(spec: StraightLineConvKernel, parts: int) -> StraightLineConvKernel:
 
     In the time of a range, the code of the next block is prefetched.
     """
-    ranges = min(parts, spec.vectors)
-    shape = replace(spec.shape, prefetched_over=spec.vectors // ranges)
+    ranges = min(parts, spec.turns)
+    shape = replace(spec.shape, prefetched_over=spec.turns // ranges)
     return replace(spec, shape=shape, ranges=ranges, spans=min(ceil_div(parts, ranges), spec.groups))

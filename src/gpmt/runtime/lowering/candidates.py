@@ -34,10 +34,8 @@ from gpmt.runtime.lowering.cost_model import (
     Work,
     imbalance,
 )
-from gpmt.runtime.machine_code.avx512 import VECTOR_BYTES
 from gpmt.runtime.machine_code.executable_memory import refusal
-from gpmt.runtime.machine_code.instruction_stream import MOST_FILTERS, MOST_FILTERS_ALIGNED, Shape
-from gpmt.runtime.machine_code.straight_line import StraightLineCode
+from gpmt.runtime.machine_code.straight_line import DIALECTS, StraightLineCode
 
 Constants = Mapping[str, NDArray[np.generic]]
 
@@ -164,24 +162,24 @@ def _sparse_arrays(layer: Layer, spec: SparseConvKernel) -> Constants:
 
 def _straight_line(layer: Layer, processor: Processor, threads: int, model: CostModel) -> Iterator[Candidate]:
     grouped = layer.taps.filter_offsets is not None
-    if processor.kind != "avx512" or grouped or layer.activation.kind not in ("none", "clamp") or refusal():
+    dialect = DIALECTS.get(processor.kind)
+    if dialect is None or grouped or layer.activation.kind not in ("none", "clamp") or refusal():
         return
     if _has_few_samples(layer):
         return
     vectors = ceil_div(layer.output.extent, processor.lanes)
-    crossing = bool((layer.taps.offsets % VECTOR_BYTES).any())
+    crossing = bool((layer.taps.offsets % (FLOAT_BYTES * dialect.lanes)).any())
     splits = {1} if threads == 1 else {2 * threads, 4 * threads}
-    for aligned in (False, True) if crossing else (False,):
-        filters = MOST_FILTERS_ALIGNED if aligned else MOST_FILTERS
-        groups = ceil_div(len(layer.weight), filters)
+    for shape in dialect.shapes(crossing=crossing):
+        groups = ceil_div(len(layer.weight), shape.filters)
         work = StraightLineWork(
             vectors * layer.output.images, layer.kept, _tap_loads(layer, groups), len(layer.weight),
-            crossing=crossing, aligned=aligned,
+            crossing=crossing, aligned=shape.aligned, by_element=dialect.unit > 1, per_turn=shape.vectors,
         )  # fmt: skip
         for parts in sorted(splits):
             spec = StraightLineConvKernel(
-                input=layer.input, output=layer.output, residual=layer.residual, activation=layer.activation,
-                shape=Shape(filters, aligned=aligned), groups=groups,
+                processor=processor.kind, input=layer.input, output=layer.output, residual=layer.residual,
+                activation=layer.activation, shape=shape, groups=groups,
             )  # fmt: skip
             spec = split(spec, parts)
             emitted = cache(partial(spec.emit_blocks, layer.weight, layer.bias, layer.taps))

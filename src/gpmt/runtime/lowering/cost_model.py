@@ -111,6 +111,8 @@ class StraightLineWork:
         filters: of the layer.
         crossing: whether taps read inputs at other alignments than the outputs have.
         aligned: whether these are joined from two lines.
+        by_element: whether weights are loaded several to a register, as for NEON, and not broadcast one by one.
+        per_turn: vectors of the output that such a register serves.
     """
 
     vectors: int
@@ -119,6 +121,8 @@ class StraightLineWork:
     filters: int
     crossing: bool
     aligned: bool
+    by_element: bool = False
+    per_turn: int = 1
 
 
 Work = SparseWork | DenseWork | GemvWork | SparseGemvWork | StraightLineWork
@@ -153,6 +157,11 @@ class CostModel:
         straight_cycles_per_load: of a vector of pixels.
         straight_crossing_factor: times as many, for one that crosses cache lines.
         straight_cycles_per_filter: of a filter's start and end: bias, activation, mask and store.
+        by_element_cycles_per_weight: of a multiply-add by element. This and the next three are guesses, of a core
+            that does two multiply-adds in a cycle, and most of the loads in their time; none was measured.
+        by_element_cycles_per_quad: of a load of four weights, once a turn.
+        by_element_cycles_per_load: of a vector of pixels, with its share of the moves of addresses.
+        by_element_cycles_per_filter: of a filter's start and end.
         min_item_cycles: of an item; several microseconds, against which the cost of claiming one is small.
         items_per_thread: at least, as far as `min_item_cycles` allows: no thread then waits long for the slowest.
     """
@@ -178,6 +187,10 @@ class CostModel:
     straight_cycles_per_load: float = 1.6
     straight_crossing_factor: float = 1.9
     straight_cycles_per_filter: float = 4.0
+    by_element_cycles_per_weight: float = 0.55
+    by_element_cycles_per_quad: float = 0.15
+    by_element_cycles_per_load: float = 0.3
+    by_element_cycles_per_filter: float = 3.0
     min_item_cycles: float = 25_000.0
     items_per_thread: int = 4
 
@@ -212,6 +225,13 @@ class CostModel:
                     LOADS: work.kept * self.sparse_gemv_cycles_per_weight
                     + work.copies * self.sparse_gemv_cycles_per_copy,
                     ENDS_OF_FILTERS: work.rows * self.sparse_gemv_cycles_per_row,
+                }
+            case StraightLineWork(by_element=True):
+                quads = work.kept / 4 / work.per_turn * self.by_element_cycles_per_quad
+                return {
+                    MULTIPLY_ADDS: work.vectors * work.kept * self.by_element_cycles_per_weight,
+                    LOADS: work.vectors * (work.loads * self.by_element_cycles_per_load + quads),
+                    ENDS_OF_FILTERS: work.vectors * work.filters * self.by_element_cycles_per_filter,
                 }
             case StraightLineWork():
                 crossing = work.crossing and not work.aligned

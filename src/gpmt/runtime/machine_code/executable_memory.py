@@ -1,10 +1,15 @@
-"""Memory that machine code runs from: written first, then made executable, never both at once."""
+"""Memory that machine code runs from: written first, then made executable, never both at once.
+
+On aarch64 a core's instruction cache does not see what is written, so it is flushed in between. macOS would need
+MAP_JIT and pthread_jit_write_protect_np; that was not tried, and the loops serve there.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +22,7 @@ from gpmt.arithmetic import round_up
 
 _ALIGN = 64
 _HUGE = 2 << 20
+_LIBGCC, _CLEAR = "libgcc_s.so.1", "__clear_cache"
 
 
 class ExecutableMemoryError(Exception):
@@ -55,6 +61,8 @@ class ExecutableMemory:
         first = round_up(begin, _HUGE)
         for start, block in zip(starts, blocks, strict=False):
             content[first - begin + start : first - begin + start + len(block)] = block
+        if platform.machine() == "aarch64":
+            _flush(begin, length)
         _protect(begin, length)
         self.addresses = [int(first + start) for start in starts[:-1]]
 
@@ -71,6 +79,15 @@ def refusal() -> str | None:
 @cache
 def _probe() -> None:
     ExecutableMemory([np.zeros(1, np.uint8)])
+
+
+def _flush(address: int, length: int) -> None:
+    """Make the instruction caches of all cores forget what was in memory before."""
+    try:
+        clear = ctypes.CDLL(_LIBGCC)[_CLEAR]
+    except (OSError, AttributeError) as error:
+        raise ExecutableMemoryError(f"no way to flush the instruction cache: {error}") from error
+    clear(ctypes.c_void_p(address), ctypes.c_void_p(address + length))
 
 
 def _protect(address: int, length: int) -> None:
