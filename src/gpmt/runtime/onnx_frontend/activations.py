@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpmt.runtime.onnx_frontend.call import Call, NotSupported
+from gpmt.runtime.onnx_frontend.composites import GELU
 from gpmt.runtime.onnx_frontend.registry import OPERATORS, Entry, operator
 
 _SIXTH = 1 / 6
@@ -125,6 +126,7 @@ def _thresholded_relu(call: Call) -> Tensor:
     return F.threshold(call.tensor(0), call.real("alpha", 1.0), 0.0)
 
 
+@operator(GELU, 0)
 @operator("Gelu", 20)
 def _gelu(call: Call) -> Tensor:
     form = call.text("approximate", "none")

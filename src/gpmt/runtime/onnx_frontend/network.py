@@ -13,6 +13,7 @@ from gpmt.errors import RuntimeProgramError
 from gpmt.formats.short_repr import short_repr
 from gpmt.runtime.onnx_frontend import operators  # noqa: F401 - fills the table
 from gpmt.runtime.onnx_frontend.call import NotSupported
+from gpmt.runtime.onnx_frontend.composites import merge_composites
 from gpmt.runtime.onnx_frontend.evaluation import compute_node, run_node
 from gpmt.runtime.onnx_frontend.linear_layers import merge_linear_layers
 from gpmt.runtime.onnx_frontend.model_file import Input, ModelFile, sizes_text
@@ -56,6 +57,7 @@ class OnnxNetwork(nn.Module):
         constants = dict(file.constants)
         origins = {name: name for name in constants}
         nodes = self._fold(nodes, constants, origins)
+        nodes = merge_composites(_needed(nodes, self._outputs), constants, self._outputs)
         self._nodes = _needed(merge_linear_layers(nodes, constants, self._outputs), self._outputs)
         read = reads(self._nodes, self._outputs)
         self._constants: dict[str, Tensor] = {}

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpmt.runtime.onnx_frontend.call import Call, NotSupported
+from gpmt.runtime.onnx_frontend.composites import LAYER_NORM
 from gpmt.runtime.onnx_frontend.registry import operator
 
 
@@ -32,6 +33,7 @@ def _group_norm(call: Call) -> Tensor:
     return F.group_norm(source, call.integer("num_groups", 1), scale, shift, call.real("epsilon", 1e-5))
 
 
+@operator(LAYER_NORM, 0)
 @operator("LayerNormalization", 17)
 def _layer_norm(call: Call) -> Tensor:
     if call.is_wanted(1) or call.is_wanted(2):
