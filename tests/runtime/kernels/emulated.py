@@ -25,8 +25,14 @@ class Emulator:
 
     def __init__(self, command, folder):
         self._command, self._folder = command, folder
-        self._codes = {}
+        self._codes, self._functions = {}, {}
         self._process = None
+
+    def compiled(self, ir):
+        """Return the machine code of the function `kernel` of a module of LLVM IR."""
+        if ir not in self._functions:
+            self._functions[ir] = aarch64.flat_code(ir, self._folder)
+        return self._functions[ir]
 
     def run(self, code, words, areas, order):
         """Run a kernel, and change the areas as it does.
@@ -41,7 +47,7 @@ class Emulator:
             AssertionError: it crashed.
         """
         if repr(code) not in self._codes:
-            self._codes[repr(code)] = aarch64.flat_code(code.emit(), self._folder)
+            self._codes[repr(code)] = self.compiled(code.emit())
         machine_code = self._codes[repr(code)]
         places = [next(((i, w - a.first) for i, a in enumerate(areas) if w in a), (-1, w)) for w in words]
         used = sorted({i for i, _ in places if i >= 0})

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from gpmt.runtime.codegen import kernel, processor
+from gpmt.runtime.codegen import jit, kernel, processor
 from gpmt.runtime.layout.planes import CACHE_LINE, Planes
 from gpmt.runtime.machine_code.executable_memory import ExecutableMemory
 
@@ -158,6 +158,11 @@ def run(spec, args: Mapping[str, int | np.ndarray | Buffer | Code], order=None):
     function = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64), ctypes.c_int64)(kernel.load(spec))
     for item in items:
         function(words, item)
+
+
+def function(ir):
+    """Return, as an argument of a kernel, the function `kernel` of a module of LLVM IR."""
+    return jit.load(ir) if _emulator is None else Code(np.frombuffer(_emulator.compiled(ir), np.uint8))
 
 
 @contextmanager
