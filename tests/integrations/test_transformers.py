@@ -85,6 +85,7 @@ def test_follows_a_schedule_in_steps(toy: Any, tmp_path: Path, accumulate: int) 
 
 
 @pytest.mark.parametrize("optim", ["adamw_torch", "adamw_torch_fused"])
+@pytest.mark.slow
 def test_steps_that_fp16_skips_count(toy: Any, tmp_path: Path, optim: str) -> None:
     """So a schedule ends with the training, though some steps, the last one too, have infinite gradients."""
     pruning = PruningCallback(schedule=Gradual(0.9, end=10, interval=3), min_kept=5)
@@ -129,6 +130,7 @@ def test_resumes_from_its_checkpoint(toy: Any, schedule: Any, at: int, tmp_path:
     assert gpmt.verify(resumed.model, sparsity=schedule.sparsity, min_kept=5)
 
 
+@pytest.mark.slow
 def test_resumes_from_another_folder(toy: Any, tmp_path: Path) -> None:
     settings = {"schedule": OneShot(0.9, at=2)}
     old, new = tmp_path / "old", tmp_path / "new"
@@ -149,6 +151,7 @@ def test_resumes_from_another_folder(toy: Any, tmp_path: Path) -> None:
     assert gpmt.verify(again.model, sparsity=0.9)
 
 
+@pytest.mark.slow
 def test_masks_of_another_checkpoint_are_refused(toy: Any, tmp_path: Path) -> None:
     """Same folder name, same settings, other weights."""
     settings = {"schedule": OneShot(0.9, at=2)}
@@ -163,6 +166,7 @@ def test_masks_of_another_checkpoint_are_refused(toy: Any, tmp_path: Path) -> No
         run.train(resume_from_checkpoint=str(old / "checkpoint-8"))
 
 
+@pytest.mark.slow
 def test_second_train_starts_anew(toy: Any, tmp_path: Path) -> None:
     """Also where the first was broken off; the Trainer keeps its optimiser, which then has one Pruner only."""
     pruning = PruningCallback(schedule=OneShot(0.9, at=4))
@@ -189,6 +193,7 @@ def test_settings_reach_the_pruner(toy: Any, tmp_path: Path) -> None:
     assert zeros(run.model) == 80
 
 
+@pytest.mark.slow
 def test_given_masks_are_kept_and_resumed(toy: Any, tmp_path: Path) -> None:
     masks = gpmt.plan(Model(toy.net()), sparsity=0.8, allocation="random").masks()
     pruning = PruningCallback(masks=masks)
@@ -200,6 +205,7 @@ def test_given_masks_are_kept_and_resumed(toy: Any, tmp_path: Path) -> None:
     assert gpmt.verify(whole.model, masks=masks, sparsity=0.8)
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused(toy: Any, tmp_path: Path) -> None:
     trainer(toy, tmp_path, PruningCallback(schedule=OneShot(0.9), min_kept=5), save_strategy="epoch").train()
     with pytest.raises(MaskError, match=r"saved with schedule=.*'9/10'.*make it with the settings"):
@@ -216,6 +222,7 @@ class Endless(IterableDataset):  # type: ignore[type-arg]
         return ({"inputs": inputs, "labels": label} for inputs, label in self.data)
 
 
+@pytest.mark.slow
 def test_data_without_a_length_needs_steps_per_epoch(toy: Any, tmp_path: Path) -> None:
     schedule = Gradual(0.9, end=2, unit="epoch")
     options = {"data": Endless(toy.data()), "max_steps": 20}

@@ -115,7 +115,9 @@ def test_resuming_with_other_settings_is_refused(
 
 
 @pytest.mark.slow
-def test_a_comparison_from_start_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_comparison_from_start_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     """One method diverges, one floor is infeasible; the page is there, resuming starts what is left, and it grows."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = tmp_path / "compared"
@@ -153,6 +155,8 @@ def test_a_comparison_from_start_to_end(tmp_path: Path, monkeypatch: pytest.Monk
     assert all((out / name).exists() for name in FILES)
 
     less = compare(tiny("finetune.lr=1e30", min_kept="none", methods=["gradual"]), out, resume=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "not part of this comparison; kept as they are" in said
     assert [row["method"] for row in less["rows"]] == ["gradual"]
     assert less["rows"][0]["cells"][0]["finetuned_top1"] == gradual["finetuned_top1"]
     assert (less["total"], less["finished"]) == (2, 2)

@@ -67,8 +67,8 @@ def sweep(
         if p.folder in infeasible
     ]
     grid = replace(grid, points=tuple(p for p in grid.points if p.folder not in infeasible))
-    if not force and (kept := len(folder.left_out(grid))):
-        reporter.line(f"{kept} earlier run{'s' * (kept > 1)} in {out} left out, and kept")
+    if not force and (others := len(folder.left_out(grid))):
+        reporter.line(f"{others:,} of the earlier runs in {out} not part of this {kind}; kept as they are")
     with folder.locked() as keep_open:
         folder.start(grid, force=force, command=command)
         queue = RunQueue(grid, folder, jobs, reporter, keep_open, infeasible=left_out, publish=publish)
