@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from gpmt.runtime.codegen import processor
-from gpmt.runtime.execution.autotuning import measure_candidates
+from gpmt.runtime.execution.measuring_alone import measure_candidates
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.lowering.cost_model import COST_MODEL, CostModel, Work, imbalance
 from gpmt.runtime.lowering.lower import lower

@@ -243,8 +243,8 @@ class Program:
         times = engine.profile(inputs)
         steps = [step for step in engine.steps if isinstance(step, NativeStep)]
         return [
-            LayerTime(s.label, s.macs.name, c.spec.description, t, s.macs.dense, s.macs.kept)
-            for s, c, t in zip(steps, engine.choices, times, strict=True)
+            LayerTime(s.label, s.macs.name, k.description, t, s.macs.dense, s.macs.kept)
+            for s, k, t in zip(steps, engine.kernels, times, strict=True)
         ]
 
     def save(self, path: str | os.PathLike[str]) -> SparseSize:
@@ -283,10 +283,10 @@ class Program:
             [
                 step.label,
                 step.macs.name,
-                choice.spec.description,
+                kernel.description,
                 f"{step.macs.kept / step.macs.dense:.1%}" if step.macs.dense else "",
             ]
-            for step, choice in zip(steps, engine.choices, strict=True)
+            for step, kernel in zip(steps, engine.kernels, strict=True)
         ]
         title, *notes = repr(self).splitlines()
         return html_table(["operator", "weights", "kernel", "MACs left"], rows, title=title, notes=notes)

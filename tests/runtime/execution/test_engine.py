@@ -64,7 +64,7 @@ def test_profiles_have_a_time_for_every_native_step():
     engine, graph = engine_of(network, IMAGES)
     assert not engine.native
     times = engine.profile({graph.inputs[0]: IMAGES}, seconds=1e-4)
-    assert len(times) == len(engine.choices) == 6
+    assert len(times) == len(engine.kernels) == 6
     assert all(0 < time < 1 for time in times)
 
 

@@ -46,6 +46,20 @@ def test_the_matrix_vector_kernel_pays_for_all_weights():
 STRAIGHT = StraightLineWork(vectors=10, kept=1000, loads=300, filters=64, crossing=True, aligned=False)
 
 
+def test_straight_line_code_is_read_again_in_every_range():
+    assert STRAIGHT.code_bytes == 11 * 1000 + 10 * 300
+    one, four = (COST_MODEL.cycles(replace(STRAIGHT, ranges=ranges)) for ranges in (1, 4))
+    assert four - one == pytest.approx(3 * STRAIGHT.code_bytes * 0.02)
+    large = replace(STRAIGHT, kept=100_000, ranges=4)
+    spans = [COST_MODEL.parts(replace(large, spans=count)) for count in (1, 2)]
+    assert spans[0]["L3 cache or memory"] == pytest.approx(4 * large.code_bytes * 0.08)
+    assert spans[1]["L2 cache"] == pytest.approx(4 * large.code_bytes * 0.02)
+    far = replace(STRAIGHT, footprint=1 << 20)
+    assert COST_MODEL.parts(far)["unaligned loads"] == pytest.approx(
+        1.5 * COST_MODEL.parts(STRAIGHT)["unaligned loads"]
+    )
+
+
 @pytest.mark.parametrize(
     ("work", "bound"),
     [

@@ -1,32 +1,47 @@
-"""Which of a step's kernels is fastest here: the most promising are measured, and the choice is kept on disk."""
+"""Which kernels are fastest here: measured in sequence, as a network runs them; the choices are kept on disk.
+
+A step measured alone finds its weights, its code and its pixels in the cache, which it does not inside a network. So
+whole networks are compared: one with the best kernels so far, and one in which every step has another candidate. Both
+run in turn, with the time of every step. Where the other candidate was faster it takes the place of the best one.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpmt.runtime.codegen import disk_cache, jit, processor
-from gpmt.runtime.codegen.kernel import load, sources
-from gpmt.runtime.execution.weights import Weights
-from gpmt.runtime.layout.planes import Planes
+from gpmt.runtime.codegen.kernel import sources
+from gpmt.runtime.execution.memory_plan import ONE_SAMPLE, Schedule
+from gpmt.runtime.execution.schedules import better_schedules, first_schedules
+from gpmt.runtime.execution.trial_network import TrialNetwork
+from gpmt.runtime.ir.values import Value
 from gpmt.runtime.lowering.candidates import Candidate
-from gpmt.runtime.threads.arena import Arena, arena_size
-from gpmt.runtime.threads.thread_pool import StepTable, ThreadPool
+from gpmt.runtime.lowering.steps import LoweredGraph, NativeStep
+from gpmt.runtime.threads.thread_pool import ThreadPool
 
-_MAX_MEASURED = 8  # candidates of a step
-_MAX_CYCLES = 4.0  # times those of the best guess; candidates that should cost more are not measured
-_SECONDS = 0.004  # of measuring each candidate in each round
-_ROUNDS = 2
+_MAX_MEASURED = 9  # candidates of a step
+_MAX_OF_A_KIND = 4  # of one kernel
+_MAX_CYCLES = 2.5  # times those of the best guess; candidates that should cost more are not measured
+_SECONDS = 0.25  # of measuring two networks in turn
+_FEWEST, _MOST = 5, 40  # runs of each
+_GAIN = 0.98  # of its time that a candidate or schedule must need at most to be chosen
+
+Trial = Callable[[], NDArray[np.float64]]
+"""Runs a network and returns the cycles of its steps."""
 
 
 class Tuner:
-    """Chooses kernels; the choices of earlier programs are read from the disk.
+    """Chooses the kernels of a network; the choices for earlier networks like it are read from the disk.
 
     Args:
         pool: the threads that programs run on.
@@ -39,84 +54,171 @@ class Tuner:
         key = f"{jit.fingerprint(processor.host())} {sources()} {pool.threads}"
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
         self._path = disk_cache.cache_folder() / "tuning" / f"{name}.json"
-        self._known = _read(self._path)
-        self._new: dict[str, str] = {}
 
-    def choose(self, candidates: Sequence[Candidate], planes: Mapping[str, Planes], macs: int) -> Candidate:
-        """Return the fastest candidate.
+    def choose(self, lowered: LoweredGraph, values: Mapping[str, Value]) -> list[Candidate]:
+        """Return the kernel of every native step, for all threads on one sample.
 
         Args:
-            candidates: the best guess first.
-            planes: of the step's buffers, by kernel argument.
-            macs: multiply-adds of the layer with weights that are not zero; layers with about as many share a
-                measurement.
+            lowered: the network, for this number of threads.
+            values: the graph's values by name.
         """
-        if len(candidates) == 1:
-            return candidates[0]
-        limit = _MAX_CYCLES * candidates[0].cycles
-        tried = [candidate for candidate in candidates[:_MAX_MEASURED] if candidate.cycles <= limit]
-        # The specs include the strides, though loops do not depend on their exact values.
-        digest = hashlib.sha256(repr([c.spec for c in tried]).encode())
-        digest.update(f"{_rounded_log(macs)}".encode())
-        key = digest.hexdigest()[:32]
-        if key not in self._known:
-            if not self._measure:
-                return tried[0]
-            seconds = measure_candidates(tried, planes, self._pool)
-            fastest = tried[seconds.index(min(seconds))]
-            self._known[key] = self._new[key] = repr(fastest.spec)
-        wanted = self._known[key]
-        return next((c for c in tried if repr(c.spec) == wanted), tried[0])
+        options = _options(lowered)
+        key = _key("one sample", lowered, options)
+        known = _read(self._path).get(key, "").split()
+        if len(known) == len(options):
+            return _found(options, known)
+        if not self._measure or all(len(own) == 1 for own in options):
+            return [own[0] for own in options]
+        chosen = self._contest(lowered, values, options, None)
+        self._save(key, [_digest(choice) for choice in chosen])
+        return chosen
 
-    def save(self) -> None:
-        """Write new choices to the disk; if that fails, the next compilation measures again."""
-        if not self._new:
-            return
-        known = {**_read(self._path), **self._new}
+    def choose_for_batches(
+        self, lowered: LoweredGraph, values: Mapping[str, Value]
+    ) -> tuple[list[Candidate], Schedule]:
+        """Return the kernel of every step and the schedule, for each thread on samples of its own.
+
+        Args:
+            lowered: the network, for one thread; all of its steps are native.
+            values: the graph's values by name.
+        """
+        options = _options(lowered)
+        key = _key("samples", lowered, options)
+        known = _read(self._path).get(key, "").split()
+        if len(known) == len(options) + 2 and all(number.isdecimal() for number in known[:2]):
+            samples, alone = int(known[0]), int(known[1])
+            if samples >= 1 and alone <= len(lowered.steps):
+                return _found(options, known[2:]), Schedule(samples, alone)
+        if not self._measure:
+            return [own[0] for own in options], ONE_SAMPLE
+        chosen = self._contest(lowered, values, options, ONE_SAMPLE)
+        schedule = self._schedule(lowered, values, chosen)
+        if schedule.samples > 1:
+            together = [
+                [choice, *(c for c in own if c is not choice and type(c.spec) is type(choice.spec))]
+                if index >= schedule.alone
+                else [choice]
+                for index, (choice, own) in enumerate(zip(chosen, options, strict=True))
+            ]
+            chosen = self._contest(lowered, values, together, schedule)
+        self._save(key, [str(schedule.samples), str(schedule.alone), *map(_digest, chosen)])
+        return chosen, schedule
+
+    def _contest(
+        self, lowered: LoweredGraph, values: Mapping[str, Value], options: Sequence[Sequence[Candidate]],
+        schedule: Schedule | None,
+    ) -> list[Candidate]:  # fmt: skip
+        """Return the fastest candidate of every step; the first one defends its place against each other."""
+        best = [_remembered(own[0]) for own in options]
+        holder: TrialNetwork | None = None
+        for turn in range(1, max((len(own) for own in options), default=1)):
+            others = [
+                _remembered(own[turn]) if turn < len(own) else mine
+                for own, mine in zip(options, best, strict=True)
+            ]
+            holder = holder or TrialNetwork(lowered, best, values, self._pool, schedule)
+            challenger = TrialNetwork(lowered, others, values, self._pool, schedule)
+            mine, theirs = compare(holder.run, challenger.run)
+            wins = [i for i, own in enumerate(options) if turn < len(own) and theirs[i] < _GAIN * mine[i]]
+            if wins:
+                best = [others[i] if i in wins else choice for i, choice in enumerate(best)]
+                holder = None
+        return best
+
+    def _schedule(
+        self, lowered: LoweredGraph, values: Mapping[str, Value], chosen: Sequence[Candidate]
+    ) -> Schedule:
+        """Return the fastest of some schedules."""
+        alone = TrialNetwork(lowered, chosen, values, self._pool, ONE_SAMPLE)
+        best, gain = ONE_SAMPLE, _GAIN
+
+        def try_all(schedules: Sequence[Schedule]) -> None:
+            nonlocal best, gain
+            for schedule in schedules:
+                other = TrialNetwork(lowered, chosen, values, self._pool, schedule)
+                mine, theirs = compare(alone.run, other.run, total=True)
+                if theirs[0] < gain * mine[0]:
+                    best, gain = schedule, theirs[0] / mine[0]
+
+        try_all(first_schedules(lowered))
+        try_all(better_schedules(best, lowered))
+        return best
+
+    def _save(self, key: str, words: Sequence[str]) -> None:
+        """Write a choice to the disk; if that fails, the next compilation measures again."""
+        known = {**_read(self._path), key: " ".join(words)}
         disk_cache.write(self._path, json.dumps(known).encode())
-        self._new = {}
 
 
-def measure_candidates(
-    candidates: Sequence[Candidate], planes: Mapping[str, Planes], pool: ThreadPool, rounds: int = _ROUNDS
-) -> list[float]:
-    """Return the seconds of the fastest run of each candidate, measured in alternation.
+def compare(
+    one: Trial, other: Trial, *, total: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lower quartiles of the cycles that two networks need for each step, run in turn.
 
     Args:
-        candidates: of one step.
-        planes: of the step's buffers, by kernel argument.
-        pool: the threads.
-        rounds: how often to measure each candidate, for some milliseconds.
+        one, other: the networks.
+        total: whether to return the cycles of all steps together, as one element.
     """
-    trials = [_Trial(candidate, planes) for candidate in candidates]
-    for trial in trials:
-        pool.run(trial.table)
-    for _ in range(rounds):
-        for trial in trials:
-            trial.measure(pool)
-    return [trial.seconds for trial in trials]
+    times: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
+    start = time.perf_counter()
+    for trial in (one, other):
+        trial()
+    seconds = 2 * (time.perf_counter() - start)
+    turns = max(_FEWEST, min(_MOST, int(_SECONDS / seconds)))
+    for _ in range(turns):
+        for trial, found in zip((one, other), times, strict=True):
+            trial()  # brings its weights and code into the caches, as an earlier call of the program would
+            result = trial()
+            found.append(result.sum(keepdims=True) if total else result)
+    first, second = (np.quantile(np.array(found), 0.25, axis=0) for found in times)
+    return first, second
 
 
-class _Trial:
-    """A candidate with its own memory to run on."""
+def _options(lowered: LoweredGraph) -> list[list[Candidate]]:
+    """Return the candidates of every native step that are worth measuring."""
+    return [
+        promising(step.candidates(lowered.planes)) for step in lowered.steps if isinstance(step, NativeStep)
+    ]
 
-    def __init__(self, candidate: Candidate, planes: Mapping[str, Planes]) -> None:
-        sizes = {name: p.buffer_bytes for name, p in planes.items()}
-        self._arena = Arena(arena_size(sizes.values()))
-        self._weights = Weights([candidate])
-        addresses = {
-            name: self._arena.allocate(size) + planes[name].origin_bytes for name, size in sizes.items()
-        }
-        addresses |= self._weights.addresses[0]
-        self._args = np.array([address or 0 for address in candidate.spec.in_order(addresses)], np.int64)
-        self.table = StepTable([(load(candidate.spec), int(self._args.ctypes.data), candidate.spec.items)])
-        self.seconds = float("inf")
 
-    def measure(self, pool: ThreadPool) -> None:
-        end = time.perf_counter() + _SECONDS
-        while (start := time.perf_counter()) < end:
-            pool.run(self.table)
-            self.seconds = min(self.seconds, time.perf_counter() - start)
+def promising(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the most promising candidates, the best guess first: of each kernel some."""
+    limit = _MAX_CYCLES * candidates[0].cycles
+    counts: dict[type, int] = {}
+    found = []
+    for candidate in candidates:
+        kind = type(candidate.spec)
+        counts[kind] = counts.get(kind, 0) + 1
+        if candidate.cycles <= limit and counts[kind] <= _MAX_OF_A_KIND:
+            found.append(candidate)
+    return found[:_MAX_MEASURED]
+
+
+def _key(kind: str, lowered: LoweredGraph, options: Sequence[Sequence[Candidate]]) -> str:
+    """Return what identifies a network: the candidates of its steps, and about how many weights each has."""
+    digest = hashlib.sha256(kind.encode())
+    steps = [step for step in lowered.steps if isinstance(step, NativeStep)]
+    for step, own in zip(steps, options, strict=True):
+        digest.update(f"{[c.spec for c in own]} {_rounded_log(step.macs.kept)}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _found(options: Sequence[Sequence[Candidate]], digests: Sequence[str]) -> list[Candidate]:
+    """Return the candidates with these digests; the first one for a digest that none has."""
+    return [
+        next((c for c in own if _digest(c) == digest), own[0])
+        for own, digest in zip(options, digests, strict=True)
+    ]
+
+
+def _digest(candidate: Candidate) -> str:
+    return hashlib.sha256(repr(candidate.spec).encode()).hexdigest()[:12]
+
+
+def _remembered(candidate: Candidate) -> Candidate:
+    """Return a candidate that makes its arrays and code once."""
+    code = candidate.code and cache(candidate.code)
+    return replace(candidate, arrays=cache(candidate.arrays), code=code)
 
 
 def _rounded_log(macs: int) -> int:

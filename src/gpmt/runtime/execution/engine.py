@@ -32,6 +32,7 @@ class Engine:
         share_memory: whether buffers that are never in use together have the same memory.
 
     Attributes:
+        kernels: of the native steps.
         planes: of the buffers, by name.
         buffers: the memory of these.
 
@@ -54,7 +55,7 @@ class Engine:
         self.pool = pool
         self.weights = weights or Weights(choices)
         self.steps = lowered.steps
-        self.choices = list(choices)
+        self.kernels = [choice.spec for choice in choices]
         self.planes = lowered.planes
         self.tensor_shapes = lowered.tensor_shapes
         self._constants = dict(constants)

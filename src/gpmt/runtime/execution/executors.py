@@ -18,9 +18,8 @@ from gpmt.runtime.execution.engine import Engine
 from gpmt.runtime.execution.weights import Weights
 from gpmt.runtime.ir.batch import batch_of, rebatched
 from gpmt.runtime.ir.graph import Graph
-from gpmt.runtime.lowering.candidates import Candidate
 from gpmt.runtime.lowering.lower import lower
-from gpmt.runtime.lowering.steps import LoweredGraph, NativeStep, Step, TorchStep
+from gpmt.runtime.lowering.steps import Step, TorchStep
 from gpmt.runtime.threads.arena import memory_errors_as_runtime_errors
 from gpmt.runtime.threads.locks import new_lock
 from gpmt.runtime.threads.thread_pool import ThreadPool
@@ -99,7 +98,9 @@ class Executors:
         if self._engine is None:
             with self._lock, memory_errors_as_runtime_errors():
                 if self._engine is None:
-                    lowered, choices = self._lower(self.pool)
+                    lowered = lower(self._graph, processor.host(), self.pool.threads)
+                    tuner = Tuner(self.pool, measure=self._tune)
+                    choices = tuner.choose(lowered, self._graph.values)
                     engine = Engine(lowered, choices, self._graph.constants, self.pool)
                     self._compiled.append(engine)
                     self._engine = engine
@@ -111,11 +112,13 @@ class Executors:
         if self._batch_executor is None:
             with self._lock, memory_errors_as_runtime_errors():
                 if self._batch_executor is None:
-                    single = ThreadPool.shared(1)
-                    lowered, choices = self._lower(single)
-                    weights = Weights(choices)
+                    lowered = lower(self._graph, processor.host(), 1)
+                    tuner = Tuner(self.pool, measure=self._tune)
+                    choices, schedule = tuner.choose_for_batches(lowered, self._graph.values)
+                    single, weights = ThreadPool.shared(1), Weights(choices)
                     engines = [
-                        Engine(lowered, choices, {}, single, weights) for _ in range(self.pool.threads)
+                        Engine(lowered, choices, {}, single, weights, schedule=schedule)
+                        for _ in range(self.pool.threads)
                     ]
                     executor = BatchExecutor(engines, self.pool)
                     self._compiled.extend(engines)
@@ -130,15 +133,3 @@ class Executors:
             steps = lower(self._graph, processor.host(), 1).steps
             self._is_native = bool(steps) and not any(isinstance(step, TorchStep) for step in steps)
         return self._is_native
-
-    def _lower(self, pool: ThreadPool) -> tuple[LoweredGraph, list[Candidate]]:
-        """Return the graph's steps for the threads of a pool, and the kernel of every native step."""
-        tuner = Tuner(pool, measure=self._tune)
-        lowered = lower(self._graph, processor.host(), pool.threads)
-        choices = []
-        for step in lowered.steps:
-            if isinstance(step, NativeStep):
-                planes = {argument: lowered.planes[buffer] for argument, buffer in step.buffers.items()}
-                choices.append(tuner.choose(step.candidates(lowered.planes), planes, step.macs.kept))
-        tuner.save()
-        return lowered, choices

@@ -160,11 +160,11 @@ class StraightLineConvKernel(KernelSpec):
         }
 
 
-def split(spec: StraightLineConvKernel, parts: int) -> StraightLineConvKernel:
-    """Return the kernel with at least `parts` parts where it can be: by pixels, and by filters where these are few.
+def split(spec: StraightLineConvKernel, ranges: int, spans: int) -> StraightLineConvKernel:
+    """Return the kernel with as many ranges of pixels and spans of filters, or as there can be.
 
     In the time of a range, the code of the next block is prefetched.
     """
-    ranges = min(parts, spec.turns)
+    ranges, spans = min(ranges, spec.turns), min(spans, spec.groups)
     shape = replace(spec.shape, prefetched_over=spec.turns // ranges)
-    return replace(spec, shape=shape, ranges=ranges, spans=min(ceil_div(parts, ranges), spec.groups))
+    return replace(spec, shape=shape, ranges=ranges, spans=spans)

@@ -35,10 +35,12 @@ from gpmt.runtime.lowering.cost_model import (
     imbalance,
 )
 from gpmt.runtime.machine_code.executable_memory import refusal
+from gpmt.runtime.machine_code.instruction_stream import Shape
 from gpmt.runtime.machine_code.straight_line import DIALECTS, StraightLineCode
 
 Constants = Mapping[str, NDArray[np.generic]]
 
+_MAX_SPLITS = 6  # of straight-line code
 _MAX_REACH = 2**31 - 1  # bytes, of the kernels' 32-bit offsets
 
 
@@ -169,24 +171,39 @@ def _straight_line(layer: Layer, processor: Processor, threads: int, model: Cost
         return
     vectors = ceil_div(layer.output.extent, processor.lanes)
     crossing = bool((layer.taps.offsets % (FLOAT_BYTES * dialect.lanes)).any())
-    splits = {1} if threads == 1 else {2 * threads, 4 * threads}
-    for shape in dialect.shapes(crossing=crossing):
+    shapes = dialect.shapes(crossing=crossing)
+    for shape in shapes:
         groups = ceil_div(len(layer.weight), shape.filters)
-        work = StraightLineWork(
-            vectors * layer.output.images, layer.kept, _tap_loads(layer, groups), len(layer.weight),
-            crossing=crossing, aligned=shape.aligned, by_element=dialect.unit > 1, per_turn=shape.vectors,
+        loads = _tap_loads(layer, groups)
+        base = StraightLineConvKernel(
+            processor=processor.kind, input=layer.input, output=layer.output, residual=layer.residual,
+            activation=layer.activation, shape=shape, groups=groups,
         )  # fmt: skip
-        for parts in sorted(splits):
-            spec = StraightLineConvKernel(
-                processor=processor.kind, input=layer.input, output=layer.output, residual=layer.residual,
-                activation=layer.activation, shape=shape, groups=groups,
+        ways = []
+        for spec in {split(base, *parts): None for parts in _splits(threads)}:
+            work = StraightLineWork(
+                vectors * layer.output.images, layer.kept, loads, len(layer.weight), crossing=crossing,
+                aligned=shape.aligned, by_element=dialect.unit > 1, per_turn=shape.vectors,
+                ranges=spec.ranges, spans=spec.spans,
+                footprint=layer.input.own_bytes // (layer.input.images * spec.ranges),
             )  # fmt: skip
-            spec = split(spec, parts)
-            emitted = cache(partial(spec.emit_blocks, layer.weight, layer.bias, layer.taps))
-            cycles = model.cycles(work) * imbalance(spec.items, threads)
+            ways.append((model.cycles(work) * imbalance(spec.items, threads), spec, work))
+        ways.sort(key=lambda way: way[0])
+        codes: dict[Shape, Callable[[], StraightLineCode]] = {}
+        for cycles, spec, work in ways[: ceil_div(_MAX_SPLITS, len(shapes))]:
+            emit = partial(spec.emit_blocks, layer.weight, layer.bias, layer.taps)
+            emitted = codes.setdefault(spec.shape, cache(emit))
             yield Candidate(
                 spec, cycles, partial(_straight_line_arrays, spec, emitted), work, partial(_code_of, emitted)
             )
+
+
+def _splits(threads: int) -> list[tuple[int, int]]:
+    """Return ways to split a layer into ranges of pixels and spans of filters, with work for all threads."""
+    ranges, spans = (1, 4, 16, 64), (4, 8)
+    if threads > 1:
+        ranges, spans = (2 * threads, 4 * threads, 16 * threads, 64 * threads), (2 * threads, 4 * threads)
+    return [*((count, 1) for count in ranges), *((1, count) for count in spans), (threads, threads)]
 
 
 def _straight_line_arrays(spec: StraightLineConvKernel, emitted: Callable[[], StraightLineCode]) -> Constants:

@@ -113,6 +113,8 @@ class StraightLineWork:
         aligned: whether these are joined from two lines.
         by_element: whether weights are loaded several to a register, as for NEON, and not broadcast one by one.
         per_turn: vectors of the output that such a register serves.
+        ranges, spans: parts of the plane, for each of which all code runs, and of the filters.
+        footprint: bytes of the input that a range reads.
     """
 
     vectors: int
@@ -123,6 +125,14 @@ class StraightLineWork:
     aligned: bool
     by_element: bool = False
     per_turn: int = 1
+    ranges: int = 1
+    spans: int = 1
+    footprint: int = 0
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of code and weights: 11 of a multiply-add, 10 of a load."""
+        return 11 * self.kept + 10 * self.loads
 
 
 Work = SparseWork | DenseWork | GemvWork | SparseGemvWork | StraightLineWork
@@ -162,6 +172,10 @@ class CostModel:
         by_element_cycles_per_quad: of a load of four weights, once a turn.
         by_element_cycles_per_load: of a vector of pixels, with its share of the moves of addresses.
         by_element_cycles_per_filter: of a filter's start and end.
+        straight_cycles_per_byte: of code and weights, for each range, where those of a span fit the L2 cache.
+        straight_far_cycles_per_byte: where they do not.
+        straight_l2_bytes: of code, or of inputs, up to which they stay in the L2 cache.
+        straight_far_factor: times as many cycles for a load, with inputs from beyond the L2 cache.
         min_item_cycles: of an item; several microseconds, against which the cost of claiming one is small.
         items_per_thread: at least, as far as `min_item_cycles` allows: no thread then waits long for the slowest.
     """
@@ -191,6 +205,10 @@ class CostModel:
     by_element_cycles_per_quad: float = 0.15
     by_element_cycles_per_load: float = 0.3
     by_element_cycles_per_filter: float = 3.0
+    straight_cycles_per_byte: float = 0.02
+    straight_far_cycles_per_byte: float = 0.08
+    straight_l2_bytes: int = 768 << 10
+    straight_far_factor: float = 1.5
     min_item_cycles: float = 25_000.0
     items_per_thread: int = 4
 
@@ -235,15 +253,17 @@ class CostModel:
                 }
             case StraightLineWork():
                 crossing = work.crossing and not work.aligned
-                factor = self.straight_crossing_factor if crossing else 1.0
-                per_vector = {
-                    MULTIPLY_ADDS: work.kept * self.straight_cycles_per_weight,
-                    UNALIGNED_LOADS if crossing else LOADS: factor
-                    * work.loads
-                    * self.straight_cycles_per_load,
-                    ENDS_OF_FILTERS: work.filters * self.straight_cycles_per_filter,
+                load = self.straight_cycles_per_load * (self.straight_crossing_factor if crossing else 1.0)
+                if work.footprint > self.straight_l2_bytes:
+                    load *= self.straight_far_factor
+                far = work.code_bytes > work.spans * self.straight_l2_bytes
+                byte = self.straight_far_cycles_per_byte if far else self.straight_cycles_per_byte
+                return {
+                    MULTIPLY_ADDS: work.vectors * work.kept * self.straight_cycles_per_weight,
+                    UNALIGNED_LOADS if crossing else LOADS: work.vectors * work.loads * load,
+                    ENDS_OF_FILTERS: work.vectors * work.filters * self.straight_cycles_per_filter,
+                    BEYOND_L2 if far else L2_CACHE: work.ranges * work.code_bytes * byte,
                 }
-                return {bound: work.vectors * cycles for bound, cycles in per_vector.items()}
 
     def bound(self, work: Work) -> str:
         """Return what most of the cycles are spent on."""
