@@ -14,8 +14,8 @@ def test_a_report():
     assert lines[0].startswith("Program: ")
     assert "2 threads" in lines[0]
     assert len(lines) == 2
-    assert "on PyTorch: gelu (there is no kernel for it)" in lines[1]
-    assert program.fallbacks == [("gelu", "there is no kernel for it")]
+    assert "on PyTorch: softplus (there is no kernel for it)" in lines[1]
+    assert program.fallbacks == [("softplus", "there is no kernel for it")]
 
 
 def test_a_report_says_why_there_is_one_thread(monkeypatch):

@@ -20,7 +20,7 @@ from gpmt.model_tools import Example
 from gpmt.runtime.codegen import processor
 from gpmt.runtime.dynamic_batch import with_dynamic_batch
 from gpmt.runtime.execution.executors import Executors
-from gpmt.runtime.execution.input_checking import check_inputs
+from gpmt.runtime.execution.input_checking import check_indices, check_inputs, table_rows
 from gpmt.runtime.frontend.call_signature import CallSignature
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.graph import Graph, copy_arrays
@@ -195,6 +195,7 @@ class Program:
         self._signature = signature
         self._graph = graph
         self._executors = executors
+        self._table_rows = table_rows(graph.operators)
 
     def __call__(self, *args: Tensor, **kwargs: Tensor) -> Any:
         """Return what the network returns for these inputs.
@@ -295,7 +296,9 @@ class Program:
         """Return the inputs of a call by name, and how many samples they have."""
         inputs = dict(zip(self._graph.inputs, self._signature.flatten(args, kwargs), strict=True))
         dynamic = self._executors.batch is not None
-        return inputs, check_inputs(inputs, self._graph.values, dynamic_batch=dynamic)
+        samples = check_inputs(inputs, self._graph.values, dynamic_batch=dynamic)
+        check_indices(inputs, self._table_rows)
+        return inputs, samples
 
     @property
     def _steps(self) -> list[Step]:

@@ -4,6 +4,7 @@ import ctypes
 
 import numpy as np
 import pytest
+import torch
 
 from gpmt.runtime.codegen import jit
 from gpmt.runtime.codegen.activations import activate
@@ -14,15 +15,20 @@ EXACT = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "silu": lambda x: x / (1 + np.exp(-x)),
     "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "tanh": np.tanh,
+    "gelu": lambda x: torch.nn.functional.gelu(torch.from_numpy(x)).numpy(),
+    "gelu_tanh": lambda x: torch.nn.functional.gelu(torch.from_numpy(x), approximate="tanh").numpy(),
 }
+# Errors of differences of numbers near 1, and near 3; below 1e-35 float32 has fewer digits, or none.
+FLOORS = {"hardswish": 1e-6, "tanh": 2.5e-7, "gelu": 1e-6, "gelu_tanh": 1e-6}
 
 
-def activated(kind, lanes, values):
+def activated(kind, lanes, values, **bounds):
     """Return the activation of values, whose number is a multiple of lanes."""
     e = Emitter(lanes, ("input", "output", "bytes"))
     with e.loop(0, e.arg("bytes"), 4 * lanes) as offset:
         value = e.load(e.add(e.arg("input"), offset), e.vector)
-        e.store(activate(e, value, Activation(kind)), e.add(e.arg("output"), offset))
+        e.store(activate(e, value, Activation(kind, **bounds)), e.add(e.arg("output"), offset))
     kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(jit.load(e.text()))
     result = np.zeros_like(values)
     args = np.array([values.ctypes.data, result.ctypes.data, values.nbytes], np.int64)
@@ -37,9 +43,7 @@ def test_values_are_exact_to_some_units_in_the_last_place(kind, lanes):
     values = np.concatenate([np.linspace(-100, 100, 1 << 18), 3 * rng.standard_normal(1 << 16)])
     values = values.astype(np.float32)
     result, exact = activated(kind, lanes, values), EXACT[kind](values.astype(np.float64))
-    # Below 1e-35 float32 has fewer digits, or none; near -3, hard swish is a difference of larger values.
-    floor = 1e-6 if kind == "hardswish" else 1e-35
-    assert np.all(np.abs(result - exact) <= 3e-7 * np.abs(exact) + floor)
+    assert np.all(np.abs(result - exact) <= 3e-7 * np.abs(exact) + FLOORS.get(kind, 1e-35))
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])
@@ -53,3 +57,12 @@ def test_values_that_are_not_finite(lanes):
     silu = activated("silu", lanes, ends)[:8]
     assert np.isnan(silu[1])  # -inf · 0, as in PyTorch
     assert [silu[0], *silu[2:]] == [np.inf, np.float32(1e30), 0, 0, 0, 89, 0]
+    assert [*activated("gelu", lanes, ends)[:8]] == [np.inf, 0, np.float32(1e30), 0, 0, 0, 89, 0]
+    assert [*activated("tanh", lanes, ends)[:8]] == [1, -1, 1, -1, 0, 0, 1, -1]
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_leaky_relu(lanes):
+    values = np.random.default_rng(0).standard_normal(1 << 10).astype(np.float32)
+    expected = np.where(values < 0, np.float32(0.25) * values, values)
+    np.testing.assert_array_equal(activated("leaky_relu", lanes, values, low=0.25), expected)

@@ -8,17 +8,23 @@ from gpmt.runtime.codegen import jit, processor
 from gpmt.runtime.ir.activation import RELU, Activation
 from gpmt.runtime.kernels.add import AddKernel
 from gpmt.runtime.kernels.affine import AffineKernel
+from gpmt.runtime.kernels.attention import AttentionKernel
+from gpmt.runtime.kernels.copy_rows import CopyRowsKernel, Rows
 from gpmt.runtime.kernels.depthwise_conv import DepthwiseConvKernel
+from gpmt.runtime.kernels.embedding import EmbeddingKernel
 from gpmt.runtime.kernels.export_images import ExportImagesKernel
 from gpmt.runtime.kernels.export_vectors import ExportVectorsKernel
 from gpmt.runtime.kernels.flatten import FlattenKernel
 from gpmt.runtime.kernels.gemv import GemvKernel
 from gpmt.runtime.kernels.global_mean import GlobalMeanKernel
+from gpmt.runtime.kernels.group_norm import GroupNormKernel
 from gpmt.runtime.kernels.import_images import ImportImagesKernel
 from gpmt.runtime.kernels.import_vectors import ImportVectorsKernel
+from gpmt.runtime.kernels.layer_norm import LayerNormKernel
 from gpmt.runtime.kernels.max_pool import MaxPoolKernel
 from gpmt.runtime.kernels.mean_pool import MeanPoolKernel
 from gpmt.runtime.kernels.phases import PhasesKernel
+from gpmt.runtime.kernels.token_mean import TokenMeanKernel
 from gpmt.runtime.layout.planes import Planes
 
 
@@ -39,6 +45,13 @@ def kernels(lanes):
     yield AffineKernel(lanes, images, images, images, Activation("hardswish"))
     yield AffineKernel(lanes, images, images, images, Activation("silu"))
     yield AddKernel(lanes, images, images, images, RELU)
+    yield AffineKernel(lanes, images, images, images, Activation("gelu"))
+    yield LayerNormKernel(lanes, vectors, vectors, 1e-5)
+    yield GroupNormKernel(lanes, images, images, 4, 1e-5)
+    yield AttentionKernel(lanes, *[vectors] * 4, 1, 4, 0.5, causal=True)
+    yield EmbeddingKernel(lanes, vectors, 7)
+    yield TokenMeanKernel(lanes, vectors, Planes(1, 20, 1, 1, 1, 0))
+    yield CopyRowsKernel(lanes, Rows(0, 208, 17), Rows(0, 208, 17), 1, 20, 1, 17, 17, constant=True)
     few = Planes(1, 20, 1, 2, 2, 0)
     yield GemvKernel(lanes, few, few)
 

@@ -1,5 +1,6 @@
 """Inputs that a program refuses: the error names the input, its value and the remedy."""
 
+import numpy as np
 import pytest
 import torch
 from tests.runtime.networks import mixed, noise
@@ -8,6 +9,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.two_tensor import TwoTensor
 
 from gpmt.errors import RuntimeProgramError
+from gpmt.runtime.execution.input_checking import check_indices, table_rows
+from gpmt.runtime.ir.operators import Embedding
 
 
 def freed_memory():
@@ -77,3 +80,18 @@ def test_a_fixed_batch_is_said():
         RuntimeProgramError, match=r"\[3, 3, 8, 9\], but the program was compiled for \[2, 3, 8, 9\]"
     ):
         compiled(mixed())(noise(3, 3, 8, 9))
+
+
+def test_integers_have_rows_in_the_smallest_table():
+    tables = [
+        Embedding("ids", "one", np.zeros((9, 2), np.float32)),
+        Embedding("ids", "other", np.zeros((4, 2), np.float32)),
+    ]
+    rows = table_rows(tables)
+    assert rows == {"ids": 4}
+    check_indices({"ids": torch.tensor([[0, 3]]), "x": torch.zeros(2)}, rows)
+    for wrong in (4, -1):
+        with pytest.raises(RuntimeProgramError) as caught:
+            check_indices({"ids": torch.tensor([[0, wrong]], dtype=torch.int32)}, rows)
+        expected = f"ids has {wrong}, but its table has 4 rows; give integers from 0 to 3"
+        assert str(caught.value) == expected

@@ -14,7 +14,7 @@ from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.frontend.aten import translate
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.frontend.record import record
-from gpmt.runtime.ir.operators import Fallback, Linear
+from gpmt.runtime.ir.operators import Embedding, Linear
 from gpmt.runtime.passes.pipeline import optimize
 
 IMAGE = noise(2, 4, 6, 6)
@@ -200,12 +200,12 @@ def test_compiled_parts():
     assert kinds(optimize(capture(network, IMAGE).graph)) == {"Conv": 1}
 
 
-def test_integers_are_values_of_fallbacks_only():
+def test_integers_are_looked_up():
     torch.manual_seed(0)
     network = Lambda(lambda s, ids: s.linear(s.table(ids)), table=nn.Embedding(7, 4), linear=nn.Linear(4, 2))
     graph, _ = capture(network, torch.tensor([[1, 6], [0, 3]]))
-    assert [type(operator) for operator in graph.operators] == [Fallback, Linear]
-    assert graph.constants.keys() == {"table.weight"}
-    assert graph.constants["table.weight"].data_ptr() == network.table.weight.data_ptr()
-    assert not graph.constants["table.weight"].requires_grad
+    assert [type(operator) for operator in graph.operators] == [Embedding, Linear]
+    assert not graph.constants
+    assert graph.operators[0].name == "table.weight"
+    assert graph.operators[0].weight.ctypes.data == network.table.weight.data_ptr()
     assert graph.values["inputs_0"].dtype == torch.int64

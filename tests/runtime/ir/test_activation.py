@@ -21,6 +21,9 @@ FUNCTIONS = {
     "silu": (F.silu, {}),
     "hardswish": (F.hardswish, {}),
     "sigmoid": (torch.sigmoid, {}),
+    "tanh": (torch.tanh, {}),
+    "gelu": (F.gelu, {"approximate": "tanh"}),
+    "leaky_relu": (F.leaky_relu, {"negative_slope": 0.3}),
 }
 
 
@@ -42,6 +45,14 @@ def test_bounds_that_are_left_out_are_infinite():
     assert ATEN_ACTIVATIONS["clamp_min"]({"min": 0}) == RELU
     assert ATEN_ACTIVATIONS["hardtanh"]({"min_val": 0, "max_val": 6}) == RELU6
     assert Activation("none") == IDENTITY
+
+
+def test_kinds_of_gelu():
+    gelu = ATEN_ACTIVATIONS["gelu"]
+    assert [gelu({"approximate": kind}) for kind in ("none", "tanh", "other")] == [
+        Activation("gelu"), Activation("gelu_tanh"), None,
+    ]  # fmt: skip
+    assert ATEN_ACTIVATIONS["leaky_relu"]({"negative_slope": 1e39}) is None
 
 
 @pytest.mark.parametrize(

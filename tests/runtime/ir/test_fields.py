@@ -21,7 +21,13 @@ CASES = [
     ("OPTIONAL_INPUT", "z", ("z",), (), "second"),
     ("OPTIONAL_INPUT", None, (), (), None),
     ("OUTPUT", "x", (), ("x",), "x"),
+    ("INTEGER_INPUT", "x", ("x",), (), "first"),
     ("ARRAY", "x", (), (), "x"),
+    ("OPTIONAL_ARRAY", "x", (), (), "x"),
+    ("INDEX_TRIPLE", (0, 1, 2), (), (), (0, 1, 2)),
+    ("NUMBER", 0.1, (), (), 0.1),
+    ("FEATURE_AXIS", -1, (), (), -1),
+    ("ORDER", (0, 2, 1), (), (), (0, 2, 1)),
     ("TEXT", "x", (), (), "x"),
     ("FLAG", True, (), (), True),
     ("COUNT", 3, (), (), 3),
@@ -32,7 +38,8 @@ CASES = [
         ("ACTIVATION", activation, (), (), activation)
         for activation in (
             IDENTITY, RELU, RELU6, Activation("silu"), Activation("hardswish"), Activation("sigmoid"),
-            Activation("clamp", -math.inf, 0.5), Activation("clamp"),
+            Activation("clamp", -math.inf, 0.5), Activation("clamp"), Activation("gelu"),
+            Activation("gelu_tanh"), Activation("tanh"), Activation("leaky_relu", 0.2),
         )
     ),
 ]  # fmt: skip
@@ -49,6 +56,13 @@ WRONG = [
     ("PAIR", [1, 0], "has 0 for a field"),
     ("PADDING", [0, 0, 0], "has [0, 0, 0] for a field, not 4 numbers"),
     ("PADDING", [0, 0, 0, -1], "has -1 for a field"),
+    ("INDEX_TRIPLE", [0, 0], "has [0, 0] for a field, not 3 numbers"),
+    ("NUMBER", "1", "has '1' for a field"),
+    ("NUMBER", 1e39, "has 1e+39 for a field"),
+    ("FEATURE_AXIS", 0, "has 0 for an field, not 1 or -1"),
+    ("FEATURE_AXIS", True, "has True for an field, not 1 or -1"),
+    ("ORDER", [0, -1], "has -1 for a field"),
+    ("ACTIVATION", ["leaky_relu", 1e39], "has ['leaky_relu', 1e+39] for an field"),
     ("ACTIVATION", "silu", "has 'silu' for an field"),
     ("ACTIVATION", ["relu"], "has ['relu'] for an field"),
     ("ACTIVATION", ["clamp", 0], "has ['clamp', 0] for an field"),

@@ -85,7 +85,10 @@ WRONG = {
         lambda d: put(find(d, "Linear"), "weight", "head.bias"),
         "its weights do not fit its input",
     ),
-    "activation": (lambda d: put(find(d, "Conv"), "activation", ["tanh"]), "has ['tanh'] for an activation"),
+    "activation": (
+        lambda d: put(find(d, "Conv"), "activation", ["softsign"]),
+        "has ['softsign'] for an activation",
+    ),
     "bounds": (
         lambda d: put(find(d, "Conv"), "activation", ["clamp", 1, 0]),
         "has ['clamp', 1, 0] for an activation",

@@ -20,6 +20,10 @@ ACTIVATIONS = {
     Activation("silu"): F.silu,
     Activation("hardswish"): F.hardswish,
     Activation("sigmoid"): torch.sigmoid,
+    Activation("tanh"): torch.tanh,
+    Activation("gelu"): F.gelu,
+    Activation("gelu_tanh"): lambda x: F.gelu(x, approximate="tanh"),
+    Activation("leaky_relu", 0.25): lambda x: F.leaky_relu(x, 0.25),
 }
 """Every kind of activation, with PyTorch's function."""
 

@@ -9,6 +9,7 @@ from gpmt.runtime.codegen import processor
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.graph import Graph
 from gpmt.runtime.ir.operator import reads, writes
+from gpmt.runtime.ir.operators import Embedding
 from gpmt.runtime.ir.validation import check_graph
 from gpmt.runtime.ir.values import Value
 from gpmt.runtime.lowering.lower import lower
@@ -37,7 +38,9 @@ def pixel(*parts):
 def lowered(operators, shapes):
     """Return the steps of a graph of these operators, whose values have these shapes by name."""
     read, written = ({name for op in operators for name in names(op)} for names in (reads, writes))
-    values = {name: Value(name, shape) for name, shape in shapes.items()}
+    integers = {op.input for op in operators if isinstance(op, Embedding)}
+    dtypes = {name: torch.int64 if name in integers else torch.float32 for name in shapes}
+    values = {name: Value(name, shape, dtypes[name]) for name, shape in shapes.items()}
     inputs, outputs = ([name for name in shapes if name not in others] for others in (written, read))
     graph = Graph(values, list(operators), inputs, outputs)
     check_graph(graph)

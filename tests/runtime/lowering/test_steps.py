@@ -28,7 +28,8 @@ def test_every_argument_of_a_kernel_is_in_the_step_or_an_array(kind):
         assert {*step.buffers.values()} <= graph.planes.keys()
         for candidate in step.candidates(graph.planes):
             arrays = candidate.arrays()
-            candidate.spec.in_order({**step.arguments, **arrays})
+            code = {"code": 0} if candidate.code else {}
+            candidate.spec.in_order({**step.arguments, **arrays, **code})
             assert not step.arguments.keys() & arrays.keys(), step.label
 
 

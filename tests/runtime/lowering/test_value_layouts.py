@@ -70,9 +70,11 @@ def test_a_layout_is_computed_once(layouts):
     assert [step.label for step in steps.steps] == ["import", "import"]
 
 
-def test_a_pixel_is_read_as_vectors_only_where_it_is_vectors_already(layouts):
+def test_values_are_read_as_vectors_where_they_are_only_vectors_already(layouts):
     values, _ = layouts
     assert [values.pointwise_layout(name) for name in ("image", "pixel")] == ["images", "images"]
     values.as_vectors("image")
     values.as_vectors("pixel")
+    assert [values.pointwise_layout(name) for name in ("image", "pixel")] == ["vectors", "vectors"]
+    values.as_images("image")
     assert [values.pointwise_layout(name) for name in ("image", "pixel")] == ["images", "vectors"]

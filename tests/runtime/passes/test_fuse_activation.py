@@ -14,7 +14,7 @@ from torch.nn import functional as F
         (lambda s, x: s.linear(x.mean((2, 3))).sigmoid(), {"GlobalMean": 1, "Linear": 1}),
         (
             lambda s, x: (lambda y: (y.relu(), y))(s.linear(x.mean((2, 3)))),
-            {"GlobalMean": 1, "Linear": 1, "relu": 1},
+            {"GlobalMean": 1, "Linear": 1, "Affine": 1},
         ),
     ],
 )

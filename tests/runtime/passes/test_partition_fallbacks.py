@@ -27,7 +27,7 @@ def test_native_operators_are_brought_together():
 
     def function(s, x):
         q, k, v = (layer(x).view(2, 3, 2, 4).transpose(1, 2) for layer in (s.l0, s.l1, s.l2))
-        y = F.scaled_dot_product_attention(q, k, v)
+        y = (q - k).exp() * v
         return s.l3(y.transpose(1, 2).reshape(2, 3, 8))
 
     graph = check(Lambda(function, **linears(4)), noise(2, 3, 8))
@@ -35,15 +35,15 @@ def test_native_operators_are_brought_together():
         "Fallback",
         "Linear",
     ]
-    assert graph.operators[3].target == "reshape, transpose, scaled_dot_product_attention"
+    assert graph.operators[3].target == "reshape, permute, sub, exp, mul"
 
 
 def test_outputs_are_those_that_are_read():
     def function(s, x):
-        a, b, c = x.sin().chunk(3, 1)
+        a, b, c = x.sin().chunk(3, 0)
         return s.l0(a) + b, c.cos() * 2, a
 
-    graph = check(Lambda(function, **linears(1)), noise(2, 3, 8))
+    graph = check(Lambda(function, **linears(1)), noise(3, 2, 8))
     first = graph.operators[0]
     assert isinstance(first, Fallback)
     assert len(first.outputs) == 3
@@ -54,5 +54,5 @@ def test_outputs_are_those_that_are_read():
 def test_reasons_are_those_of_the_parts():
     graph = check(Lambda(lambda s, x: x.sin().transpose(1, 2).clamp(0, 1)), noise(2, 3, 8))
     (operator,) = graph.operators
-    assert operator.target == "sin, transpose, clamp"
-    assert operator.reason == "there is no kernel for it; it moves numbers; its input has 3 dimensions, not 4"
+    assert operator.target == "sin, permute, clamp"
+    assert operator.reason == "there is no kernel for it; it moves numbers"

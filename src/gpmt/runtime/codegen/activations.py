@@ -1,16 +1,39 @@
-"""Activation functions in LLVM IR: clamp (ReLU and ReLU6 too), SiLU, sigmoid, hard swish.
+"""Activation functions in LLVM IR: clamp (ReLU and ReLU6 too), SiLU, sigmoid, tanh, hard swish, GELU, leaky ReLU.
 
 All take and return a float32 or a vector of them.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import assert_never
 
 from llvmlite import ir
 
 from gpmt.runtime.codegen.emitter import I32, Emitter, float_constant
 from gpmt.runtime.ir.activation import Activation
+
+_TANH_LINEAR = 2 * math.sqrt(2 / math.pi)
+_TANH_CUBE = 0.044715 * _TANH_LINEAR
+# erf(x) = x · P(x²) / Q(x²) for |x| <= 3.9, with Q(0) = 1: an error of 1.5e-8 by weighted least squares, made even.
+_ERF_LIMIT = 3.9
+_ERF_P = (
+    1.128378987312317,
+    0.19194307923316956,
+    0.05296715348958969,
+    0.0038369554094970226,
+    0.0002874573110602796,
+    2.0503475752775557e-06,
+)
+_ERF_Q = (
+    1.0,
+    0.5034369230270386,
+    0.11475902050733566,
+    0.01510936301201582,
+    0.0011817504419013858,
+    3.8230336940614507e-05,
+)
 
 
 def activate(e: Emitter, value: ir.Value, activation: Activation) -> ir.Value:
@@ -28,8 +51,50 @@ def activate(e: Emitter, value: ir.Value, activation: Activation) -> ir.Value:
         case "hardswish":
             gate = clamp(e, builder.fadd(value, float_constant(kind, 3.0)), 0.0, 6.0)
             return builder.fmul(builder.fmul(value, gate), float_constant(kind, 1 / 6))
+        case "tanh":
+            # 2 · sigmoid(2x) - 1; its error is that of a number near 1.
+            double = builder.fadd(value, value)
+            gate = builder.fdiv(
+                float_constant(kind, 2.0), builder.fadd(float_constant(kind, 1.0), exp_negated(e, double))
+            )
+            return builder.fsub(gate, float_constant(kind, 1.0))
+        case "gelu":
+            return _gelu(e, value)
+        case "gelu_tanh":
+            # x/2 · (1 + tanh(u)) = x · sigmoid(2u), where 2u = x · (a + b x²).
+            inner = e.fma(
+                builder.fmul(value, value),
+                float_constant(kind, _TANH_CUBE),
+                float_constant(kind, _TANH_LINEAR),
+            )
+            decay = exp_negated(e, builder.fmul(value, inner))
+            return builder.fdiv(value, builder.fadd(float_constant(kind, 1.0), decay))
+        case "leaky_relu":
+            below = builder.fcmp_ordered("<", value, float_constant(kind, 0.0))
+            return builder.select(below, builder.fmul(value, float_constant(kind, activation.low)), value)
         case _:
             assert_never(activation.kind)
+
+
+def _gelu(e: Emitter, value: ir.Value) -> ir.Value:
+    """Return x/2 · (1 + erf(x / √2)) with an error of some units in the last place of x; 0 below -5.52."""
+    builder, kind = e.builder, value.type
+    x = clamp(e, builder.fmul(value, float_constant(kind, math.sqrt(0.5))), -_ERF_LIMIT, _ERF_LIMIT)
+    square = builder.fmul(x, x)
+    numerator, denominator = (_polynomial(e, square, parts) for parts in (_ERF_P, _ERF_Q))
+    error = builder.fdiv(builder.fmul(x, numerator), denominator)
+    half = builder.fmul(value, float_constant(kind, 0.5))
+    low = float_constant(kind, -_ERF_LIMIT * math.sqrt(2))
+    far = builder.fcmp_ordered("<", value, low)
+    return builder.select(far, float_constant(kind, 0.0), e.fma(half, error, half))
+
+
+def _polynomial(e: Emitter, value: ir.Value, coefficients: Sequence[float]) -> ir.Value:
+    """Return c₀ + c₁ x + c₂ x² + ..."""
+    result = float_constant(value.type, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        result = e.fma(result, value, float_constant(value.type, coefficient))
+    return result
 
 
 def clamp(e: Emitter, value: ir.Value, low: float, high: float) -> ir.Value:

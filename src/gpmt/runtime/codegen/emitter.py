@@ -164,6 +164,31 @@ class Emitter:
             ir.Function(self.module, ir.FunctionType(kind, [kind] * 3), name)
         return self.builder.call(self.module.globals[name], [left, right, plus])
 
+    def square_root(self, value: ir.Value) -> ir.Value:
+        """Return the square roots of a vector."""
+        name = f"llvm.sqrt.v{value.type.count}f32"
+        if name not in self.module.globals:
+            ir.Function(self.module, ir.FunctionType(value.type, [value.type]), name)
+        return self.builder.call(self.module.globals[name], [value])
+
+    def masked_store(self, value: ir.Value, address: ir.Value, inside: ir.Value) -> None:
+        """Write the elements of a vector whose element in `inside`, of booleans, is true."""
+        pointer, align = self._pointer(address, value.type, 0), ir.Constant(I32, 4)
+        name = f"llvm.masked.store.v{value.type.count}f32.p0"
+        if name not in self.module.globals:
+            kinds = [value.type, pointer.type, I32, inside.type]
+            ir.Function(self.module, ir.FunctionType(ir.VoidType(), kinds), name)
+        self.builder.call(self.module.globals[name], [value, pointer, align, inside])
+
+    def indices(self, first: ir.Value) -> ir.Value:
+        """Return an int32 vector of first, first + 1, ..., given a 64-bit integer."""
+        single = self.builder.insert_element(
+            ir.Constant(self.mask, ir.Undefined), self.builder.trunc(first, I32), ir.Constant(I32, 0)
+        )
+        zeros = ir.Constant(self.mask, [0] * self.lanes)
+        all_first = self.builder.shuffle_vector(single, ir.Constant(self.mask, ir.Undefined), zeros)
+        return self.builder.add(all_first, ir.Constant(self.mask, list(range(self.lanes))))
+
     def apply_mask(self, value: ir.Value, mask: ir.Value) -> ir.Value:
         """Return a vector with 0.0 where the mask, an int32 vector of -1 and 0, is 0."""
         bits = self.builder.and_(self.builder.bitcast(value, mask.type), mask)

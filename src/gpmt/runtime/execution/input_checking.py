@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from gpmt.errors import RuntimeProgramError
+from gpmt.runtime.ir.operator import Operator
+from gpmt.runtime.ir.operators import Embedding
 from gpmt.runtime.ir.values import Value
 from gpmt.torch_private import FakeTensor, is_traceable_wrapper_subclass
 
@@ -48,6 +50,30 @@ def check_inputs(inputs: Mapping[str, object], expected: Mapping[str, Value], *,
             )
         samples = batch
     return samples or 0
+
+
+def table_rows(operators: Iterable[Operator]) -> dict[str, int]:
+    """Return how many rows the (smallest) tables have that inputs are looked up in, by the inputs' names."""
+    rows: dict[str, int] = {}
+    for operator in operators:
+        if isinstance(operator, Embedding):
+            rows[operator.input] = min(len(operator.weight), rows.get(operator.input, len(operator.weight)))
+    return rows
+
+
+def check_indices(inputs: Mapping[str, Tensor], rows: Mapping[str, int]) -> None:
+    """Check that inputs which are looked up in tables have rows there.
+
+    Raises:
+        RuntimeProgramError: an integer is negative, or too large.
+    """
+    for name, count in rows.items():
+        low, high = (int(bound) for bound in inputs[name].aminmax())
+        if low < 0 or high >= count:
+            wrong = low if low < 0 else high
+            raise RuntimeProgramError(
+                f"{name} has {wrong}, but its table has {count:,} rows; give integers from 0 to {count - 1:,}"
+            )
 
 
 def _check_tensor(name: str, tensor: object, dtype: torch.dtype) -> None:

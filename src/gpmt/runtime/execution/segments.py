@@ -92,7 +92,8 @@ class Segment:
             if entry.contiguous and name in inputs:
                 inputs[name] = inputs[name].contiguous()
             tensor = outputs[name] if name in outputs else inputs[name]
-            rows.append((base + 8 * index, apart, tensor.data_ptr(), 4 * tensor.stride(0)))
+            bytes_apart = tensor.element_size() * tensor.stride(0)
+            rows.append((base + 8 * index, apart, tensor.data_ptr(), bytes_apart))
         for index, output in self.outputs:
             tensor = outputs[output.value]
             rows.append((base + 8 * index, apart, tensor.data_ptr(), 4 * tensor.stride(0)))

@@ -9,12 +9,15 @@ from torch import Tensor, nn
 
 from gpmt.errors import RuntimeProgramError
 from gpmt.runtime.frontend import (  # noqa: F401 - each registers its handlers
+    aten_attention,
     aten_channels,
     aten_convolution,
     aten_elementwise,
     aten_linear,
+    aten_normalization,
     aten_pooling,
     aten_shapes,
+    aten_tokens,
     aten_upsampling,
 )
 from gpmt.runtime.frontend.builder import Builder, Unsupported, base_name

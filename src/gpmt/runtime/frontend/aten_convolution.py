@@ -79,7 +79,8 @@ def _batch_norm(builder: Builder, arguments: Arguments, result: Tensor) -> None:
     if arguments["bias"] is not None:
         shift = shift + builder.constant_array(arguments["bias"], "bias")
     output = builder.new_result(result, "batch_norm")
-    builder.add(Affine(name, output, scale.astype(np.float32), shift.astype(np.float32)))
+    axis = 1 if source.ndim == 4 else -1
+    builder.add(Affine(name, output, scale.astype(np.float32), shift.astype(np.float32), axis=axis))
 
 
 @handles("pad", "constant_pad_nd")

@@ -1,4 +1,4 @@
-"""ATen's activations, sums, differences, products and quotients of images."""
+"""ATen's activations, sums, differences, products and quotients."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpmt.runtime.frontend.aten_tokens import place_tokens
 from gpmt.runtime.frontend.builder import Arguments, Builder, Unsupported
 from gpmt.runtime.frontend.handlers import handles
 from gpmt.runtime.ir.activation import ATEN_ACTIVATIONS, IDENTITY, Activation
@@ -24,7 +25,7 @@ def _activation(aten_name: str, builder: Builder, arguments: Arguments, result: 
     if found is None:
         raise Unsupported("there is no kernel for its bounds")
     source = arguments["self"]
-    _add_affine(builder, builder.image_value(source), source, result, 1.0, 0.0, found)
+    _add_affine(builder, _vectors_or_image(builder, source), source, result, 1.0, 0.0, found)
 
 
 for _aten_name in ATEN_ACTIVATIONS:
@@ -33,7 +34,14 @@ for _aten_name in ATEN_ACTIVATIONS:
 
 @handles("hardsigmoid")
 def _hardsigmoid(builder: Builder, arguments: Arguments, result: Tensor) -> None:
-    _add_affine(builder, builder.image_value(arguments["self"]), arguments["self"], result, *_HARDSIGMOID)
+    source = arguments["self"]
+    _add_affine(builder, _vectors_or_image(builder, source), source, result, *_HARDSIGMOID)
+
+
+def _vectors_or_image(builder: Builder, source: Tensor) -> str:
+    if source.ndim < 2:
+        raise Unsupported(f"its input has {source.ndim} dimensions, not 2 or more")
+    return builder.float_value(source)
 
 
 def _add_affine(
@@ -45,10 +53,10 @@ def _add_affine(
     shift: float | Floats,
     then: Activation = IDENTITY,
 ) -> None:
-    channels = source.shape[1]
-    scales, shifts = (np.full(channels, part, np.float32) for part in (scale, shift))
+    axis = 1 if source.ndim == 4 else -1
+    scales, shifts = (np.full(source.shape[axis], part, np.float32) for part in (scale, shift))
     output = builder.new_result(result, "affine" if then == IDENTITY else then.kind)
-    builder.add(Affine(name, output, scales, shifts, then))
+    builder.add(Affine(name, output, scales, shifts, then, axis))
 
 
 @handles("add")
@@ -78,8 +86,10 @@ def _add_sum(builder: Builder, arguments: Arguments, result: Tensor, *, sign: in
         _add_affine(builder, _image_of(builder, right, result), right, result, float(sign), shift)
     elif alpha != 1 or sign != 1:
         raise Unsupported("one side is scaled")
+    elif place_tokens(builder, left, right, result) or place_tokens(builder, right, left, result):
+        pass
     else:
-        names = builder.image_value(left), builder.image_value(right)
+        names = _vectors_or_image(builder, left), _vectors_or_image(builder, right)
         if left.shape != right.shape:
             raise Unsupported("its inputs have different shapes")
         builder.add(Add(*names, builder.new_result(result, "add")))
@@ -93,9 +103,10 @@ def _multiply(builder: Builder, arguments: Arguments, result: Tensor) -> None:
             _add_affine(builder, _image_of(builder, source, result), source, result, scale, 0.0)
             return
     sides = arguments["self"], arguments["other"]
-    names = [(side.shape, builder.image_value(side)) for side in sides if isinstance(side, Tensor)]
+    names = [(side.shape, _vectors_or_image(builder, side)) for side in sides if isinstance(side, Tensor)]
     for (shape, left), (factor, right) in (names, names[::-1]):
-        if shape == result.shape and factor in (shape, (*shape[:2], 1, 1)):
+        gate = len(shape) == 4 and factor == (*shape[:2], 1, 1)
+        if shape == result.shape and (factor == shape or gate):
             builder.add(Multiply(left, right, builder.new_result(result, "mul")))
             return
     raise Unsupported("its inputs have different shapes")
@@ -116,20 +127,21 @@ def _divide(builder: Builder, arguments: Arguments, result: Tensor) -> None:
 def _image_of(builder: Builder, source: Any, result: Tensor) -> str:
     if not isinstance(source, Tensor) or source.shape != result.shape:
         raise Unsupported("its input is repeated")
-    return builder.image_value(source)
+    return _vectors_or_image(builder, source)
 
 
 def _is_per_channel(builder: Builder, factor: object, result: Tensor) -> bool:
-    """Whether this is a number, or a constant with one element for each channel of a float32 image."""
-    if result.ndim != 4 or result.dtype != torch.float32:
+    """Whether this is a number, or a constant with one element for each channel of an image or each feature."""
+    if result.ndim < 2 or result.dtype != torch.float32:
         return False
     if isinstance(factor, int | float):
         return True
     data = builder.constant_data(factor)
-    if data is None or not data.dtype.is_floating_point:
+    if data is None or not data.dtype.is_floating_point or data.ndim > result.ndim:
         return False
-    shape = (1,) * (4 - data.ndim) + tuple(data.shape)
-    return data.ndim <= 4 and shape[0] == shape[2] == shape[3] == 1
+    others = [1] * (result.ndim - data.ndim) + list(data.shape)
+    del others[1 if result.ndim == 4 else -1]
+    return all(size == 1 for size in others)
 
 
 def _channel_values(builder: Builder, factor: Any) -> Any:

@@ -1,4 +1,4 @@
-"""ATen's products of vectors and a constant matrix."""
+"""ATen's products of vectors and a constant matrix, and of two values."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from gpmt.runtime.frontend.aten_attention import add_product
 from gpmt.runtime.frontend.builder import Arguments, Builder, Unsupported
 from gpmt.runtime.frontend.handlers import handles
 from gpmt.runtime.ir.operators import Linear
@@ -26,7 +27,10 @@ def _addmm(builder: Builder, arguments: Arguments, result: Tensor) -> None:
 
 @handles("matmul", "mm")
 def _matmul(builder: Builder, arguments: Arguments, result: Tensor) -> None:
-    matrix = arguments.get("other", arguments.get("mat2"))
+    matrix: Tensor = arguments["other"] if "other" in arguments else arguments["mat2"]
+    if builder.constant_data(matrix) is None and matrix.ndim > 2:
+        add_product(builder, arguments["self"], matrix, result)
+        return
     _add_linear(builder, arguments["self"], matrix, None, result, transposed=True)
 
 

@@ -109,9 +109,14 @@ def _even(shape: Sequence[int], result: Sequence[int]) -> Pair:
 
 @handles("mean")
 def _mean(builder: Builder, arguments: Arguments, result: Tensor) -> None:
-    source = builder.image_value(arguments["self"])
-    if {d % 4 for d in arguments.get("dim") or ()} != {2, 3}:
-        raise Unsupported("it is not over height and width")
+    tensor = arguments["self"]
+    axes = {d % tensor.ndim for d in arguments.get("dim") or ()}
+    if tensor.ndim == 3 and axes == {1} and result.ndim == 2:
+        source = builder.float_value(tensor)
+    else:
+        source = builder.image_value(tensor)
+        if axes != {2, 3}:
+            raise Unsupported("it is not over height and width")
     if result.dtype != torch.float32:
         raise Unsupported("its result is not float32")
     builder.add(GlobalMean(source, builder.new_result(result, "mean")))

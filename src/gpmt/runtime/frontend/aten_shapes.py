@@ -6,7 +6,7 @@ from torch import Tensor
 
 from gpmt.runtime.frontend.builder import Arguments, Builder, Unsupported
 from gpmt.runtime.frontend.handlers import handles
-from gpmt.runtime.ir.operators import Reshape
+from gpmt.runtime.ir.operators import Permute, Reshape
 
 
 @handles(
@@ -25,7 +25,10 @@ def _reshape(builder: Builder, arguments: Arguments, result: Tensor) -> None:
 
 @handles("permute", "transpose", "t")
 def _permute(builder: Builder, arguments: Arguments, result: Tensor) -> None:
-    """Moving dimensions of length 1 only is a new shape."""
+    """Moving dimensions of length 1 only is a new shape.
+
+    Results are named alike, as it depends on the batch which of them move numbers.
+    """
     source = arguments["self"]
     order = list(range(source.ndim))
     if "dims" in arguments:
@@ -36,9 +39,10 @@ def _permute(builder: Builder, arguments: Arguments, result: Tensor) -> None:
     else:
         order.reverse()
     long = [d for d in order if source.shape[d] > 1]
-    if long != sorted(long):
-        raise Unsupported("it moves numbers")
-    _reshape(builder, arguments, result)
+    if long == sorted(long):
+        _reshape(builder, arguments, result)
+    else:
+        builder.add(Permute(builder.float_value(source), builder.new_result(result, "reshape"), tuple(order)))
 
 
 @handles(

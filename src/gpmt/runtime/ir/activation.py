@@ -17,10 +17,14 @@ class Activation:
     """A function of one element.
 
     Attributes:
-        kind: "none"; "clamp" to [low, high], which is ReLU and ReLU6 as well; "silu"; "hardswish"; "sigmoid".
+        kind: "none"; "clamp" to [low, high], which is ReLU and ReLU6 as well; "silu"; "hardswish"; "sigmoid"; "tanh";
+            "gelu" with the error function; "gelu_tanh", which approximates it; "leaky_relu", whose slope below 0 is
+            `low`.
     """
 
-    kind: Literal["none", "clamp", "silu", "hardswish", "sigmoid"] = "none"
+    kind: Literal[
+        "none", "clamp", "silu", "hardswish", "sigmoid", "tanh", "gelu", "gelu_tanh", "leaky_relu"
+    ] = "none"
     low: float = -np.inf
     high: float = np.inf
 
@@ -39,6 +43,16 @@ def _clamp(low: Any, high: Any) -> Activation | None:
     return Activation("clamp", float(low), float(high))
 
 
+def _gelu(arguments: Mapping[str, Any]) -> Activation | None:
+    kinds: dict[str, Activation] = {"none": Activation("gelu"), "tanh": Activation("gelu_tanh")}
+    return kinds.get(arguments.get("approximate", "none"))
+
+
+def _leaky(slope: Any) -> Activation | None:
+    known = isinstance(slope, int | float) and abs(slope) <= _MAX_FLOAT
+    return Activation("leaky_relu", float(slope)) if known else None
+
+
 ATEN_ACTIVATIONS: Mapping[str, Callable[[Mapping[str, Any]], Activation | None]] = {
     "relu": lambda _: RELU,
     "relu6": lambda _: RELU6,
@@ -50,5 +64,8 @@ ATEN_ACTIVATIONS: Mapping[str, Callable[[Mapping[str, Any]], Activation | None]]
     "silu": lambda _: Activation("silu"),
     "hardswish": lambda _: Activation("hardswish"),
     "sigmoid": lambda _: Activation("sigmoid"),
+    "tanh": lambda _: Activation("tanh"),
+    "gelu": _gelu,
+    "leaky_relu": lambda a: _leaky(a["negative_slope"]),
 }
 """The activation that an ATen operator is, by its name; a function of its arguments. None for other bounds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,8 @@ class FieldKind:
         reads: returns the values that the field names as inputs.
         writes: returns the values that the field names as outputs.
         rename: returns the field with other names of inputs.
-        array: whether it is a float32 array, which a file holds as a tensor.
+        array: whether it is a float32 array, which a file holds as a tensor, or None, which is left out.
+        dtypes: of the values that the field names.
     """
 
     decode: Callable[[object, str], Any]
@@ -58,6 +59,7 @@ class FieldKind:
     writes: Callable[[Any], tuple[str, ...]] = _no_names
     rename: Callable[[Any, Names], Any] = _not_renamed
     array: bool = False
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,)
 
 
 def _one(name: str) -> tuple[str, ...]:
@@ -94,7 +96,9 @@ def _read_activation(value: object, what: str) -> Activation:
             bounds = _read_bound(low, "-inf"), _read_bound(high, "inf")
             if bounds[0] <= bounds[1]:
                 return Activation("clamp", *bounds)
-        case ["none" | "silu" | "hardswish" | "sigmoid" as kind]:
+        case ["leaky_relu", int() | float() as slope] if abs(slope) <= _MAX_FLOAT:
+            return Activation("leaky_relu", float(slope))
+        case ["none" | "silu" | "hardswish" | "sigmoid" | "gelu" | "gelu_tanh" | "tanh" as kind]:
             return Activation(kind)
     raise DocumentError(f"has {shorten(value)} for an {what}")
 
@@ -108,10 +112,28 @@ def _read_bound(value: object, infinite: str) -> float:
 
 
 def _encode_activation(activation: Activation) -> list[Any]:
+    if activation.kind == "leaky_relu":
+        return [activation.kind, float(activation.low)]
     if activation.kind != "clamp":
         return [activation.kind]
     bounds = float(activation.low), float(activation.high)
     return [activation.kind, *(bound if math.isfinite(bound) else str(bound) for bound in bounds)]
+
+
+def _read_number(value: object, what: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_FLOAT:
+        return float(value)
+    raise DocumentError(f"has {shorten(value)} for a {what}")
+
+
+def _read_feature_axis(value: object, what: str) -> int:
+    if value not in (1, -1) or isinstance(value, bool | float):
+        raise DocumentError(f"has {shorten(value)} for an {what}, not 1 or -1")
+    return int(str(value))
+
+
+def _read_order(value: object, what: str) -> tuple[int, ...]:
+    return tuple(read_integer(axis, what, least=0) for axis in read_list(value, what))
 
 
 INPUT = FieldKind(read_text, reads=_one, rename=lambda name, names: names.get(name, name))
@@ -126,12 +148,18 @@ OPTIONAL_INPUT = FieldKind(
     reads=lambda name: () if name is None else (name,),
     rename=lambda name, names: None if name is None else names.get(name, name),
 )
+INTEGER_INPUT = replace(INPUT, dtypes=(torch.int64, torch.int32))
 OUTPUT = FieldKind(read_text, writes=_one)
 ARRAY = FieldKind(read_text, array=True)
+OPTIONAL_ARRAY = ARRAY
 TEXT = FieldKind(read_text)
 FLAG = FieldKind(read_flag)
 COUNT = FieldKind(read_integer)
 INDEX = FieldKind(_read_index)
+INDEX_TRIPLE = _integers(3, least=0)
+NUMBER = FieldKind(_read_number)
+FEATURE_AXIS = FieldKind(_read_feature_axis)
+ORDER = FieldKind(_read_order, list)
 PAIR = _integers(2, least=1)
 PADDING = _integers(4, least=0)
 ACTIVATION = FieldKind(_read_activation, _encode_activation)

@@ -53,6 +53,8 @@ class OperatorEntry:
         for field in dataclass_fields(operator):
             kind, value = self.fields[field.name], getattr(operator, field.name)
             if kind.array:
+                if value is None:
+                    continue
                 data = torch.from_numpy(np.require(value, requirements=["C", "W"]))
                 table[field.name] = put(data, _tensor_name(operator, field.name))
             elif field.default is MISSING or value != field.default:
@@ -146,7 +148,7 @@ def with_own_arrays(operator: Operator) -> Operator:
     kinds = entry_of(operator).fields
     arrays = {field: getattr(operator, field) for field, kind in kinds.items() if kind.array}
     copies: dict[str, Any] = {
-        field: array.copy() for field, array in arrays.items() if array.base is not None
+        field: array.copy() for field, array in arrays.items() if array is not None and array.base is not None
     }
     return replace(operator, **copies)
 

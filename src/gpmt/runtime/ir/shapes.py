@@ -17,6 +17,11 @@ def require(condition: bool, otherwise: str) -> None:
         raise ShapeError(otherwise)
 
 
+def require_last_features(shape: Shape) -> None:
+    """Raise `ShapeError` where kernels take the channels of single pixels for the features, not the last axis."""
+    require(len(shape) != 4 or shape[2:] != (1, 1), "its features are not the channels of its pixels")
+
+
 def check_memory(name: str, shape: Shape, memory: int) -> None:
     """Raise `ShapeError` where a float32 tensor takes more than so many bytes."""
     needed = 4 * math.prod(shape)

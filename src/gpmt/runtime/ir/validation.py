@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-
-import torch
 
 from gpmt.runtime.ir.graph import Graph
 from gpmt.runtime.ir.operator import Operator, entry_of, reads, writes
-from gpmt.runtime.ir.operators import Affine
 from gpmt.runtime.ir.shapes import ShapeError, check_memory
 from gpmt.runtime.ir.values import Value
 from gpmt.system import memory_limit
@@ -19,25 +15,17 @@ class GraphError(ValueError):
     """A graph that is not legal."""
 
 
-def check_graph(graph: Graph, *, affine_vectors: bool = False) -> None:
-    """Raise `GraphError` where a graph is not legal.
-
-    Args:
-        affine_vectors: whether affine maps may be of vectors [batch, channels], as they may before the pass
-            `affine_as_image`.
-    """
+def check_graph(graph: Graph) -> None:
+    """Raise `GraphError` where a graph is not legal."""
     there, memory = {*graph.inputs, *graph.constants}, memory_limit()
     if odd := [name for name, value in graph.values.items() if value.name != name]:
         raise GraphError(f"the value {odd[0]!r} is called {graph.values[odd[0]].name!r}")
     if len(there) != len(graph.inputs) + len(graph.constants):
         raise GraphError("an input or constant is there twice")
     for number, operator in enumerate(graph.operators):
-        values = graph.values
-        if isinstance(operator, Affine) and affine_vectors:
-            values = {name: _as_image(values[name]) for name in (operator.input, operator.output)}
         try:
             check_order(operator, graph.values, there)
-            check_shapes(operator, values, memory)
+            check_shapes(operator, graph.values, memory)
         except (GraphError, ShapeError) as error:
             raise GraphError(f"operator {number} ({type(operator).__name__}): {error}") from None
         there.update(writes(operator))
@@ -45,10 +33,6 @@ def check_graph(graph: Graph, *, affine_vectors: bool = False) -> None:
         raise GraphError(f"it returns {min(missing)!r}, which nothing makes")
     if missing := there - {*graph.values}:
         raise GraphError(f"{min(missing)!r} has no type and shape")
-
-
-def _as_image(value: Value) -> Value:
-    return replace(value, shape=(*value.shape, 1, 1)) if len(value.shape) == 2 else value
 
 
 def check_order(operator: Operator, values: Mapping[str, Value], there: set[str]) -> None:
@@ -73,11 +57,15 @@ def check_shapes(operator: Operator, values: Mapping[str, Value], memory: int) -
     entry = entry_of(operator)
     if entry.shape is None:
         return
-    for name in (*reads(operator), *writes(operator)):
-        value = values[name]
-        if value.dtype != torch.float32 or 0 in value.shape or not value.shape:
-            raise ShapeError(f"{name!r} is {value.dtype} {list(value.shape)}, which no kernel can work on")
-        check_memory(name, value.shape, memory)
+    for field, kind in entry.fields.items():
+        held = getattr(operator, field)
+        for name in (*kind.reads(held), *kind.writes(held)):
+            value = values[name]
+            if value.dtype not in kind.dtypes or 0 in value.shape or not value.shape:
+                raise ShapeError(
+                    f"{name!r} is {value.dtype} {list(value.shape)}, which no kernel can work on"
+                )
+            check_memory(name, value.shape, memory)
     (output,) = writes(operator)
     shapes = [values[name].shape for name in reads(operator)]
     if entry.reads_images and any(len(shape) != 4 for shape in shapes):

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from gpmt.arithmetic import ceil_div
-from gpmt.runtime.codegen.emitter import F32, I32, Emitter
+from gpmt.runtime.codegen.emitter import F32, Emitter
 from gpmt.runtime.codegen.loops import block_loop
 from gpmt.runtime.codegen.shuffles import keep_first
 from gpmt.runtime.codegen.work_split import WorkSplit
 from gpmt.runtime.kernels.shared.planes_kernel import PlanesKernel
+from gpmt.runtime.kernels.shared.vector_sums import sum_of_elements
 from gpmt.runtime.layout.planes import FLOAT_BYTES
 
 _ACCUMULATORS = 8
@@ -68,10 +69,4 @@ class GlobalMeanKernel(PlanesKernel):
         while len(values) > 1:
             pairs = zip(values[::2], values[1::2], strict=True)
             values = [e.builder.fadd(left, right) for left, right in pairs]
-        value, count = values[0], self.lanes
-        while count > 1:
-            count //= 2
-            halves = [ir.Constant(ir.VectorType(I32, count), list(range(i, i + count))) for i in (0, count)]
-            low, high = (e.builder.shuffle_vector(value, value, half) for half in halves)
-            value = e.builder.fadd(low, high)
-        return e.builder.extract_element(value, ir.Constant(I32, 0))
+        return sum_of_elements(e, values[0])

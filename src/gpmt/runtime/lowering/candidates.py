@@ -165,7 +165,7 @@ def _sparse_arrays(layer: Layer, spec: SparseConvKernel) -> Constants:
 def _straight_line(layer: Layer, processor: Processor, threads: int, model: CostModel) -> Iterator[Candidate]:
     grouped = layer.taps.filter_offsets is not None
     dialect = DIALECTS.get(processor.kind)
-    if dialect is None or grouped or layer.activation.kind not in ("none", "clamp") or refusal():
+    if dialect is None or grouped or refusal():
         return
     if _has_few_samples(layer):
         return

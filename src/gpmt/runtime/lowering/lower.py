@@ -5,11 +5,14 @@ from __future__ import annotations
 from gpmt.runtime.codegen.processor import Processor
 from gpmt.runtime.ir.graph import Graph
 from gpmt.runtime.lowering import (  # noqa: F401 - each registers its rules
+    lower_attention,
     lower_channels,
     lower_convolutions,
+    lower_normalization,
     lower_pointwise,
     lower_pooling,
     lower_tensors,
+    lower_tokens,
 )
 from gpmt.runtime.lowering.rules import LoweringContext, rule_of
 from gpmt.runtime.lowering.step_builder import StepBuilder

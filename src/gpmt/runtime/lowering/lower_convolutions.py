@@ -110,11 +110,15 @@ def lower_linear(op: Linear, context: LoweringContext) -> None:
         source = steps.new_value(f"{op.output}:before", (rows, op.weight.shape[1]))
         output = steps.new_value(f"{op.output}:after", (rows, len(op.weight)))
         lower_reshape(Reshape(op.input, source), context)
-        lower_linear(replace(op, input=source, output=output), context)
+        residual = None
+        if op.residual:
+            residual = steps.new_value(f"{op.output}:residual", (rows, len(op.weight)))
+            lower_reshape(Reshape(op.residual, residual), context)
+        lower_linear(replace(op, input=source, output=output, residual=residual), context)
         lower_reshape(Reshape(output, op.output), context)
         return
     macs = LayerMacs(op.name, rows * op.weight.size, rows * int(np.count_nonzero(op.weight)))
-    _add_matrix(op, context, op.weight, "linear", None, macs)
+    _add_matrix(op, context, op.weight, "linear", op.residual, macs)
 
 
 def _add_matrix(

@@ -6,6 +6,7 @@ from gpmt.runtime.ir.operators import GlobalMean, Pool
 from gpmt.runtime.kernels.global_mean import GlobalMeanKernel
 from gpmt.runtime.kernels.max_pool import MaxPoolKernel
 from gpmt.runtime.kernels.mean_pool import MeanPoolKernel
+from gpmt.runtime.kernels.token_mean import TokenMeanKernel
 from gpmt.runtime.lowering.rules import LoweringContext, lowers
 from gpmt.runtime.lowering.steps import Argument, BufferAddress
 
@@ -38,7 +39,15 @@ def lower_pool(op: Pool, context: LoweringContext) -> None:
 
 @lowers(GlobalMean)
 def lower_global_mean(op: GlobalMean, context: LoweringContext) -> None:
-    """Compute vectors: one of channels for each image."""
+    """Compute vectors: one of channels for each image, or of features for the tokens of each sample."""
+    if len(context.steps.shape(op.input)) == 3:
+        tokens = context.layouts.as_vectors(op.input)
+        output = context.layouts.new_buffer(op.output, "vectors")
+        context.steps.add_kernel(
+            "mean", {"input": BufferAddress(tokens), "output": BufferAddress(output)},
+            lambda planes: TokenMeanKernel(context.lanes, planes["input"], planes["output"]),
+        )  # fmt: skip
+        return
     source = context.layouts.as_images(op.input)
     output = context.layouts.new_buffer(op.output, "vectors")
     context.steps.add_kernel(

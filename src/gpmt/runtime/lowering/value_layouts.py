@@ -5,7 +5,8 @@ A value can be
 * a *tensor*: a PyTorch tensor;
 * *images*: zero-padded planes, one for each channel, in a buffer;
 * *phases*: for a convolution with a stride, the planes of images, split by the remainders of row and column;
-* *vectors*: planes of [features, samples] in a buffer, on which a linear layer is a 1×1 convolution.
+* *vectors*: planes of [features, samples] in a buffer, on which a linear layer is a 1×1 convolution. Tokens
+  [n, tokens, features] are n · tokens samples.
 """
 
 from __future__ import annotations
@@ -124,10 +125,11 @@ class ValueLayouts:
     def pointwise_layout(self, name: str) -> BufferLayout:
         """Return the layout in which an elementwise operator reads a value.
 
-        Images, except for values that are not images and for single pixels that are vectors already.
+        Images, except for values that are not images and for those that are only vectors already.
         """
-        shape = self._steps.shape(name)
-        vectors = len(shape) != 4 or (is_pixel(shape) and self.buffer(name, "vectors") is not None)
+        vectors = len(self._steps.shape(name)) != 4 or (
+            self.buffer(name, "vectors") is not None and self.buffer(name, "images") is None
+        )
         return "vectors" if vectors else "images"
 
     def flatten(self, images: str, name: str) -> str:

@@ -48,11 +48,13 @@ class StraightLineCode:
     Attributes:
         data: uint8, position-independent: each block's code, then its constants.
         blocks: int64 [passes, groups, 3]: offsets in `data` of a block's code and of its constants, and its bytes.
+        filters: int64 [groups + 1]: the first filter of each group, and the number of filters.
         loads: of pixels, by all blocks in a turn.
     """
 
     data: NDArray[np.uint8]
     blocks: NDArray[np.int64]
+    filters: NDArray[np.int64]
     loads: int
 
 
@@ -136,7 +138,8 @@ def _assemble(
     block_start[filled] = before[order.first[filled], 0]
     stream.write(data, before + (starts + len(entry) + head_bytes - block_start)[groups.block][:, None])
     table = np.stack([starts, constant_starts, block_bytes], 1).reshape(shape.passes, groups.count, 3)
-    return StraightLineCode(data, table, stream.loads)
+    edges = np.array([groups.first(group) for group in range(groups.count + 1)], np.int64)
+    return StraightLineCode(data, table, edges, stream.loads)
 
 
 def _whole_lines(sizes: NDArray[np.int64]) -> NDArray[np.int64]:

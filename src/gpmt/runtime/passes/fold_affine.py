@@ -27,7 +27,7 @@ def remove_identity(graph: Rewriter, affine: Affine) -> bool:
 def compose_affine(graph: Rewriter, affine: Affine) -> bool:
     """Make one of two affine maps."""
     before = graph.sole_producer(affine.input)
-    if not isinstance(before, Affine) or not _only_shifts(affine.shift):
+    if not isinstance(before, Affine) or before.axis != affine.axis or not _only_shifts(affine.shift):
         return False
     both = _composed(before, affine)
     if both is None:
@@ -43,10 +43,7 @@ def fold_affine(graph: Rewriter, affine: Affine) -> bool:
     before = graph.sole_producer(affine.input)
     if not isinstance(before, Conv | Linear) or not _only_shifts(affine.shift):
         return False
-    if isinstance(before, Conv):
-        channels_are_outputs = before.residual is None
-    else:
-        channels_are_outputs = len(graph.values[before.output].shape) == 2
+    channels_are_outputs = before.residual is None and affine.axis == (1 if isinstance(before, Conv) else -1)
     # Zeros must stay zeros.
     finite = np.isfinite(affine.scale).all() and np.isfinite(affine.shift).all()
     if not channels_are_outputs or not finite or before.activation != IDENTITY:
@@ -88,7 +85,7 @@ def _composed(first: Affine, then: Affine) -> Affine | None:
     bounds = (
         float(np.float32(bound * factor + offset)) for bound in (first.activation.low, first.activation.high)
     )
-    return Affine(first.input, then.output, scale, shift, Activation("clamp", *bounds))
+    return Affine(first.input, then.output, scale, shift, Activation("clamp", *bounds), then.axis)
 
 
 def _mapped(bias: Floats, affine: Affine) -> Floats:

@@ -22,7 +22,7 @@ def recognize_swish(graph: Rewriter, product: Multiply) -> bool:
         if found is not None:
             graph.remove(gate)
             graph.read_counts[source] -= 1
-            _add_swish(graph, source, product.output, *found, channels=affine.scale.size)
+            _add_swish(graph, source, product.output, *found, like=affine)
             return True
     return False
 
@@ -43,10 +43,10 @@ def _swish(gate: Affine) -> tuple[Activation, float] | None:
 
 
 def _add_swish(
-    graph: Rewriter, source: str, output: str, activation: Activation, factor: float, channels: int
+    graph: Rewriter, source: str, output: str, activation: Activation, factor: float, like: Affine
 ) -> None:
-    ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-    swish = Affine(source, output, ones, zeros, activation)
+    ones, zeros = np.ones_like(like.scale), np.zeros_like(like.scale)
+    swish = Affine(source, output, ones, zeros, activation, like.axis)
     if factor == 1:
         graph.add(swish)
         return
@@ -54,4 +54,4 @@ def _add_swish(
     graph.values[middle] = replace(graph.values[output], name=middle)
     graph.read_counts[middle] = 1
     graph.add(replace(swish, output=middle))
-    graph.add(Affine(middle, output, ones * np.float32(factor), zeros))
+    graph.add(Affine(middle, output, ones * np.float32(factor), zeros, axis=like.axis))

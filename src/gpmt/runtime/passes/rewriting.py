@@ -48,11 +48,13 @@ class Rewriter:
 
     Attributes:
         values: all values by name; some may no longer be used.
+        constants: tensors of the values that are there from the start.
         read_counts: how often each value is read, also by operators that are still to come and by outputs.
     """
 
     def __init__(self, graph: Graph, rules: Sequence[Rule]) -> None:
         self.values = dict(graph.values)
+        self.constants = graph.constants
         self.read_counts = Counter(graph.outputs)
         for operator in graph.operators:
             self.read_counts.update(reads(operator))

@@ -28,6 +28,19 @@ def test_slices_within_the_channels(first, count):
     check(Slice("x", "y", first), {"x": (2, 4, 6, 8), "y": (2, count, 6, 8)})
 
 
-@pytest.mark.parametrize(("first", "output"), [(1, (2, 4, 6, 8)), (4, (2, 1, 6, 8)), (0, (2, 4))])
+@pytest.mark.parametrize(("first", "output"), [(1, (2, 4, 6, 8)), (4, (2, 1, 6, 8))])
 def test_slices_beyond_the_channels_are_refused(first, output):
     check_refused(Slice("x", "y", first), {"x": (2, 4, 6, 8), "y": output}, "its input has fewer channels")
+
+
+def test_slices_have_the_dimensions_of_their_input():
+    check(Slice("x", "y", 2, 3), {"x": (2, 4, 6, 8), "y": (2, 4, 6, 5)})
+    check_refused(Slice("x", "y", 0), {"x": (2, 4, 6, 8), "y": (2, 4)}, "its output has other dimensions")
+    check_refused(Slice("x", "y", 0, 2), {"x": (2, 4), "y": (2, 4)}, "its output has other dimensions")
+
+
+def test_concatenations_of_features():
+    check(Concat(("x", "z"), "y", -1), {"x": (2, 7, 3), "z": (2, 7, 5), "y": (2, 7, 8)})
+    check_refused(Concat(("x", "x"), "y"), {"x": (2, 3), "y": (2, 6)}, "its input is not an image")
+    shapes = {"x": (2, 3, 1, 1), "y": (2, 3, 1, 1)}
+    check_refused(Concat(("x",), "y", -1), shapes, "its features are not the channels of its pixels")

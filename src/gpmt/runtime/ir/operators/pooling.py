@@ -95,15 +95,21 @@ define(
 
 @dataclass(frozen=True)
 class GlobalMean(Operator):
-    """The mean of every channel: an image [n, c, h, w] becomes [n, c, 1, 1] or [n, c], as `output` has it."""
+    """The mean of every channel: an image [n, c, h, w] becomes [n, c, 1, 1] or [n, c], as `output` has it.
+
+    Of tokens [n, tokens, features] it is the mean of every feature, [n, features].
+    """
 
     input: str
     output: str
 
 
 def _mean_shape(mean: GlobalMean, shapes: Sequence[Shape], output: Shape, memory: int) -> Shape:
+    require(len(shapes[0]) in (3, 4), "its input is neither an image nor tokens")
+    if len(shapes[0]) == 3:
+        return shapes[0][0], shapes[0][2]
     channels = shapes[0][:2]
     return channels if len(output) == 2 else (*channels, 1, 1)
 
 
-define(GlobalMean, fields={"input": INPUT, "output": OUTPUT}, shape=_mean_shape)
+define(GlobalMean, fields={"input": INPUT, "output": OUTPUT}, shape=_mean_shape, reads_images=False)
