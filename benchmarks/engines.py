@@ -37,7 +37,7 @@ class Task:
     Attributes:
         pruned: the network in evaluation mode; dense fp32 engines get it too.
         dense: the same network before it was pruned, which int8 engines get.
-        images: one batch, float32, contiguous.
+        images: one batch, float32, contiguous; of encoders int64 tokens.
         threads: how many an engine may use.
         folder: where ONNX files of the pruned network are kept, and in the folder above those of the dense one, so
             that each is made once.
@@ -138,6 +138,8 @@ def inductor(task: Task) -> Engine:
 
 def channels_last(task: Task) -> tuple[nn.Module, Tensor]:
     """Return a copy of the network and the images in the layout that PyTorch's convolutions are fastest in."""
+    if task.images.ndim != 4:
+        return task.pruned, task.images
     model: nn.Module = copy.deepcopy(task.pruned).to(memory_format=torch.channels_last)
     return model, task.images.contiguous(memory_format=torch.channels_last)
 

@@ -29,7 +29,8 @@ processes kept a tenth of a core busy are left out.
 
 Weights are random unless --checkpoint names a file; batch norms then have random scales and shifts, and the
 statistics of the pruned network, so that signals keep their scale. For "uniform", each prunable tensor loses the same
-share, its smallest weights, but depthwise convolutions stay dense, or few channels would live. For "global", tensors
+share, its smallest weights, but depthwise convolutions and tables of tokens stay dense, or few channels would live.
+For "global", tensors
 lose what lies below one threshold for all: with random weights that follows their initialisation (the larger a layer,
 the smaller its weights), not what training makes of it, so give a --checkpoint, or --densities of a trained network.
 
@@ -136,7 +137,7 @@ def prepare_one(case: Case, name: str, task: engines.Task, pruning: Pruning) -> 
 
 
 def example(name: str, batch: int) -> Tensor:
-    return torch.randn(batch, *NETWORKS[name].shape, generator=torch.Generator().manual_seed(batch))
+    return NETWORKS[name].example(batch)
 
 
 def compile_times(name: str, task: engines.Task) -> dict[str, Any]:

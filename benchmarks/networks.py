@@ -20,12 +20,30 @@ VARIANCE_FLOOR = 0.1
 
 @dataclass(frozen=True)
 class Network:
-    """A network as gpmt.training.models names it, and the images it takes: channels, height, width."""
+    """A network, and what it takes.
+
+    Attributes:
+        factory: as gpmt.training.models names it; empty for an encoder.
+        shape: of an image, channels, height and width; or (tokens,).
+        encoder: layers, features and heads of an encoder of tokens.
+    """
 
     title: str
     factory: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
+    encoder: tuple[int, int, int] | None = None
+
+    def example(self, batch: int) -> Tensor:
+        """Return a batch of random inputs, always the same one."""
+        generator = torch.Generator().manual_seed(batch)
+        if self.encoder is not None:
+            return torch.randint(0, VOCABULARY, (batch, *self.shape), generator=generator)
+        return torch.randn(batch, *self.shape, generator=generator)
+
+
+VOCABULARY = 30_522
+"""Rows of the table of tokens, as BERT has them."""
 
 
 NETWORKS = {
@@ -34,6 +52,10 @@ NETWORKS = {
     "efficientnet-lite0": Network("EfficientNet-Lite0", "timm:efficientnet_lite0", (3, 224, 224), 1000),
     "efficientnet-b2": Network("EfficientNet-B2", "timm:efficientnet_b2", (3, 256, 256), 1000),
     "wrn-28-8": Network("WRN-28-8", "wrn-28-8", (3, 32, 32), 10),
+    "convnext-tiny": Network("ConvNeXt-Tiny", "torchvision:convnext_tiny", (3, 224, 224), 1000),
+    "vit-small": Network("ViT-S/16", "timm:vit_small_patch16_224", (3, 224, 224), 1000),
+    "minilm": Network("MiniLM-like, 128 tokens", "", (128,), 2, (6, 384, 12)),
+    "bert-base": Network("BERT-base-like, 128 tokens", "", (128,), 2, (12, 768, 12)),
 }
 
 
@@ -57,7 +79,11 @@ class Pruning:
 def build(network: Network, checkpoint: Path | None) -> nn.Module:
     """Return a network in evaluation mode, with the weights of a file that gpmt reads, or random ones."""
     torch.manual_seed(0)
-    model = construct(network.factory, num_classes=network.classes, input_shape=network.shape)
+    if network.encoder is not None:
+        model: nn.Module = Encoder(*network.encoder, network.shape[0], network.classes)
+    else:
+        channels, height, width = network.shape
+        model = construct(network.factory, num_classes=network.classes, input_shape=(channels, height, width))
     if checkpoint is not None:
         load_weights(model, checkpoint, name=network.factory)
     else:
@@ -67,6 +93,48 @@ def build(network: Network, checkpoint: Path | None) -> nn.Module:
     return model.eval()
 
 
+class EncoderLayer(nn.Module):
+    """A layer of BERT, with attention as products and softmax, which exporters of any age know."""
+
+    def __init__(self, features: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.merge = (nn.Linear(features, features) for _ in range(4))
+        self.wide, self.narrow = nn.Linear(features, 4 * features), nn.Linear(4 * features, features)
+        self.first_norm, self.second_norm = nn.LayerNorm(features), nn.LayerNorm(features)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return tokens [batch, tokens, features] for tokens."""
+        batch, count, features = tokens.shape
+        size = features // self.heads
+        query, key, value = (
+            layer(tokens).view(batch, count, self.heads, size).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        shares = (query @ key.transpose(2, 3) / size**0.5).softmax(-1)
+        heads = (shares @ value).transpose(1, 2).reshape(batch, count, features)
+        tokens = self.first_norm(tokens + self.merge(heads))
+        result: Tensor = self.second_norm(tokens + self.narrow(nn.functional.gelu(self.wide(tokens))))
+        return result
+
+
+class Encoder(nn.Module):
+    """An encoder like BERT: tokens and positions, layers, and logits of the first token."""
+
+    def __init__(self, layers: int, features: int, heads: int, tokens: int, classes: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(VOCABULARY, features)
+        self.register_buffer("positions", torch.randn(tokens, features))
+        self.norm = nn.LayerNorm(features)
+        self.layers = nn.Sequential(*(EncoderLayer(features, heads) for _ in range(layers)))
+        self.head = nn.Linear(features, classes)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return logits [batch, classes] for integers [batch, tokens]."""
+        logits: Tensor = self.head(self.layers(self.norm(self.table(ids) + self.positions))[:, 0])
+        return logits
+
+
 def prune(model: nn.Module, pruning: Pruning) -> None:
     """Set weights to zero. Raises `GpmtError` where the network has no such tensors or not so many weights."""
     if pruning.kept is not None:
@@ -74,7 +142,8 @@ def prune(model: nn.Module, pruning: Pruning) -> None:
     elif pruning.allocation == "global":
         gpmt.prune_(model, sparsity=pruning.sparsity, exclude=pruning.exclude)
     else:
-        excluded = [*pruning.exclude, *depthwise(model)]
+        tables = [f"{name}.weight" for name, part in model.named_modules() if isinstance(part, nn.Embedding)]
+        excluded = [*pruning.exclude, *depthwise(model), *tables]
         gpmt.prune_(model, sparsity=pruning.sparsity, allocation="uniform", exclude=excluded)
 
 

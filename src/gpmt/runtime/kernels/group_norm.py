@@ -9,7 +9,7 @@ is summed on its own, so that sums of many numbers keep their digits.
 
     item = image · groups + group
 
-Reads the padding of the input, which must be zeros.
+Reads whole vectors behind the last row of a plane.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class GroupNormKernel(FixedSizeKernel):
         first = e.mul(group, size)
         channels = first, e.add(first, size)
         share = ir.Constant(F32, 1 / (size * self.input.height * self.input.width))
-        mean = builder.fmul(self._sum(e, source, channels, lambda value, mask: value), share)
+        mean = builder.fmul(self._sum(e, source, channels, e.apply_mask), share)
         means = e.splat(mean)
 
         def square(value: ir.Value, mask: ir.Value) -> ir.Value:
