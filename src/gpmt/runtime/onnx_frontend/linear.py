@@ -41,7 +41,10 @@ def _gemm(call: Call) -> Tensor:
 @operator(MERGED, 0)
 def _linear(call: Call) -> Tensor:
     """MatMul and a sum, which `linear_layers` makes one."""
-    return F.linear(call.tensor(0), call.tensor(1).t(), call.tensor(2))
+    source, weight, bias = (call.tensor(index) for index in range(3))
+    if source.ndim < bias.ndim:
+        return torch.matmul(source, weight) + bias
+    return F.linear(source, weight.t(), bias.reshape(-1))
 
 
 @operator("Einsum", 12, 28)

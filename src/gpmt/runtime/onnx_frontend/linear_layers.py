@@ -50,7 +50,7 @@ def _product_and_bias(
         product, data = products.get(source), constants.get(bias)
         if product is not None and data is not None:
             columns = constants[product.inputs[1]].shape[1]
-            if tuple(data.shape) == (columns,):
+            if tuple(data.shape) in ((columns,), (1, columns)):
                 return product, bias
     return None
 
