@@ -26,7 +26,7 @@ def check(source, output, values, lanes, side, epsilon, centred):
     args = {"input": Buffer(source, values, side), "output": result}
     run(spec, args | {name: copied(array, side) for name, array in constants.items()}, backwards(spec))
     expected = normalised(values, weight, bias, epsilon, centred).astype(np.float32)
-    result.check(expected, tolerance=1e-6 if centred else 2e-6)
+    result.check(expected, tolerance=5e-6 if centred else 2e-6)  # channels may be close to their mean
 
 
 @few_examples
@@ -51,6 +51,7 @@ def test_a_large_mean_cancels_nothing():
     weight, bias = np.ones(64, np.float32), np.zeros(64, np.float32)
     result = Buffer(vectors)
     spec = LayerNormKernel(16, vectors, vectors, 1e-5)
-    args = {"weight": weight, "bias": bias, "mask": vectors.mask()}
+    constants = {"weight": weight, "bias": bias, "mask": vectors.mask()}
+    args = {name: copied(array) for name, array in constants.items()}
     run(spec, {"input": Buffer(vectors, values), "output": result, **args})
     result.check(normalised(values, weight, bias, 1e-5, True).astype(np.float32), tolerance=1e-4)
