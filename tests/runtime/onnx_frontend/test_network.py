@@ -131,6 +131,36 @@ def test_networks_that_pytorch_exports(tmp_path, name, dynamo):
             assert_close(results(program(inputs)), [network(inputs).detach().numpy()], 2e-6)
 
 
+class Encoder(nn.Module):
+    """An embedding and two layers of attention, which is captured as exporters write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(50, 32)
+        self.layers = nn.Sequential(
+            *(
+                nn.TransformerEncoderLayer(32, 4, 64, activation="gelu", batch_first=True, dropout=0.0)
+                for _ in range(2)
+            )
+        )
+        self.fc = nn.Linear(32, 3)
+
+    def forward(self, tokens):
+        return self.fc(self.layers(self.embedding(tokens))[:, 0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dynamo", "opset"), [(True, 18), (False, 17)])
+def test_an_encoder_is_native(tmp_path, dynamo, opset, monkeypatch):
+    monkeypatch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)
+    torch.manual_seed(0)
+    tokens = torch.randint(0, 50, (1, 12))
+    path = export(Encoder().eval(), tmp_path / "a.onnx", tokens, dynamo=dynamo, opset_version=opset)
+    program = gpmt.compile(path, threads=1, tune=False)
+    assert_close(results(program(tokens)), by_runtime(path, {"input": tokens.numpy()}), 2e-6)
+    assert program.fallbacks == []
+
+
 @pytest.mark.slow
 def test_resnet18(tmp_path):
     torchvision = pytest.importorskip("torchvision")
