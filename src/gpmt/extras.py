@@ -17,6 +17,7 @@ _EXTRAS = {
     "onnx_ir": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "openvino": "engines",
     "plotly": "report",
     "pydantic": "train",
     "sklearn": "train",

@@ -64,15 +64,21 @@ def test_layers_of_a_program(program):
     assert "conv2 " in shown
     assert "GFLOP/s" in shown
     assert "The peak of 1 thread is" in shown
+    assert "bound by" in shown
+    [conv] = [layer for layer in found["layers"] if layer["name"] == "conv2.weight"]
+    assert conv["bound"]
+    assert conv["weight_bytes"] > 4 * conv["kept_macs"] // (24 * 24)
+    assert conv["activation_bytes"] >= 4 * (20 * 12 * 12 + 50 * 8 * 8)
 
 
 def test_what_stays_on_pytorch_is_listed():
     network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 4, 1), torch.nn.Softmax(1), torch.nn.LayerNorm([4, 96, 96])
+        torch.nn.Conv2d(3, 4, 1), torch.nn.Softplus(), torch.nn.LayerNorm([4, 96, 96])
     ).eval()
     package.compile(network, torch.zeros(1, 3, 96, 96), threads=1, tune=False).save("x")
     shown = gpmt("bench", "x", *QUICK).stdout
-    assert "on PyTorch: softmax, layer_norm (there is no kernel for it)" in shown
+    why = "there is no kernel for it; it is not over the last dimension of several"
+    assert f"on PyTorch: softplus, layer_norm ({why})" in " ".join(shown.split())
     assert "of the time goes to these operators, which pruning does not make faster" in shown
     assert "has the shape" not in shown
     assert "but the program was compiled for" in error("bench", "x", *QUICK, "--batch", 2)
@@ -82,10 +88,11 @@ def test_wrong_requests(lenet, program):
     assert error("bench", lenet, *QUICK) == (
         "lenet.pt does not say which network it belongs to; name it with --model, and --input"
     )
-    assert "--engines has 'tvm', but must be none, or some of eager, onnx" in error(
+    assert "--engines has 'tvm', but must be none, or some of eager, compile, onnx, openvino" in error(
         "bench", lenet, "--engines", "tvm"
     )
     assert "no other engine runs; leave out --engines" in error("bench", program, *QUICK, "--engines", "onnx")
+    assert "no other engine runs; leave out --compare" in error("bench", program, *QUICK, "--compare")
     assert "leave out --model and --input" in error("bench", program, *NAMED)
     assert "does not exist" in error("bench", "none.pt", *NAMED)
 

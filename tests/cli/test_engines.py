@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gpmt.cli.engines import call_engine, difference, eager_call, measure, onnx_call, random_inputs
+from gpmt.cli.engines import call_engine, difference, eager_call, measure, random_inputs
 
 
 def test_engines_take_turns():
@@ -76,10 +76,3 @@ def test_engines_take_named_and_positional_inputs(inputs):
     output = eager_call(network, inputs)()
     assert output.is_inference()
     torch.testing.assert_close(output, expected)
-
-
-@pytest.mark.parametrize("inputs", [INPUTS, POSITIONAL], ids=["named", "positional"])
-def test_onnx_runtime_takes_named_and_positional_inputs(inputs):
-    pytest.importorskip("onnxruntime", reason="needs onnxruntime")
-    network = Scaled().eval()
-    assert difference(onnx_call(network, inputs, 1)(), [network(*POSITIONAL).detach()]) < 1e-5

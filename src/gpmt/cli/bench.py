@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpmt.cli.bench_engines import ENGINES, USUAL, checked, prepare, subject_of
 from gpmt.cli.narration import working
 from gpmt.cli.options import AsJson, InputShape, ModelName, Quiet, Verbose, check_exists, examples, print_json
-from gpmt.errors import CheckpointError, GpmtError
-from gpmt.extras import missing
+from gpmt.errors import GpmtError
 from gpmt.system import cpu_name
 
 if TYPE_CHECKING:
@@ -28,10 +27,9 @@ EXAMPLES = examples(
     "gpmt bench runs/cifar10-resnet20",
     "gpmt bench pruned.pth --model torchvision:resnet50 --input 3x224x224 --batch 16",
     "gpmt bench resnet50.program.safetensors --layers --threads 1",
-    "gpmt bench model.onnx --engines onnx",
+    "gpmt bench model.onnx --compare",
     "gpmt bench pruned.pth --model torchvision:resnet50 --input 3x224x224 --engines onnx --json",
 )
-ENGINES = {"eager": "PyTorch", "onnx": "ONNX Runtime"}
 _MOSTLY_ON_PYTORCH = 0.5
 
 
@@ -76,11 +74,14 @@ def bench(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Compare with these: eager (PyTorch), onnx (ONNX Runtime); or none. By default those that are "
-            "installed.",
+            help="Compare with these: eager (PyTorch), compile (torch.compile), onnx (ONNX Runtime), openvino "
+            "(OpenVINO); or none. By default eager and, where it is installed, onnx.",
             show_default=False,
         ),
     ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare with all engines that are installed.")
+    ] = False,
     layers: Annotated[bool, typer.Option("--layers", help="Show the time of each layer too.")] = False,
     seconds: Annotated[float, typer.Option(min=0, help="How long to measure.")] = 5.0,
     as_json: AsJson = False,
@@ -93,7 +94,7 @@ def bench(
     A saved program does not hold a network that other engines could run, so it is measured alone. An ONNX file
     needs no --model: with one, it is a checkpoint like others, of which the weights are taken.
     """
-    asked = _engines(engines)
+    asked = checked(engines, every=compare)
     check_exists(path)
 
     import torch
@@ -106,15 +107,16 @@ def bench(
     count = threads or default_threads()
     silent = quiet or as_json
     module, program, inputs, taken = _open(path, model, input_shape, batch, count, quiet=silent)
-    if module is None and asked:
+    if module is None and (asked or compare):
+        option = "--compare" if compare else "--engines"
         raise GpmtError(
-            f"{path} is a program, which no other engine runs; leave out --engines, or give the weights"
+            f"{path} is a program, which no other engine runs; leave out {option}, or give the weights"
         )
     result = _Result(program, count, _batch_size(inputs), taken)
     calls: dict[str, Any] = {"gpmt": lambda: call_engine(program, inputs)}
     if module is not None:
         with working("preparing the other engines", quiet=silent):
-            calls |= _other_engines(module, inputs, result, asked)
+            calls |= _other_engines(module, inputs, result, asked, every=compare)
     with working(f"measuring {', '.join(calls)}", quiet=silent):
         result.timings, result.rounds = measure(calls, seconds)
     if layers or program.fallbacks:
@@ -124,16 +126,6 @@ def bench(
         print_json({"file": str(path), **_document(result, inputs)})
     elif not quiet:
         _print(path, result, inputs)
-
-
-def _engines(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
-    names = [] if text == "none" else text.split(",")
-    for name in names:
-        if name not in ENGINES:
-            raise GpmtError(f"--engines has {name!r}, but must be none, or some of {', '.join(ENGINES)}")
-    return names
 
 
 def _open(
@@ -187,38 +179,20 @@ def _batch_size(inputs: Inputs) -> int:
 
 
 def _other_engines(
-    module: nn.Module, inputs: Inputs, result: _Result, asked: Sequence[str] | None
+    module: nn.Module, inputs: Inputs, result: _Result, asked: Sequence[str] | None, *, every: bool
 ) -> dict[str, Any]:
     """Return calls of the other engines; record how far all outputs are from PyTorch's."""
-    from gpmt.cli.engines import call_engine, difference, eager_call, onnx_call, onnx_file_call
-    from gpmt.runtime.onnx_frontend.network import OnnxNetwork
+    from gpmt.cli.engines import call_engine, difference, eager_call
 
-    calls: dict[str, Any] = {}
-    wanted = ENGINES if asked is None else asked
-    if "onnx" in wanted:
-        is_file = isinstance(module, OnnxNetwork)
-        needed = ("onnxruntime",) if is_file else ("onnx", "onnxscript", "onnxruntime")
-        lacking = [name for name in needed if find_spec(name) is None]
-        if lacking and (asked is None or is_file):
-            if asked is not None:
-                raise GpmtError(missing(lacking[0]))
-            result.left_out["onnx"] = missing(lacking[0])
-        else:
-            try:
-                if isinstance(module, OnnxNetwork):
-                    calls["onnx"] = onnx_file_call(module.path, inputs, result.threads)
-                else:
-                    calls["onnx"] = onnx_call(module, inputs, result.threads)
-            except CheckpointError as error:
-                if asked is not None:
-                    raise
-                result.left_out["onnx"] = str(error)
-    eager = eager_call(module, inputs)
-    expected = eager()
+    expected = eager_call(module, inputs)()
+    names = asked if asked is not None else tuple(ENGINES) if every else USUAL
+    with subject_of(module, inputs, result.threads) as subject:
+        calls, result.left_out = prepare(subject, names, demanded=asked is not None)
     result.differences["gpmt"] = difference(call_engine(result.program, inputs), expected)
-    if "onnx" in calls:
-        result.differences["onnx"] = difference(calls["onnx"](), expected)
-    return ({"eager": eager} if "eager" in wanted else {}) | calls
+    for name, call in calls.items():
+        if name != "eager":
+            result.differences[name] = difference(call(), expected)
+    return calls
 
 
 def _measure_layers(result: _Result, inputs: Inputs, *, show: bool) -> None:
@@ -280,13 +254,17 @@ def _print(path: Path, result: _Result, inputs: Inputs) -> None:
     )
     screen.print(_engine_table(result, screen.width))
     for name, reason in result.left_out.items():
-        screen.print(f"{ENGINES[name]} is left out: {reason}")
+        screen.print(f"{ENGINES[name].title} is left out: {reason}")
     if result.layers:
         screen.print(_layer_table(result, screen.width))
         screen.print(
             f"The peak of {threads} is {result.peak / 1e9:.1f} GFLOP/s. Useful are multiply-adds with weights that "
             "are not zero; dense is the rate at which a dense engine would have to work to be as fast. Each layer "
-            "was run again and again by itself" + (", with one input." if result.batch > 1 else "."),
+            "was run again and again by itself"
+            + (", with one input" if result.batch > 1 else "")
+            + ". MB are its "
+            "weights, with the code that is made of them, and the activations that it reads and writes. What bounds "
+            "it is what its kernel should spend most of its cycles on, by the cost model (docs/runtime.md).",
         )
     for label, reason in result.program.fallbacks:
         screen.print(f"on PyTorch: {label} ({reason})")
@@ -310,7 +288,9 @@ def _engine_table(result: _Result, width: int) -> Table:
         ),
         Column("difference", ["" if error is None else f"{error:.1e}" for error in errors], spare=1),
     ]
-    names = Column("engine", [ENGINES.get(name, name) for name in timings], justify="left")
+    names = Column(
+        "engine", [ENGINES[name].title if name in ENGINES else name for name in timings], justify="left"
+    )
     return draw_table(names, columns, width)
 
 
@@ -328,6 +308,7 @@ def _layer_table(result: _Result, width: int) -> Table:
         ]
         return [*each, shown(2 * all_macs / total)]
 
+    sizes = [layer.weight_bytes + layer.activation_bytes for layer in layers]
     kept_macs, dense_macs = [layer.kept_macs for layer in layers], [layer.dense_macs for layer in layers]
     columns = [
         Column("what", [*(layer.label for layer in layers), ""], justify="left", spare=2),
@@ -337,6 +318,8 @@ def _layer_table(result: _Result, width: int) -> Table:
         Column("useful\nGFLOP/s", rates(lambda rate: f"{rate / 1e9:.1f}", kept_macs, kept), spare=12),
         Column("of\npeak", rates(lambda rate: f"{rate / result.peak:.0%}", kept_macs, kept), spare=10),
         Column("dense\nGFLOP/s", rates(lambda rate: f"{rate / 1e9:.1f}", dense_macs, dense), spare=1),
+        Column("MB", [f"{count / 1e6:.2f}" for count in (*sizes, sum(sizes))], spare=4),
+        Column("bound by", [*(layer.bound for layer in layers), ""], justify="left", spare=5),
     ]
     names = Column(
         "layer", [*(layer.name.removesuffix(".weight") for layer in layers), "all"], justify="left"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -89,14 +88,29 @@ def eager_call(module: nn.Module, inputs: Inputs) -> Call:
     return call
 
 
-def onnx_call(module: nn.Module, inputs: Inputs, threads: int) -> Call:
-    """Return a call of ONNX Runtime. Raises `GpmtError` where the network cannot be exported."""
-    from gpmt.formats.exporters.onnx import export_onnx
+def inductor_call(module: nn.Module, inputs: Inputs) -> Call:
+    """Return a call of torch.compile with constant weights. Raises `CheckpointError` where it does not run."""
+    import warnings
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        export_onnx(module, path, inputs, check=False)
-        return onnx_file_call(path, inputs, threads)
+    import torch
+
+    torch.compiler.reset()
+    # Freezing makes the weights constants, packed for the kernels once.
+    compiled: Any = torch.compile(module.eval(), dynamic=False, options={"freezing": True})
+
+    def call() -> Any:
+        with torch.no_grad():
+            return call_engine(compiled, inputs)
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            call()
+    except Exception as error:  # of the compiler, or of C++
+        raise CheckpointError(
+            f"torch.compile does not run the network ({first_sentence(error)}); leave it out of --engines"
+        ) from error
+    return call
 
 
 def onnx_file_call(path: Path, inputs: Inputs, threads: int) -> Call:
@@ -121,6 +135,37 @@ def onnx_file_call(path: Path, inputs: Inputs, threads: int) -> Call:
             f"{path} does not run with ONNX Runtime ({first_sentence(error)}); leave it out of --engines"
         ) from error
     return lambda: session.run(None, feed)
+
+
+def openvino_file_call(path: Path, inputs: Inputs, threads: int) -> Call:
+    """Return a call of OpenVINO with an ONNX file. Raises `CheckpointError` where it does not run it."""
+    import openvino
+
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the processor has it
+    }
+    try:
+        core = openvino.Core()
+        model = core.read_model(path)
+        names = [given.get_any_name() for given in model.inputs]
+        tensors = [inputs[name] for name in names] if isinstance(inputs, Mapping) else list(inputs)
+        model.reshape({name: list(tensor.shape) for name, tensor in zip(names, tensors, strict=True)})
+        request = core.compile_model(model, "CPU", settings).create_infer_request()
+        feed = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+
+        def call() -> Any:
+            found = request.infer(feed)
+            return [found[output] for output in request.model_outputs]
+
+        call()
+    except Exception as error:  # openvino raises RuntimeError, and others for other stages
+        raise CheckpointError(
+            f"{path} does not run with OpenVINO ({first_sentence(error)}); leave it out of --engines"
+        ) from error
+    return call
 
 
 def random_inputs(

@@ -24,6 +24,7 @@ from gpmt.runtime.execution.input_checking import check_indices, check_inputs, t
 from gpmt.runtime.frontend.call_signature import CallSignature
 from gpmt.runtime.frontend.capture import capture
 from gpmt.runtime.ir.graph import Graph, copy_arrays
+from gpmt.runtime.lowering.cost_model import COST_MODEL
 from gpmt.runtime.lowering.steps import NativeStep, Step, TorchStep
 from gpmt.runtime.machine_code.executable_memory import refusal
 from gpmt.runtime.machine_code.straight_line import DIALECTS
@@ -174,6 +175,9 @@ class LayerTime:
         seconds: the median of a run.
         dense_macs: multiply-adds of the dense layer.
         kept_macs: multiply-adds with weights that are not zero.
+        weight_bytes: of constants, and of the code that is made of them.
+        activation_bytes: of the buffers that it reads and writes, padding included.
+        bound: what the kernel should spend most of its cycles on, by the cost model; empty where only one can be.
     """
 
     label: str
@@ -182,6 +186,9 @@ class LayerTime:
     seconds: float
     dense_macs: int
     kept_macs: int
+    weight_bytes: int
+    activation_bytes: int
+    bound: str
 
 
 class Program:
@@ -244,8 +251,20 @@ class Program:
         times = engine.profile(inputs)
         steps = [step for step in engine.steps if isinstance(step, NativeStep)]
         return [
-            LayerTime(s.label, s.macs.name, k.description, t, s.macs.dense, s.macs.kept)
-            for s, k, t in zip(steps, engine.kernels, times, strict=True)
+            LayerTime(
+                step.label,
+                step.macs.name,
+                kernel.description,
+                seconds,
+                step.macs.dense,
+                step.macs.kept,
+                constants,
+                sum(engine.planes[buffer].buffer_bytes for buffer in {*step.buffers.values()}),
+                COST_MODEL.bound(work) if work else "",
+            )
+            for step, kernel, work, seconds, constants in zip(
+                steps, engine.kernels, engine.works, times, engine.weights.sizes, strict=True
+            )
         ]
 
     def save(self, path: str | os.PathLike[str]) -> SparseSize:

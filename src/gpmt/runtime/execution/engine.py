@@ -33,6 +33,7 @@ class Engine:
 
     Attributes:
         kernels: of the native steps.
+        works: what the cost model counts of each of these; None where there is only one kernel.
         planes: of the buffers, by name.
         buffers: the memory of these.
 
@@ -56,6 +57,7 @@ class Engine:
         self.weights = weights or Weights(choices)
         self.steps = lowered.steps
         self.kernels = [choice.spec for choice in choices]
+        self.works = [choice.work for choice in choices]
         self.planes = lowered.planes
         self.tensor_shapes = lowered.tensor_shapes
         self._constants = dict(constants)

@@ -19,6 +19,7 @@ class Weights:
 
     Attributes:
         addresses: for each kernel, the addresses of its arrays by argument.
+        sizes: for each kernel, the bytes of its arrays and of the code that is made for its weights.
         size: bytes.
 
     Raises:
@@ -28,7 +29,12 @@ class Weights:
     def __init__(self, choices: Sequence[Candidate]) -> None:
         groups = [choice.arrays() for choice in choices]
         self._arena = Arena(arena_size(array.nbytes for group in groups for array in group.values()))
-        codes = [choice.code() for choice in choices if choice.code]
+        made = [choice.code() if choice.code else None for choice in choices]
+        codes = [code for code in made if code is not None]
+        self.sizes = [
+            sum(array.nbytes for array in group.values()) + (0 if code is None else code.nbytes)
+            for group, code in zip(groups, made, strict=True)
+        ]
         self._code = ExecutableMemory(codes) if codes else None
         self.size = self._arena.size + (self._code.size if self._code else 0)
         self.addresses: list[dict[str, int]] = []
