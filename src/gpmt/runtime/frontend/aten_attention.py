@@ -50,7 +50,7 @@ def _constant_bias(builder: Builder, mask: Tensor) -> Floats:
     data = builder.constant_data(mask)
     assert data is not None
     if data.dtype == torch.bool:
-        data = torch.zeros(data.shape).masked_fill_(~data, -torch.inf)
+        data = torch.zeros(data.shape, device="cpu").masked_fill_(~data, -torch.inf)
     if data.dtype != torch.float32:
         raise Unsupported("its mask is neither bool nor float32")
     data = data.reshape((1,) * (4 - data.ndim) + tuple(data.shape))

@@ -53,7 +53,7 @@ def _average_pool(call: Call) -> Tensor:
         # Uneven padding after is what rounding up adds.
         return pool(source, whole.kernel, whole.stride, whole.before, True, False)
     with disable_current_modes():
-        ones = torch.ones(1, 1, *sizes)
+        ones = torch.ones(1, 1, *sizes, device="cpu")
         ones = padded(ones, windows, 1.0) if counts_padding else ones
         inside = windows.covering(ones.shape[2:], outputs) if not counts_padding else None
         if inside is None:
