@@ -13,7 +13,7 @@ Engines, all with the same number of threads; one that is not installed is left 
   openvino          OpenVINO, float32
   onnxruntime-int8  ONNX Runtime on the dense network in int8: weights with a scale a channel, activations uint8
   openvino-int8     OpenVINO on that same file
-  deepsparse        DeepSparse in a Python of its own, which --deepsparse-python names: 1.8.0, the last, in Python 3.11,
+  deepsparse        DeepSparse in a Python of its own, which --deepsparse-python names: 1.8.0 in Python 3.11,
                     with protobuf<4.25 and setuptools<70
   gpmt              gpmt.compile
 
