@@ -11,13 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpmt.cli.engines import Call, eager_call, inductor_call, onnx_file_call, openvino_file_call
 from gpmt.errors import GpmtError
 from gpmt.extras import missing
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from gpmt.cli.engines import Call, Inputs
+    from gpmt.cli.engines import Inputs
 
 
 @dataclass
@@ -80,35 +81,21 @@ class Engine:
         return next((name for name in needed if find_spec(name) is None), None)
 
 
-def _eager(subject: Subject) -> Call:
-    from gpmt.cli.engines import eager_call
-
-    return eager_call(subject.module, subject.inputs)
-
-
-def _inductor(subject: Subject) -> Call:
-    from gpmt.cli.engines import inductor_call
-
-    return inductor_call(subject.module, subject.inputs)
-
-
-def _onnx(subject: Subject) -> Call:
-    from gpmt.cli.engines import onnx_file_call
-
-    return onnx_file_call(subject.onnx, subject.inputs, subject.threads)
-
-
-def _openvino(subject: Subject) -> Call:
-    from gpmt.cli.engines import openvino_file_call
-
-    return openvino_file_call(subject.onnx, subject.inputs, subject.threads)
-
-
 ENGINES = {
-    "eager": Engine("PyTorch", _eager),
-    "compile": Engine("torch.compile", _inductor),
-    "onnx": Engine("ONNX Runtime", _onnx, "onnxruntime", reads_onnx=True),
-    "openvino": Engine("OpenVINO", _openvino, "openvino", reads_onnx=True),
+    "eager": Engine("PyTorch", lambda given: eager_call(given.module, given.inputs)),
+    "compile": Engine("torch.compile", lambda given: inductor_call(given.module, given.inputs)),
+    "onnx": Engine(
+        "ONNX Runtime",
+        lambda given: onnx_file_call(given.onnx, given.inputs, given.threads),
+        "onnxruntime",
+        reads_onnx=True,
+    ),
+    "openvino": Engine(
+        "OpenVINO",
+        lambda given: openvino_file_call(given.onnx, given.inputs, given.threads),
+        "openvino",
+        reads_onnx=True,
+    ),
 }
 USUAL = ("eager", "onnx")
 """What gpmt is compared with if nothing is asked for: they are prepared in seconds."""

@@ -194,6 +194,8 @@ def compare(
 
 def _is_shipped(recipe: str) -> bool:
     """Whether this is a recipe's name, which goes before a folder of that name, such as an earlier comparison."""
+    if len(Path(recipe).parts) != 1:  # nothing more needs to be imported for runs side by side
+        return False
     from gpmt.training.recipes.files import shipped
 
     return recipe in shipped()

@@ -69,17 +69,10 @@ def _turn(call: Call) -> float:
 
 
 def eager_call(module: nn.Module, inputs: Inputs) -> Call:
-    """Return a call of PyTorch without a compiler; images are in the channels-last format, the fastest there."""
+    """Return a call of PyTorch without a compiler."""
     import torch
 
-    def channels_last(tensor: Tensor) -> Tensor:
-        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
-
-    module = module.eval().to(memory_format=torch.channels_last)
-    if isinstance(inputs, Mapping):
-        given: Inputs = {name: channels_last(tensor) for name, tensor in inputs.items()}
-    else:
-        given = tuple(channels_last(tensor) for tensor in inputs)
+    module, given = _channels_last(module, inputs)
 
     def call() -> Any:
         with torch.inference_mode():
@@ -95,12 +88,13 @@ def inductor_call(module: nn.Module, inputs: Inputs) -> Call:
     import torch
 
     torch.compiler.reset()
+    module, given = _channels_last(module, inputs)
     # Freezing makes the weights constants, packed for the kernels once.
-    compiled: Any = torch.compile(module.eval(), dynamic=False, options={"freezing": True})
+    compiled: Any = torch.compile(module, dynamic=False, options={"freezing": True})
 
     def call() -> Any:
         with torch.no_grad():
-            return call_engine(compiled, inputs)
+            return call_engine(compiled, given)
 
     try:
         with warnings.catch_warnings():
@@ -111,6 +105,19 @@ def inductor_call(module: nn.Module, inputs: Inputs) -> Call:
             f"torch.compile does not run the network ({first_sentence(error)}); leave it out of --engines"
         ) from error
     return call
+
+
+def _channels_last(module: nn.Module, inputs: Inputs) -> tuple[nn.Module, Inputs]:
+    """Return a network for evaluation and inputs, both in the layout in which PyTorch is fastest with images."""
+    import torch
+
+    def converted(tensor: Tensor) -> Tensor:
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+    module = module.eval().to(memory_format=torch.channels_last)
+    if isinstance(inputs, Mapping):
+        return module, {name: converted(tensor) for name, tensor in inputs.items()}
+    return module, tuple(converted(tensor) for tensor in inputs)
 
 
 def onnx_file_call(path: Path, inputs: Inputs, threads: int) -> Call:

@@ -270,8 +270,8 @@ def _stream(
     from gpmt.formats.exporters.hub_copy import copy_file, copy_hub_folder
     from gpmt.formats.masked_bytes import MaskedBytes
 
-    planned = {row.name: row.name for row in decided.tensors}
-    first = planned | {alias: name for name, aliases in decided.aliases.items() for alias in aliases}
+    planned = [row.name for row in decided.tensors]
+    first = {alias: name for name in planned for alias in (name, *decided.aliases.get(name, ()))}
     total, start, done = sum(t.nbytes for t in checkpoint.state_dict.values()), time.monotonic(), 0
 
     def progress(count: int) -> None:

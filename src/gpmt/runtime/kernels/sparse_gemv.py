@@ -123,14 +123,14 @@ class SparseGemvKernel(FixedSizeKernel):
             bias = _broadcast(e, e.load(row, F32, 8), kind)
             sums = [e.variable(bias), *(e.variable(zero) for _ in range(_QUAD - 1))]
             indices, values = e.builder.load(index), e.builder.load(value)
-            with e.loop(0, e.builder.sext(e.load(row, I32), I64)) as i:
+            quads = e.builder.sext(e.load(row, I32), I64)
+            with e.loop(0, quads) as i:
                 for j, total in enumerate(sums):
                     offset = e.add(indices, e.mul(i, 2 * _QUAD))
                     feature = e.builder.zext(e.load(offset, I16, 2 * j, align=2), I64)
                     weight = _broadcast(e, e.load(e.add(values, e.mul(i, 4 * _QUAD)), F32, 4 * j), kind)
                     loaded = e.load(e.add(copied, e.mul(feature, 4 * width)), kind, align=4 * width)
                     e.builder.store(e.fma(loaded, weight, e.builder.load(total)), total)
-            quads = e.builder.sext(e.load(row, I32), I64)
             e.builder.store(e.add(indices, e.mul(quads, 2 * _QUAD)), index)
             e.builder.store(e.add(values, e.mul(quads, 4 * _QUAD)), value)
             a, b, c, d = (e.builder.load(total) for total in sums)

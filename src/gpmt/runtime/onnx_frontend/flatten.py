@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,34 @@ from gpmt.runtime.onnx_frontend.stored_tensors import StoredTensors
 _MAX_NODES = 20_000
 _MAX_DEPTH = 16
 
-Names = dict[str, str]
+
+@dataclass(frozen=True)
+class _Place:
+    """Where nodes stand: in the main graph, a function or a branch.
+
+    Attributes:
+        names: the unique names of values, where they differ; gets those that the nodes make.
+        arguments: the attributes that the function around them was called with.
+        opsets: the version of the operators of each domain.
+        prefix: of the names that they make.
+        depth: how many functions and branches are around them.
+    """
+
+    names: dict[str, str]
+    arguments: Mapping[str, Any]
+    opsets: Mapping[str, int]
+    prefix: str = ""
+    depth: int = 0
+
+    @property
+    def opset(self) -> int:
+        """The version of ONNX's own operators."""
+        return self.opsets.get("", 0)
+
+    def node(self, label: str, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> Node:
+        """Return a node of one of ONNX's own operators."""
+        version = _version(operator, self.opset)
+        return Node(label, operator, "", self.opset, version, tuple(inputs), (output,), attributes)
 
 
 class Flattener:
@@ -36,28 +64,11 @@ class Flattener:
 
     def nodes(self, protos: Sequence[Any]) -> list[Node]:
         """Return the nodes of the main graph."""
-        return self._flat(protos, {}, {}, self._opsets, "", 0)
+        return self._flat(protos, _Place({}, {}, self._opsets))
 
-    def _flat(
-        self,
-        protos: Sequence[Any],
-        names: Names,
-        arguments: Mapping[str, Any],
-        opsets: Mapping[str, int],
-        prefix: str,
-        depth: int,
-    ) -> list[Node]:
-        """Return nodes under their unique names.
-
-        Args:
-            protos: in their order.
-            names: the unique names of values, where they differ; gets those that the nodes make.
-            arguments: the attributes that the function around them was called with.
-            opsets: the version of the operators of each domain.
-            prefix: of the names that they make.
-            depth: how many functions and branches are around them.
-        """
-        if depth > _MAX_DEPTH:
+    def _flat(self, protos: Sequence[Any], place: _Place) -> list[Node]:
+        """Return nodes, in their order, under their unique names."""
+        if place.depth > _MAX_DEPTH:
             raise CheckpointError(
                 f"{self._path} has functions or branches in one another, more than {_MAX_DEPTH} deep; export it again"
             )
@@ -74,28 +85,19 @@ class Flattener:
                     f"{self._path} has a node with a name that is not UTF-8; export it again"
                 )
             domain = "" if proto.domain == "ai.onnx" else proto.domain
-            label = f"{prefix}{self._label(proto)}"
-            inputs = tuple(names.get(name, name) for name in proto.input)
-            outputs = tuple(f"{prefix}{name}" if name else "" for name in proto.output)
-            here = f"{label}:{self._count}/"
-            attributes = self._attributes(proto, names, arguments, opsets, here, depth)
+            label = f"{place.prefix}{self._label(proto)}"
+            inputs = tuple(place.names.get(name, name) for name in proto.input)
+            outputs = tuple(f"{place.prefix}{name}" if name else "" for name in proto.output)
+            here = replace(place, prefix=f"{label}:{self._count}/")
+            attributes = self._attributes(proto, here)
             function = self._functions.get((proto.domain, proto.op_type))
             if function is None:
-                found.append(
-                    Node(
-                        label,
-                        proto.op_type,
-                        domain,
-                        opsets.get(domain, 0),
-                        _version(proto.op_type, opsets.get("", 0)) if not domain else 0,
-                        inputs,
-                        outputs,
-                        attributes,
-                    )
-                )
+                opset = place.opsets.get(domain, 0)
+                version = 0 if domain else _version(proto.op_type, place.opset)
+                found.append(Node(label, proto.op_type, domain, opset, version, inputs, outputs, attributes))
             else:
-                found += self._called(function, inputs, outputs, attributes, opsets, here, depth)
-            names.update(zip(proto.output, outputs, strict=True))
+                found += self._called(function, inputs, outputs, attributes, here)
+            place.names.update(zip(proto.output, outputs, strict=True))
         return found
 
     def _called(
@@ -104,58 +106,33 @@ class Flattener:
         inputs: Sequence[str],
         outputs: Sequence[str],
         attributes: Mapping[str, Any],
-        opsets: Mapping[str, int],
-        prefix: str,
-        depth: int,
+        place: _Place,
     ) -> list[Node]:
         """Return the nodes of a function, and nodes that name its results as the caller does."""
-        own = {
-            **opsets,
-            **{("" if i.domain == "ai.onnx" else i.domain): i.version for i in function.opset_import},
-        }
+        imported = {("" if i.domain == "ai.onnx" else i.domain): i.version for i in function.opset_import}
+        opsets = {**place.opsets, **imported}
         given = [*inputs, *[""] * (len(function.input) - len(inputs))]
-        names: Names = dict(zip(function.input, given, strict=False))
-        arguments = {a.name: self._value(a, {}, {}, own, prefix, depth) for a in function.attribute_proto}
-        found = self._flat(function.node, names, {**arguments, **attributes}, own, prefix, depth + 1)
-        results = list(zip(function.output, outputs, strict=False))
-        for inner, outer in results:
+        outside = replace(place, names={}, arguments={}, opsets=opsets)
+        usual = {a.name: self._value(a, outside) for a in function.attribute_proto}
+        names = dict(zip(function.input, given, strict=False))
+        inside = _Place(names, {**usual, **attributes}, opsets, place.prefix, place.depth + 1)
+        found = self._flat(function.node, inside)
+        for inner, outer in zip(function.output, outputs, strict=False):
             if outer:
-                version = _version("Identity", own.get("", 0))
-                source = names.get(inner, inner)
-                found.append(Node(outer, "Identity", "", own.get("", 0), version, (source,), (outer,), {}))
+                found.append(inside.node(outer, "Identity", [names.get(inner, inner)], outer))
         return found
 
-    def _attributes(
-        self,
-        proto: Any,
-        names: Names,
-        arguments: Mapping[str, Any],
-        opsets: Mapping[str, int],
-        prefix: str,
-        depth: int,
-    ) -> dict[str, Any]:
+    def _attributes(self, proto: Any, place: _Place) -> dict[str, Any]:
         found = {}
         for attribute in proto.attribute:
             if attribute.ref_attr_name:
-                if attribute.ref_attr_name in arguments:
-                    found[attribute.name] = arguments[attribute.ref_attr_name]
+                if attribute.ref_attr_name in place.arguments:
+                    found[attribute.name] = place.arguments[attribute.ref_attr_name]
             else:
-                found[attribute.name] = self._value(
-                    attribute, names, arguments, opsets, prefix, depth, branches=proto.op_type == "If"
-                )
+                found[attribute.name] = self._value(attribute, place, branches=proto.op_type == "If")
         return found
 
-    def _value(
-        self,
-        attribute: Any,
-        names: Names,
-        arguments: Mapping[str, Any],
-        opsets: Mapping[str, int],
-        prefix: str,
-        depth: int,
-        *,
-        branches: bool = False,
-    ) -> Any:
+    def _value(self, attribute: Any, place: _Place, *, branches: bool = False) -> Any:
         """Return an attribute as a plain value; None for what no operator here reads."""
         match attribute.type:
             case 1:
@@ -167,9 +144,7 @@ class Flattener:
             case 4:
                 return self._tensors.read(attribute.t.name or "a constant", attribute.t)
             case 5 if branches:
-                return self._branch(
-                    attribute.g, names, arguments, opsets, f"{prefix}{attribute.name}/", depth
-                )
+                return self._branch(attribute.g, replace(place, prefix=f"{place.prefix}{attribute.name}/"))
             case 6:
                 return [float(number) for number in attribute.floats]
             case 7:
@@ -178,26 +153,17 @@ class Flattener:
                 return self._tensors.read("a constant", attribute.sparse_tensor)
         return None
 
-    def _branch(
-        self,
-        graph: Any,
-        names: Names,
-        arguments: Mapping[str, Any],
-        opsets: Mapping[str, int],
-        prefix: str,
-        depth: int,
-    ) -> Branch:
+    def _branch(self, graph: Any, place: _Place) -> Branch:
         """Return one side of an If, whose initialisers become constants."""
-        inner = dict(names)
-        version = _version("Constant", opsets.get("", 0))
+        inner = replace(place, names=dict(place.names), depth=place.depth + 1)
         constants = []
         for proto in graph.initializer:
-            name = f"{prefix}{proto.name}"
-            value = {"value": self._tensors.read(proto.name or "a constant", proto)}
-            constants.append(Node(name, "Constant", "", opsets.get("", 0), version, (), (name,), value))
-            inner[proto.name] = name
-        found = self._flat(graph.node, inner, arguments, opsets, prefix, depth + 1)
-        outputs = tuple(inner.get(value.name, value.name) for value in graph.output)
+            name = f"{place.prefix}{proto.name}"
+            value = self._tensors.read(proto.name or "a constant", proto)
+            constants.append(place.node(name, "Constant", (), name, value=value))
+            inner.names[proto.name] = name
+        found = self._flat(graph.node, inner)
+        outputs = tuple(inner.names.get(value.name, value.name) for value in graph.output)
         return Branch((*constants, *found), outputs)
 
     def _label(self, proto: Any) -> str:
