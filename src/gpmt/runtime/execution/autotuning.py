@@ -69,7 +69,7 @@ class Tuner:
             return _found(options, known)
         if not self._measure or all(len(own) == 1 for own in options):
             return [own[0] for own in options]
-        chosen = self._contest(lowered, values, options, None)
+        chosen = self._fastest_of_each(lowered, values, options, None)
         self._save(key, [_digest(choice) for choice in chosen])
         return chosen
 
@@ -91,7 +91,7 @@ class Tuner:
                 return _found(options, known[2:]), Schedule(samples, alone)
         if not self._measure:
             return [own[0] for own in options], ONE_SAMPLE
-        chosen = self._contest(lowered, values, options, ONE_SAMPLE)
+        chosen = self._fastest_of_each(lowered, values, options, ONE_SAMPLE)
         schedule = self._schedule(lowered, values, chosen)
         if schedule.samples > 1:
             together = [
@@ -100,29 +100,29 @@ class Tuner:
                 else [choice]
                 for index, (choice, own) in enumerate(zip(chosen, options, strict=True))
             ]
-            chosen = self._contest(lowered, values, together, schedule)
+            chosen = self._fastest_of_each(lowered, values, together, schedule)
         self._save(key, [str(schedule.samples), str(schedule.alone), *map(_digest, chosen)])
         return chosen, schedule
 
-    def _contest(
+    def _fastest_of_each(
         self, lowered: LoweredGraph, values: Mapping[str, Value], options: Sequence[Sequence[Candidate]],
         schedule: Schedule | None,
     ) -> list[Candidate]:  # fmt: skip
-        """Return the fastest candidate of every step; the first one defends its place against each other."""
+        """Return the fastest candidate of every step, by comparing the best one so far with each other in turn."""
         best = [_remembered(own[0]) for own in options]
-        holder: TrialNetwork | None = None
+        network: TrialNetwork | None = None
         for turn in range(1, max((len(own) for own in options), default=1)):
             others = [
                 _remembered(own[turn]) if turn < len(own) else mine
                 for own, mine in zip(options, best, strict=True)
             ]
-            holder = holder or TrialNetwork(lowered, best, values, self._pool, schedule)
-            challenger = TrialNetwork(lowered, others, values, self._pool, schedule)
-            mine, theirs = compare(holder.run, challenger.run)
-            wins = [i for i, own in enumerate(options) if turn < len(own) and theirs[i] < _GAIN * mine[i]]
-            if wins:
-                best = [others[i] if i in wins else choice for i, choice in enumerate(best)]
-                holder = None
+            network = network or TrialNetwork(lowered, best, values, self._pool, schedule)
+            other = TrialNetwork(lowered, others, values, self._pool, schedule)
+            mine, theirs = compare(network.run, other.run)
+            faster = [i for i, own in enumerate(options) if turn < len(own) and theirs[i] < _GAIN * mine[i]]
+            if faster:
+                best = [others[i] if i in faster else choice for i, choice in enumerate(best)]
+                network = None
         return best
 
     def _schedule(
